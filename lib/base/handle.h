@@ -1,0 +1,85 @@
+// Handles: opaque pointers that encode {slot, generation}, so that a destroyed or foreign handle is
+// found out without touching freed memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "lib/base/error.h"
+
+namespace tw {
+
+/// Hands out handles of C type `Handle` (a pointer to an incomplete struct) for objects `T`.
+/// A handle is never reused: its generation grows. `kTag` (1 to 15) tells tables apart.
+template <class Handle, class T, unsigned kTag>
+class HandleTable {
+ public:
+  Handle insert(T* object) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    uint32_t index;
+    if (!free_.empty()) {
+      index = free_.back();
+      free_.pop_back();
+    } else {
+      index = used_;
+      if (index == kChunk * kChunks) fail(TW_ERROR_OUT_OF_RESOURCES, "too many live handles");
+      if (index % kChunk == 0)
+        chunks_[index / kChunk].store(new Slot[kChunk], std::memory_order_release);
+      ++used_;
+    }
+    Slot& slot = *at(index);
+    slot.object.store(object, std::memory_order_relaxed);
+    const uint64_t key = slot.key.load(std::memory_order_relaxed) + 1;  // odd: live
+    slot.key.store(key, std::memory_order_release);
+    return encode(index, key);
+  }
+
+  /// The object, or null when the handle is not live.
+  T* find(Handle handle) const {
+    const uint64_t bits = reinterpret_cast<uint64_t>(handle);
+    const uint32_t index = static_cast<uint32_t>(bits >> 4) & (kChunk * kChunks - 1);
+    if ((bits & 15) != kTag) return nullptr;
+    const Slot* slot = at(index);
+    if (slot == nullptr) return nullptr;
+    const uint64_t key = slot->key.load(std::memory_order_acquire);
+    if ((key & 1) == 0 || bits != reinterpret_cast<uint64_t>(encode(index, key))) return nullptr;
+    return slot->object.load(std::memory_order_relaxed);
+  }
+
+  /// Ends the handle; false when it was not live.
+  bool erase(Handle handle) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (find(handle) == nullptr) return false;
+    const uint32_t index =
+        static_cast<uint32_t>(reinterpret_cast<uint64_t>(handle) >> 4) & (kChunk * kChunks - 1);
+    Slot& slot = *at(index);
+    slot.key.store(slot.key.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    slot.object.store(nullptr, std::memory_order_relaxed);
+    free_.push_back(index);
+    return true;
+  }
+
+ private:
+  static constexpr uint32_t kChunk = 1024, kChunks = 1024;  // 2^20 slots, 4 + 20 bits; 40 of key
+  struct Slot {
+    std::atomic<uint64_t> key{0};
+    std::atomic<T*> object{nullptr};
+  };
+
+  static Handle encode(uint32_t index, uint64_t key) {
+    return reinterpret_cast<Handle>((key << 24) | (uint64_t{index} << 4) | kTag);
+  }
+  Slot* at(uint32_t index) const {
+    Slot* chunk = chunks_[index / kChunk].load(std::memory_order_acquire);
+    return chunk == nullptr ? nullptr : chunk + index % kChunk;
+  }
+
+  std::mutex mutex_;
+  std::vector<uint32_t> free_;
+  uint32_t used_ = 0;
+  std::atomic<Slot*> chunks_[kChunks] = {};
+};
+
+}  // namespace tw
