@@ -1,0 +1,92 @@
+// Argument structs of the collective kernels (kernels/coll/*.cu), shared by host, kernel and test.
+#pragma once
+
+#include "tilewire.h"
+#include "tilewire/tile/comm_view.h"
+
+namespace tw {
+
+/// The collective of a call, as recorded and compared between ranks.
+enum CollOp : uint32_t {
+  kAllReduce,
+  kReduce,
+  kBroadcast,
+  kAllGather,
+  kReduceScatter,
+  kAllToAll,
+  kGather,
+  kScatter,
+  kAllGatherV,
+  kReduceScatterV,
+  kAllToAllV,
+  kBarrier,
+  kCollOps
+};
+
+/// How a collective moves its bytes. The choice table picks one by op, size, ranks and machine; it
+/// never depends on one rank's pointers. Every algorithm gives the same bits.
+enum class CollAlgo : uint32_t {
+  kPacket,  // payload and epoch travel together into the peers' inboxes
+  kSlot,    // whole message pushed into the peers' slots, then a flag
+  kPull,    // whole message copied into own slots, peers read it there
+  kDirect,  // locations are exchanged; windows are read and written in place; when a rank's buffer
+            // is private all ranks go through staging instead
+};
+
+/// How bytes leave a CPU core: part of the machine's row.
+enum class StorePolicy : uint32_t { kPlain, kNonTemporal };
+
+/// Type and op of a reduction. `factor`: bits of one element of `type`; used when `scaled`.
+struct Reduction {
+  tw_type_t type;
+  tw_op_t op;  // TW_SUM for scaled sums
+  uint32_t scaled;
+  uint64_t factor;
+};
+
+/// Arguments of every collective kernel. Counts are elements, per-rank arrays have comm.size
+/// entries.
+struct CollArgs {
+  CommView comm;
+  CollOp call;
+  CollAlgo algo;
+  StorePolicy store;
+  Reduction reduction;  // `type` is set for all ops
+  uint16_t digest;      // of the call, for signals
+  int root;             // -1 = none
+  size_t count;         // elements, as in the C API's call
+  size_t element;       // bytes of one element
+  size_t chunk;         // bytes of a pipeline step (staging, chunked slots)
+  const void* send;
+  void* recv;
+  uint64_t send_at;  // location of `send`, 0 = private
+  uint64_t recv_at;
+  // Uneven forms; null otherwise. Elements.
+  const size_t* send_counts;
+  const size_t* send_displs;
+  const size_t* recv_counts;
+  const size_t* recv_displs;
+};
+static_assert(std::is_trivially_copyable_v<CollArgs>);
+
+/// One transfer of a send/recv launch.
+struct Transfer {
+  int peer;
+  bool is_send;
+  void* data;   // const for sends
+  uint64_t at;  // location, 0 = private
+  size_t bytes;
+  uint64_t digest;  // of type and count: must match the peer's
+  uint64_t seq;     // number of this message between the two ranks, in this direction
+  size_t progress;  // bytes done
+};
+
+struct SendRecvArgs {
+  CommView comm;
+  StorePolicy store;
+  Transfer* transfers;
+  int n;
+};
+static_assert(std::is_trivially_copyable_v<SendRecvArgs>);
+
+}  // namespace tw
