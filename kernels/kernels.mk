@@ -1,0 +1,44 @@
+# kernels/**/*.cu: tile programs, compiled once for each target from one source.
+
+kernel_sources := $(call find_files,kernels,*.cu)
+
+# ---- CPU targets: the host compiler, once per instruction set ---------------------------------------
+# Everything in a kernel lives in TW_NS, which differs per target: an inline function compiled with
+# -march=x86-64-v4 must never be the copy that the linker keeps for a machine without AVX-512
+# (tests/symbols_test.sh looks for such leaks).
+cpu_targets := $(if $(filter x86_64,$(machine)),cpu_avx512 cpu_avx2) cpu_portable
+arch_cpu_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
+arch_cpu_avx2 := -march=x86-64-v3 -mprefer-vector-width=256
+arch_cpu_portable :=
+kernel_flags := -O3 -ffp-contract=off -fno-exceptions -fno-rtti
+target_macro = -DTW_NS=tw::$(1) -DTW_TARGET_$(shell echo $(1) | tr a-z A-Z)
+
+define cpu_kernel_rule
+kernel_objects += $$(kernel_sources:%.cu=$$(B)/obj/$(1)/%.o)
+$$(B)/obj/$(1)/%.o: %.cu $$(flags_file) kernels/kernels.mk
+	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(arch_$(1)) $(call target_macro,$(1)) -x c++ -c $$< -o $$@
+endef
+kernel_objects :=
+$(foreach target,$(cpu_targets),$(eval $(call cpu_kernel_rule,$(target))))
+
+# ---- GPU targets: nvcc, cubin and PTX of each source, with what ptxas says of it in .ptxas ----------
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+gpu_targets := $(if $(NVCC),sm_90a)
+nvcc_flags := -std=c++20 -O3 -lineinfo -I. -Iinclude --expt-relaxed-constexpr -Werror all-warnings -ccbin g++
+gpu_images := $(foreach t,$(gpu_targets),$(kernel_sources:kernels/%.cu=build/gpu/%.$(t).cubin) $(kernel_sources:kernels/%.cu=build/gpu/%.$(t).ptx))
+
+.PHONY: gpu
+gpu: $(gpu_images)
+	$(if $(NVCC),,@echo "GPU targets skipped: nvcc not found")
+
+build/gpu/%.sm_90a.cubin: kernels/%.cu kernels/kernels.mk
+	$(call quiet,NVCC)$(NVCC) $(nvcc_flags) $(call target_macro,sm_90a) -arch=sm_90a -cubin -Xptxas -v -MMD -MF $(@:.cubin=.d) -MT $@ $< -o $@ 2> $(@:.cubin=.ptxas) || { cat $(@:.cubin=.ptxas); exit 1; }
+
+build/gpu/%.sm_90a.ptx: kernels/%.cu kernels/kernels.mk
+	$(call quiet,NVCC)$(NVCC) $(nvcc_flags) $(call target_macro,sm_90a) -arch=compute_90a -ptx -MMD -MF $@.d -MT $@ $< -o $@
+
+-include $(call find_files,build/gpu,*.d)
+
+# ---- What the host side is told ---------------------------------------------------------------------
+target_defines := -DTW_BUILT_TARGETS='"$(strip $(cpu_targets) $(gpu_targets))"' \
+  $(foreach t,$(cpu_targets) $(gpu_targets),-DTW_BUILT_$(shell echo $(t) | tr a-z A-Z)=1)

@@ -1,0 +1,43 @@
+# The library (lib/<layer>/**/*.cc and the CPU kernels) and the programs (lib/cli/<program>.cc).
+
+lib_layers := base device topo boot net comm coll api
+lib_sources := $(sort $(shell find $(wildcard $(addprefix lib/,$(lib_layers))) -name '*.cc' 2>/dev/null))
+lib_objects := $(lib_sources:%.cc=$(B)/obj/%.o) $(kernel_objects)
+
+so_name := libtilewire.so.$(abi)
+so_file := $(B)/lib/libtilewire.so.$(version)
+so_link := $(B)/lib/libtilewire.so
+internal := $(B)/lib/libtilewire_internal.a
+
+objects_file := $(B)/lib/objects
+$(call remember,$(objects_file),$(lib_objects))
+
+# Which kernel targets this build holds, for the dispatcher and tw_info.
+lib_defines := $(target_defines)
+
+.PHONY: library programs
+library: $(so_link) $(internal)
+
+$(B)/obj/lib/%.o: lib/%.cc $(flags_file)
+	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(lib_defines) -c $< -o $@
+
+$(internal): $(lib_objects) $(objects_file)
+	$(call quiet,AR)rm -f $@; ar rcs $@ $(lib_objects)
+
+# Only tw_* leaves the library (lib/tilewire.map).
+$(so_file): $(lib_objects) $(objects_file) lib/tilewire.map
+	$(call quiet,SO)$(CXX) -shared $(link_flags) -Wl,-soname,$(so_name) -Wl,--version-script=lib/tilewire.map $(lib_objects) $(libs) -o $@
+
+$(so_link): $(so_file)
+	@ln -sf $(notdir $(so_file)) $(B)/lib/$(so_name); ln -sf $(so_name) $@
+
+# Programs use the public API only, so they link the shared library like any user's.
+use_so := -L$(B)/lib -ltilewire -Wl,-rpath,'$$ORIGIN/../lib'
+cli_programs := $(patsubst lib/cli/%.cc,$(B)/bin/%,$(wildcard lib/cli/*.cc))
+programs: $(cli_programs)
+
+$(B)/obj/lib/cli/%.o: lib/cli/%.cc $(flags_file)
+	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(lib_defines) -c $< -o $@
+
+$(B)/bin/%: $(B)/obj/lib/cli/%.o $(so_link)
+	$(call quiet,LINK)$(CXX) $< $(link_flags) $(use_so) -lhwloc -ldl -o $@

@@ -1,0 +1,38 @@
+# tests/<stem>_test.cc  -> build/tests/<stem>_test, linked with the internal archive and GoogleTest
+# tests/<stem>_test.{sh,py}  run as they are
+# tests/support/*.cc    -> linked into every test that needs it
+# tests/examples/NN_name.{c,cc,cu} -> build/examples/NN_name, linked with the shared library
+# Stems whose name ends in _mpi (tests and examples) and everything in perf/ see MPI.
+
+MPI_CFLAGS ?= $(shell pkg-config --cflags ompi-c 2>/dev/null)
+MPI_LIBS ?= $(shell pkg-config --libs ompi-c 2>/dev/null)
+GTEST_LIBS ?= -lgtest -lgtest_main
+
+test_programs := $(patsubst tests/%.cc,$(B)/tests/%,$(wildcard tests/*_test.cc))
+support_objects := $(patsubst %.cc,$(B)/obj/%.o,$(wildcard tests/support/*.cc))
+support := $(B)/tests/libsupport.a
+
+.PHONY: tests examples
+tests: $(test_programs)
+
+$(B)/obj/tests/%.o: tests/%.cc $(flags_file)
+	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(lib_defines) $(if $(findstring _mpi,$*),$(MPI_CFLAGS)) -c $< -o $@
+
+$(support): $(support_objects)
+	$(call quiet,AR)rm -f $@; ar rcs $@ $(support_objects)
+
+$(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
+	$(call quiet,LINK)$(CXX) $< $(support) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
+
+# ---- Examples ---------------------------------------------------------------------------------------
+example_sources := $(wildcard tests/examples/*.c tests/examples/*.cc)
+example_programs := $(patsubst tests/examples/%,$(B)/examples/%,$(basename $(example_sources)))
+examples: $(example_programs)
+
+$(B)/obj/tests/examples/%.o: tests/examples/%.c $(flags_file)
+	$(call quiet,CC)$(compile_c) $(c_flags) $(if $(findstring _mpi,$*),$(MPI_CFLAGS)) -c $< -o $@
+
+$(B)/examples/%: $(B)/obj/tests/examples/%.o $(so_link)
+	$(call quiet,LINK)$(CXX) $< $(link_flags) $(use_so) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
+
+.SECONDARY:
