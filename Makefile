@@ -64,6 +64,7 @@ quiet = @mkdir -p $(@D); echo "  $(1) $@";
 
 include kernels/kernels.mk
 include lib/lib.mk
+include lib/install/install.mk
 include tests/tests.mk
 include perf/perf.mk
 
@@ -71,10 +72,20 @@ include perf/perf.mk
 .PHONY: help all clean format lint
 
 help:  ## this list
-	@sed -n 's/^\([a-z*-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile lib/lib.mk tests/tests.mk perf/perf.mk kernels/kernels.mk | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(filter %Makefile %.mk,$(MAKEFILE_LIST)) | expand -t 22
 
 all: library programs gpu  ## the library, the programs, the examples and the perf programs
 all: examples perf-programs
+
+lint:  ## clang-format, clang-tidy, include arrows, budgets, contracts; cached by content
+	@tests/tools/deps build lint
+	@LINT_CXX="-std=c++20 -Wall -Wextra -I. -Iinclude $(MPI_CFLAGS) -DTW_BUILT_TARGETS='\"\"'" \
+	  LINT_C="-std=c99 -pedantic -Wall -Wextra -I. -Iinclude $(MPI_CFLAGS)" \
+	  LINT_KERNEL="$(arch_$(firstword $(cpu_targets))) $(call target_macro,$(firstword $(cpu_targets)))" \
+	  $(PYTHON) tests/tools/lint
+
+format:  ## clang-format all sources in place
+	@git ls-files -co --exclude-standard '*.h' '*.c' '*.cc' '*.cu' | xargs -r clang-format -i
 
 clean:  ## remove what was built (downloads in ~/.cache/tilewire stay)
 	rm -rf build

@@ -24,6 +24,28 @@ $(support): $(support_objects)
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
 
+# ---- Running them (rows in tests/check.def) ---------------------------------------------------------
+base_folder := build$(compiler_folder)
+run_check = $(PYTHON) tests/tools/check --make "$(MAKE) CXX=$(CXX)" --build $(base_folder) --stem "$(T)" --part "$(P)"
+
+.PHONY: deps check check-long demo
+deps:  ## install what is missing to build, check and lint (apt)
+	@tests/tools/deps
+
+check:  ## all tests; T=<stem> one stem, P=<part> one part (unit tsan asan mpirun ...)
+	@tests/tools/deps build check
+	@$(run_check)
+
+check-long:  ## the long tests: arm64 under qemu, fuzzing, a thousand kills (under 90 minutes)
+	@tests/tools/deps build check long
+	@$(run_check) --long
+
+demo:  ## an all-reduce between two processes of this machine
+	@tests/tools/deps build
+	@$(MAKE) --no-print-directory $(B)/examples/02_all_reduce $(B)/bin/tw_run
+	$(B)/bin/tw_run -n 2 $(B)/examples/02_all_reduce
+	@echo "The Llama demo comes with the model layer."
+
 # ---- Examples ---------------------------------------------------------------------------------------
 example_sources := $(wildcard tests/examples/*.c tests/examples/*.cc)
 example_programs := $(patsubst tests/examples/%,$(B)/examples/%,$(basename $(example_sources)))
