@@ -4,8 +4,8 @@
  *
  * Conventions, true of every function unless it says otherwise
  * - Returns a tw_status_t. On failure tw_last_error() is this thread's sentence: it names the
- *   offending value and what would be valid. No function prints to stdout, exits, aborts, or changes
- *   the caller's affinity, signal handlers, locale or CUDA context.
+ *   offending value and what would be valid. No function prints to stdout, exits, aborts, or
+ * changes the caller's affinity, signal handlers, locale or CUDA context.
  * - Output parameters come last and are written only on TW_OK.
  * - Handles are checked: NULL, destroyed or foreign handles give TW_ERROR_INVALID_HANDLE.
  * - Structs begin with `size_t size`, set by their initialiser macro. A shorter struct is accepted
@@ -41,20 +41,20 @@ extern "C" {
 /* ---- Status --------------------------------------------------------------------------------- */
 
 /* X(name, value, text). Values never change. */
-#define TW_STATUS_MAP(X)                                                                     \
-  X(TW_OK, 0, "success")                                                                     \
-  X(TW_ERROR_INVALID_ARGUMENT, 1, "an argument is invalid")                                  \
-  X(TW_ERROR_INVALID_HANDLE, 2, "a handle is null, destroyed or not of this library")        \
-  X(TW_ERROR_INVALID_STATE, 3, "the call is not allowed in this state")                      \
-  X(TW_ERROR_OUT_OF_MEMORY, 4, "out of memory")                                              \
-  X(TW_ERROR_OUT_OF_RESOURCES, 5, "out of file descriptors, threads or address space")       \
-  X(TW_ERROR_TIMEOUT, 6, "a peer was late beyond the configured time")                       \
-  X(TW_ERROR_PEER_LOST, 7, "a peer died or closed its connection")                           \
-  X(TW_ERROR_ABORTED, 8, "the comm was aborted")                                             \
-  X(TW_ERROR_MISMATCH, 9, "the ranks' calls or settings do not match")                       \
-  X(TW_ERROR_UNREACHABLE, 10, "two ranks cannot reach each other's memory")                  \
-  X(TW_ERROR_UNSUPPORTED, 11, "not supported on this device or in this build")               \
-  X(TW_ERROR_SYSTEM, 12, "an operating system call failed")                                  \
+#define TW_STATUS_MAP(X)                                                               \
+  X(TW_OK, 0, "success")                                                               \
+  X(TW_ERROR_INVALID_ARGUMENT, 1, "an argument is invalid")                            \
+  X(TW_ERROR_INVALID_HANDLE, 2, "a handle is null, destroyed or not of this library")  \
+  X(TW_ERROR_INVALID_STATE, 3, "the call is not allowed in this state")                \
+  X(TW_ERROR_OUT_OF_MEMORY, 4, "out of memory")                                        \
+  X(TW_ERROR_OUT_OF_RESOURCES, 5, "out of file descriptors, threads or address space") \
+  X(TW_ERROR_TIMEOUT, 6, "a peer was late beyond the configured time")                 \
+  X(TW_ERROR_PEER_LOST, 7, "a peer died or closed its connection")                     \
+  X(TW_ERROR_ABORTED, 8, "the comm was aborted")                                       \
+  X(TW_ERROR_MISMATCH, 9, "the ranks' calls or settings do not match")                 \
+  X(TW_ERROR_UNREACHABLE, 10, "two ranks cannot reach each other's memory")            \
+  X(TW_ERROR_UNSUPPORTED, 11, "not supported on this device or in this build")         \
+  X(TW_ERROR_SYSTEM, 12, "an operating system call failed")                            \
   X(TW_ERROR_INTERNAL, 13, "internal error: please report it")
 
 typedef enum tw_status {
@@ -110,7 +110,8 @@ typedef struct tw_device {
   tw_device_kind_t kind;
   int ordinal; /* GPU ordinal; ignored on CPUs */
 } tw_device_t;
-#define TW_DEVICE_INIT {sizeof(tw_device_t), TW_DEVICE_AUTO, 0}
+#define TW_DEVICE_INIT \
+  { sizeof(tw_device_t), TW_DEVICE_AUTO, 0 }
 
 /* ---- Log ------------------------------------------------------------------------------------ */
 
@@ -159,15 +160,15 @@ typedef struct tw_unique_id {
 typedef struct tw_comm_config {
   size_t size;
   tw_device_t device;
-  int max_blocks;          /* blocks a launch may use; 0 = all workers */
-  int workers;             /* CPU worker threads; 0 = cores of the affinity mask / ranks sharing it */
-  int64_t timeout_ms;      /* a live but late peer; default 600000. A dead peer is noticed at once */
+  int max_blocks;     /* blocks a launch may use; 0 = all workers */
+  int workers;        /* CPU worker threads; 0 = cores of the affinity mask / ranks sharing it */
+  int64_t timeout_ms; /* a live but late peer; default 600000. A dead peer is noticed at once */
   int64_t setup_timeout_ms; /* for set-up calls: all ranks must arrive; default 600000 */
-  size_t max_memory;       /* cap on the library's own bytes per rank (not windows); 0 = default */
-  const char* name;        /* for messages and logs; copied; NULL = "comm" */
+  size_t max_memory;        /* cap on the library's own bytes per rank (not windows); 0 = default */
+  const char* name;         /* for messages and logs; copied; NULL = "comm" */
 } tw_comm_config_t;
 #define TW_COMM_CONFIG_INIT \
-  {sizeof(tw_comm_config_t), TW_DEVICE_INIT, 0, 0, -1, -1, 0, NULL}
+  { sizeof(tw_comm_config_t), TW_DEVICE_INIT, 0, 0, -1, -1, 0, NULL }
 
 /* Makes an id and starts listening for the ranks in the background, in this process, on the
  * interface TW_BOOT_INTERFACE. One id serves one comm. Not collective: one process calls it. */
@@ -197,8 +198,8 @@ TW_API tw_status_t tw_comm_create_all(int n, const tw_comm_config_t* config, tw_
 /* Collective over `comm`: ranks with equal `color` (>= 0) form a new comm, ordered by (key, rank).
  * `color` -1: takes part but gets no comm (*child = NULL). The child may use the parent's windows
  * by its own rank numbers; the parent must outlive it. */
-TW_API tw_status_t tw_comm_split(tw_comm_t comm, int color, int key,
-                                 const tw_comm_config_t* config, tw_comm_t* child);
+TW_API tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_config_t* config,
+                                 tw_comm_t* child);
 
 /* Called by the survivors after TW_ERROR_PEER_LOST: makes a comm of them, in rank order. The old
  * comm's windows can then only be destroyed. Waits for every live rank to call it. */
@@ -213,6 +214,7 @@ TW_API tw_status_t tw_comm_abort(tw_comm_t comm);
  * for peers. Refused (INVALID_STATE, naming them) while windows, signals or children live. */
 TW_API tw_status_t tw_comm_destroy(tw_comm_t comm);
 
+/* What the comm is: this rank's number, the number of ranks, the device this rank owns. */
 TW_API tw_status_t tw_comm_rank(tw_comm_t comm, int* rank);
 TW_API tw_status_t tw_comm_size(tw_comm_t comm, int* size);
 TW_API tw_status_t tw_comm_device(tw_comm_t comm, tw_device_t* device);
@@ -240,8 +242,7 @@ TW_API tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* w
 
 /* Makes a window of [ptr, ptr + bytes), which lies inside one tw_mem_alloc allocation. The memory
  * stays the caller's and must outlive the window. Collective. */
-TW_API tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes,
-                                      tw_window_t* window);
+TW_API tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_window_t* window);
 
 /* Collective: returns when no rank can access the window any more. */
 TW_API tw_status_t tw_window_destroy(tw_window_t window);
@@ -262,7 +263,8 @@ TW_API tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset
 /* `slots` counters on every rank, each with one 64-bit word per sender. Words only grow. */
 typedef struct tw_signals* tw_signals_t;
 
-/* Collective; `slots` is equal on all ranks. A slot is used by host calls or by kernels, not both. */
+/* Collective; `slots` is equal on all ranks. A slot is used by host calls or by kernels, not both.
+ */
 TW_API tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signals);
 TW_API tw_status_t tw_signals_destroy(tw_signals_t signals);
 
@@ -287,8 +289,8 @@ TW_API tw_status_t tw_all_reduce(const void* send, void* recv, size_t count, tw_
                                  tw_op_t op, tw_comm_t comm, tw_stream_t stream);
 
 /* As all_reduce, at `root` only. `recv` is ignored elsewhere. */
-TW_API tw_status_t tw_reduce(const void* send, void* recv, size_t count, tw_type_t type,
-                             tw_op_t op, int root, tw_comm_t comm, tw_stream_t stream);
+TW_API tw_status_t tw_reduce(const void* send, void* recv, size_t count, tw_type_t type, tw_op_t op,
+                             int root, tw_comm_t comm, tw_stream_t stream);
 
 /* recv = root's send. `send` is ignored elsewhere. */
 TW_API tw_status_t tw_broadcast(const void* send, void* recv, size_t count, tw_type_t type,
@@ -325,17 +327,17 @@ TW_API tw_status_t tw_reduce_scatter_v(const void* send, void* recv, const size_
                                        tw_type_t type, tw_op_t op, tw_comm_t comm,
                                        tw_stream_t stream);
 TW_API tw_status_t tw_all_to_all_v(const void* send, const size_t* send_counts,
-                                   const size_t* send_displs, void* recv,
-                                   const size_t* recv_counts, const size_t* recv_displs,
-                                   tw_type_t type, tw_comm_t comm, tw_stream_t stream);
+                                   const size_t* send_displs, void* recv, const size_t* recv_counts,
+                                   const size_t* recv_displs, tw_type_t type, tw_comm_t comm,
+                                   tw_stream_t stream);
 
 /* Returns when all ranks called it. */
 TW_API tw_status_t tw_barrier(tw_comm_t comm, tw_stream_t stream);
 
 /* Point to point; sends and receives between two ranks match in order; count and type must match.
  * A send may return before its receive has been posted. `peer` may be the own rank in a group. */
-TW_API tw_status_t tw_send(const void* send, size_t count, tw_type_t type, int peer,
-                           tw_comm_t comm, tw_stream_t stream);
+TW_API tw_status_t tw_send(const void* send, size_t count, tw_type_t type, int peer, tw_comm_t comm,
+                           tw_stream_t stream);
 TW_API tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, tw_comm_t comm,
                            tw_stream_t stream);
 
