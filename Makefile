@@ -48,10 +48,14 @@ sanitize := $(sanitize_$(VARIANT))
 
 # Everything is built as for the shared library, so that one object serves it and the unit tests.
 common_flags := $(optimise) $(warnings) -fPIC -fvisibility=hidden -pthread -I. -Iinclude -MMD -MP $(sanitize)
-cxx_flags := -std=c++20 $(common_flags) $(CXXFLAGS)
-c_flags := -std=c99 -pedantic $(common_flags) $(CFLAGS)
+cxx_flags = -std=c++20 $(common_flags) $(CXXFLAGS)
+c_flags = -std=c99 -pedantic $(common_flags) $(CFLAGS)
 link_flags := -pthread -Wl,--as-needed -Wl,-z,relro $(if $(VARIANT),,-Wl,-z,defs) $(sanitize) $(LDFLAGS)
 libs := -lsodium -lhwloc -lpthread -ldl
+
+ifneq ($(filter aarch64-linux-gnu%,$(CXX)),)
+include tests/arm64.mk
+endif
 
 # $(call remember,FILE,TEXT): FILE changes only when TEXT does, so that a rule can depend on TEXT.
 remember = $(if $(subst x$(strip $(2)),,x$(strip $(file <$(1)))),$(shell mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))

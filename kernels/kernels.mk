@@ -22,7 +22,9 @@ kernel_objects :=
 $(foreach target,$(cpu_targets),$(eval $(call cpu_kernel_rule,$(target))))
 
 # ---- GPU targets: nvcc, cubin and PTX of each source, with what ptxas says of it in .ptxas ----------
-NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+ifeq ($(origin NVCC),undefined)
+NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+endif
 gpu_targets := $(if $(NVCC),sm_90a)
 nvcc_flags := -std=c++20 -O3 -lineinfo -I. -Iinclude --expt-relaxed-constexpr -Werror all-warnings -ccbin g++
 gpu_images := $(foreach t,$(gpu_targets),$(kernel_sources:kernels/%.cu=build/gpu/%.$(t).cubin) $(kernel_sources:kernels/%.cu=build/gpu/%.$(t).ptx))

@@ -18,11 +18,17 @@ tests: $(test_programs)
 $(B)/obj/tests/%.o: tests/%.cc $(flags_file)
 	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(lib_defines) $(if $(findstring _mpi,$*),$(MPI_CFLAGS)) -c $< -o $@
 
+$(test_programs): $(filter %.a,$(GTEST_LIBS))
+
 $(support): $(support_objects)
 	$(call quiet,AR)rm -f $@; ar rcs $@ $(support_objects)
 
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
+
+# tests/fuzz/<stem>_fuzz.cc -> $(B)/fuzz/<stem>_fuzz: libFuzzer, so CXX=clang++ VARIANT=fuzz only.
+$(B)/fuzz/%_fuzz: $(B)/obj/tests/fuzz/%_fuzz.o $(support) $(internal)
+	$(call quiet,LINK)$(CXX) $< $(support) $(internal) -fsanitize=fuzzer $(link_flags) $(libs) -o $@
 
 # ---- Running them (rows in tests/check.def) ---------------------------------------------------------
 base_folder := build$(compiler_folder)
