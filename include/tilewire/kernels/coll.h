@@ -28,7 +28,7 @@ enum CollOp : uint32_t {
 enum class CollAlgo : uint32_t {
   kPacket,  // payload and epoch travel together into the peers' inboxes
   kSlot,    // whole message pushed into the peers' slots, then a flag
-  kPull,    // whole message copied into own slots, peers read it there
+  kPull,    // whole message copied into own staging, peers read it there
   kDirect,  // locations are exchanged; windows are read and written in place; when a rank's buffer
             // is private all ranks go through staging instead
 };

@@ -132,7 +132,10 @@ struct WaitContext {
   int64_t timeout_ns;  // of one wait; 0 = never
   int spins;
   bool (*slow)(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
-  void* comm;  // the host's comm, for `slow`
+  void* comm;  // the host's comm, for `slow` and `mismatch`
+  /// A peer's signal of this call carries another digest: `got` and `want` are epoch << 16 | digest.
+  /// Host code words the error and ends the comm; the kernel leaves. Null on GPUs.
+  void (*mismatch)(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
 };
 
 struct CommView {
@@ -143,6 +146,7 @@ struct CommView {
   char* const* heaps;     // [size]: each rank's heap as mapped by this device
   char* const* segments;  // [segment * size + rank]: window memory as mapped by this device
   uint64_t* epoch;        // calls completed on this comm; advanced by the last block of a launch
+  uint64_t* finished;     // blocks of the running launch that are done; 0 between launches
   BlockState* states;     // [blocks]
   WaitContext* wait;
 };
