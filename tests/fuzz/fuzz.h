@@ -17,8 +17,7 @@ inline uint64_t tried = 0;
 inline void count(bool was_accepted) {
   static const int registered = std::atexit([] {
     std::fprintf(stderr, "fuzz: %llu of %llu inputs accepted\n",
-                 static_cast<unsigned long long>(accepted),
-                 static_cast<unsigned long long>(tried));
+                 static_cast<unsigned long long>(accepted), static_cast<unsigned long long>(tried));
     if (accepted == 0) _exit(3);
   });
   (void)registered;
