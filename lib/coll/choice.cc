@@ -1,0 +1,194 @@
+#include "lib/coll/choice.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/base/config.h"
+#include "lib/base/error.h"
+
+namespace tw {
+namespace {
+
+constexpr size_t kNoEnd = SIZE_MAX;
+constexpr size_t kBytesPerBlock = 256 << 10;  // below, a further block costs more than it brings
+constexpr size_t kDefaultChunk = 128 << 10;
+
+/// The words of the tuning files.
+namespace words {
+constexpr CollOp all_reduce = kAllReduce, reduce = kReduce, broadcast = kBroadcast,
+                 all_gather = kAllGather, reduce_scatter = kReduceScatter, all_to_all = kAllToAll,
+                 gather = kGather, scatter = kScatter, all_gather_v = kAllGatherV,
+                 reduce_scatter_v = kReduceScatterV, all_to_all_v = kAllToAllV, barrier = kBarrier;
+constexpr CollAlgo packet = CollAlgo::kPacket, slot = CollAlgo::kSlot, pull = CollAlgo::kPull,
+                   direct = CollAlgo::kDirect;
+constexpr StorePolicy plain = StorePolicy::kPlain, nontemporal = StorePolicy::kNonTemporal;
+constexpr RanksClass two = RanksClass::kTwo, fits = RanksClass::kFits, over = RanksClass::kOver;
+}  // namespace words
+
+constexpr const char* kAlgoNames[] = {"packet", "slot", "pull", "direct"};
+constexpr const char* kStoreNames[] = {"plain", "nontemporal"};
+constexpr const char* kRanksNames[] = {"two", "fits", "over"};
+constexpr const char* kOpNames[] = {
+    "all_reduce", "reduce",  "broadcast",    "all_gather",       "reduce_scatter", "all_to_all",
+    "gather",     "scatter", "all_gather_v", "reduce_scatter_v", "all_to_all_v",   "barrier"};
+static_assert(std::size(kOpNames) == kCollOps);
+
+std::vector<Machine> read_table() {
+  std::vector<Machine> all;
+#define TW_MACHINE(name, vendor, family, first, last, origin) \
+  all.push_back({#name, vendor, family, first, last, origin, {}});
+#define TW_CHOICE(op, ranks, up_to, algo, store, chunk)                                         \
+  all.back().lines.push_back({words::op, words::ranks, static_cast<size_t>(up_to), words::algo, \
+                              words::store, static_cast<size_t>(chunk)});
+#include "lib/coll/tuning.def"
+#undef TW_MACHINE
+#undef TW_CHOICE
+  for (Machine& machine : all)
+    for (ChoiceLine& line : machine.lines)
+      if (line.up_to == 0) line.up_to = kNoEnd;
+  return all;
+}
+
+struct CpuIdentity {
+  std::string vendor;
+  int family = 0, model = 0;
+};
+
+CpuIdentity identify() {
+  CpuIdentity cpu;
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(0, &a, &b, &c, &d) != 0) {
+    char vendor[12];
+    std::memcpy(vendor, &b, 4);
+    std::memcpy(vendor + 4, &d, 4);
+    std::memcpy(vendor + 8, &c, 4);
+    cpu.vendor.assign(vendor, sizeof vendor);
+  }
+  if (__get_cpuid(1, &a, &b, &c, &d) != 0) {
+    cpu.family = static_cast<int>((a >> 8) & 15);
+    cpu.model = static_cast<int>((a >> 4) & 15);
+    if (cpu.family == 6 || cpu.family == 15) cpu.model += static_cast<int>((a >> 16) & 15) << 4;
+    if (cpu.family == 15) cpu.family += static_cast<int>((a >> 20) & 255);
+  }
+#else
+  cpu.vendor = "other";
+#endif
+  return cpu;
+}
+
+/// The index of `variable`'s value in `names`, or -1 for "auto".
+template <size_t kNames>
+int parse_name(const char* variable, const char* const (&names)[kNames]) {
+  const std::string value = config::string(variable);
+  if (value == "auto") return -1;
+  std::string valid = "auto";
+  for (size_t i = 0; i < kNames; ++i) {
+    if (value == names[i]) return static_cast<int>(i);
+    valid += std::string(", ") + names[i];
+  }
+  fail(TW_ERROR_INVALID_ARGUMENT, "%s=\"%s\" is not one of %s", variable, value.c_str(),
+       valid.c_str());
+}
+
+}  // namespace
+
+const char* name_of(CollAlgo algo) { return kAlgoNames[static_cast<int>(algo)]; }
+const char* name_of(StorePolicy store) { return kStoreNames[static_cast<int>(store)]; }
+const char* name_of(RanksClass ranks) { return kRanksNames[static_cast<int>(ranks)]; }
+const char* name_of(CollOp op) { return op < kCollOps ? kOpNames[op] : "unknown"; }
+
+const std::vector<Machine>& machines() {
+  static const std::vector<Machine> all = read_table();
+  return all;
+}
+
+const Machine& machine_of(const std::string& vendor, int family, int model) {
+  for (const Machine& m : machines())
+    if (*m.vendor == '\0' || (vendor == m.vendor && family == m.family && model >= m.first_model &&
+                              model <= m.last_model))
+      return m;
+  fail(TW_ERROR_INTERNAL, "lib/coll/tuning.def has no line for every CPU");
+}
+
+const Machine& this_machine() {
+  static const CpuIdentity cpu = identify();
+  return machine_of(cpu.vendor, cpu.family, cpu.model);
+}
+
+std::string cpu_description() {
+  const CpuIdentity cpu = identify();
+  return text("%s family %d model %d", cpu.vendor.c_str(), cpu.family, cpu.model);
+}
+
+Forced Forced::from_environment() {
+  Forced forced;
+  const int algo = parse_name("TW_COLL_ALGO", kAlgoNames);
+  const int store = parse_name("TW_COLL_STORE", kStoreNames);
+  forced.algo_set = algo >= 0;
+  if (forced.algo_set) forced.algo = static_cast<CollAlgo>(algo);
+  forced.store_set = store >= 0;
+  if (forced.store_set) forced.store = static_cast<StorePolicy>(store);
+  forced.chunk = config::bytes("TW_COLL_CHUNK");
+  const int64_t blocks = config::integer("TW_COLL_BLOCKS");
+  if (blocks < 0 || blocks > 4096)
+    fail(TW_ERROR_INVALID_ARGUMENT, "TW_COLL_BLOCKS=%lld is not between 0 (by size) and 4096",
+         static_cast<long long>(blocks));
+  forced.blocks = static_cast<int>(blocks);
+  return forced;
+}
+
+ChoiceTable::ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced,
+                         size_t packet_limit, size_t slot_limit, int max_blocks)
+    : machine_(machine),
+      ranks_(ranks),
+      forced_(forced),
+      packet_limit_(packet_limit),
+      slot_limit_(slot_limit),
+      max_blocks_(max_blocks) {
+  for (const ChoiceLine& line : machine.lines)
+    if (line.ranks == ranks)
+      segments_[line.op].push_back({line.up_to, line.algo, line.store, line.chunk});
+  for (auto& segments : segments_) {
+    std::sort(segments.begin(), segments.end(),
+              [](const Segment& a, const Segment& b) { return a.up_to < b.up_to; });
+    if (segments.empty() || segments.back().up_to != kNoEnd)
+      segments.push_back({kNoEnd, CollAlgo::kDirect, StorePolicy::kPlain, kDefaultChunk});
+  }
+}
+
+CollAlgo ChoiceTable::possible(CollAlgo wanted, size_t bytes) const {
+  if (wanted == CollAlgo::kPacket && bytes > packet_limit_) wanted = CollAlgo::kSlot;
+  if (wanted == CollAlgo::kSlot && bytes > slot_limit_) wanted = CollAlgo::kPull;
+  return wanted;
+}
+
+Choice ChoiceTable::choose(CollOp op, size_t bytes) const {
+  const Segment* segment = segments_[op].data();
+  while (bytes > segment->up_to) ++segment;
+  Choice choice{possible(forced_.algo_set ? forced_.algo : segment->algo, bytes),
+                forced_.store_set ? forced_.store : segment->store,
+                forced_.chunk != 0 ? forced_.chunk : segment->chunk, 1};
+  if (choice.chunk == 0) choice.chunk = kDefaultChunk;
+  if (forced_.blocks != 0)
+    choice.blocks = std::min(forced_.blocks, max_blocks_);
+  else if (choice.algo == CollAlgo::kPull || choice.algo == CollAlgo::kDirect)
+    choice.blocks = static_cast<int>(
+        std::min<size_t>(static_cast<size_t>(max_blocks_), 1 + bytes / kBytesPerBlock));
+  return choice;
+}
+
+std::string ChoiceTable::agreement() const {
+  return text(
+      "choice table %s/%s, TW_COLL_ALGO %s, TW_COLL_STORE %s, TW_COLL_CHUNK %zu, "
+      "TW_COLL_BLOCKS %d, blocks %d",
+      machine_.name, name_of(ranks_), forced_.algo_set ? name_of(forced_.algo) : "auto",
+      forced_.store_set ? name_of(forced_.store) : "auto", forced_.chunk, forced_.blocks,
+      max_blocks_);
+}
+
+}  // namespace tw
