@@ -1,13 +1,46 @@
-# perf/<op>_perf.cc -> build/perf/<op>_perf; perf/support/*.cc is linked into each. They see MPI.
+# perf/<op>_perf.cc, perf/runner/*.cc -> build/perf/coll_perf, which every build/perf/<op>_perf is a
+# link to: the op is taken from the program's name. The peers are the same objects with the backend
+# of perf/peers compiled against each MPI that `make deps-perf` installed.
 
-perf_names := $(patsubst perf/%.cc,$(B)/perf/%,$(wildcard perf/*_perf.cc))
-perf_support_objects := $(patsubst %.cc,$(B)/obj/%.o,$(wildcard perf/support/*.cc))
+perf_ops := $(patsubst perf/%_perf.cc,%,$(wildcard perf/*_perf.cc))
+perf_backend := $(B)/obj/perf/runner/tilewire_backend.o
+perf_objects := $(filter-out $(perf_backend),$(patsubst %.cc,$(B)/obj/%.o,$(wildcard perf/*_perf.cc perf/runner/*.cc)))
+perf_peer_objects := $(perf_objects) $(B)/obj/perf/peers/bf16_sum.o
+perf_program := $(B)/perf/coll_perf
+perf_links := $(perf_ops:%=$(B)/perf/%_perf)
 
-.PHONY: perf-programs
-perf-programs: $(perf_names)
+.PHONY: perf perf-coll perf-programs perf-peers deps-perf
+perf-programs: $(perf_links)
 
 $(B)/obj/perf/%.o: perf/%.cc $(flags_file)
 	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(MPI_CFLAGS) -c $< -o $@
 
-$(B)/perf/%_perf: $(B)/obj/perf/%_perf.o $(perf_support_objects) $(so_link)
-	$(call quiet,LINK)$(CXX) $< $(perf_support_objects) $(link_flags) $(use_so) $(MPI_LIBS) -ldl -o $@
+$(perf_program): $(perf_objects) $(perf_backend) $(so_link)
+	$(call quiet,LINK)$(CXX) $(perf_objects) $(perf_backend) $(link_flags) $(use_so) $(MPI_LIBS) -o $@
+
+$(perf_links): $(perf_program)
+	@ln -sf $(notdir $<) $@
+
+# ---- Peers ------------------------------------------------------------------------------------------
+peers := build/peers
+mpi_of_wheel = -I$(peers)/$(1)/include -L$(peers)/$(1)/lib -Wl,-rpath,$(abspath $(peers))/$(1)/lib -lmpi
+mpi_openmpi4 = $(MPI_CFLAGS) $(MPI_LIBS)
+mpi_openmpi5 = $(call mpi_of_wheel,openmpi5)
+mpi_impi = $(call mpi_of_wheel,impi)
+mpi_mpich5 = $(call mpi_of_wheel,mpich5)
+perf_peers := $(addprefix $(B)/perf/peers/,openmpi4 openmpi5 impi mpich5)
+
+perf-peers: $(perf_peers)
+
+$(perf_peers): $(B)/perf/peers/%: perf/peers/mpi_backend.cc $(perf_peer_objects)
+	$(call quiet,PEER)$(compile_cxx) $(filter-out -MMD -MP,$(cxx_flags)) $< $(perf_peer_objects) $(mpi_$*) -pthread -o $@
+
+deps-perf:  ## install the peers of perf-coll (apt and PyPI wheels); never in CI
+	@perf/tools/deps_perf
+
+perf-coll:  ## collectives against every MPI: build/perf/coll.{jsonl,txt,png}; exit 1 on a missed must
+	@perf/tools/deps_perf
+	@$(MAKE) --no-print-directory perf-programs perf-peers programs
+	@build/venv/bin/python perf/tools/perf_coll $(PERF_COLL)
+
+perf: perf-coll  ## all benchmarks against their peers

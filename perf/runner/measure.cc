@@ -159,8 +159,8 @@ std::vector<double> Measure::time(const Case& c, const Loop& loop, uint64_t* wro
   const int iterations =
       loop.iterations > 0 ? loop.iterations : iterations_for(c, loop, kBatchMicroseconds);
   std::vector<double> us;
+  if (loop.warm > 0) run_batch(c, loop, loop.warm, 0);
   for (int batch = 0; batch < loop.batches; ++batch) {
-    if (loop.warm > 0) run_batch(c, loop, loop.warm, batch);
     const double slowest = backend_.max(run_batch(c, loop, iterations, batch));
     us.push_back(slowest / iterations * c.op->time_scale());
   }

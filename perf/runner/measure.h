@@ -20,7 +20,7 @@ struct Case {
 
 struct Loop {
   int iterations = 0;  // per batch; 0: enough for kBatchMicroseconds, see iterations_for
-  int warm = 1;        // iterations before each batch
+  int warm = 1;        // iterations before the first batch
   int batches = 11;
   bool raw = false;     // the call alone, without producing its input and reading its output
   bool queued = false;  // calls go to a stream; implies raw, one synchronise a batch

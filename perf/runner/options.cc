@@ -16,7 +16,7 @@ const char kHelp[] =
     "  -f FACTOR      from one size to the next (default 2)\n"
     "  -i BYTES       add BYTES from one size to the next instead\n"
     "  -n COUNT       iterations a batch (default 0: enough for 2 ms)\n"
-    "  -w COUNT       warm-up iterations before each batch (default 1)\n"
+    "  -w COUNT       warm-up iterations before the first batch (default 1)\n"
     "  -d TYPE        fp32, bf16, ... or nccl-tests' float, bfloat16, ...; or all (default fp32)\n"
     "  -o OP          sum prod min max avg all (default sum)\n"
     "  -r ROOT        root of rooted ops (default 0)\n"
