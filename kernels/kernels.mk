@@ -18,8 +18,10 @@ kernel_objects += $$(kernel_sources:%.cu=$$(B)/obj/$(1)/%.o)
 $$(B)/obj/$(1)/%.o: %.cu $$(flags_file) kernels/kernels.mk
 	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(arch_$(1)) $(call target_macro,$(1)) -x c++ -c $$< -o $$@
 endef
+# The portable objects come first: should an inline function slip out of TW_NS all the same, the linker
+# keeps the copy that every machine can run.
 kernel_objects :=
-$(foreach target,$(cpu_targets),$(eval $(call cpu_kernel_rule,$(target))))
+$(foreach target,cpu_portable $(filter-out cpu_portable,$(cpu_targets)),$(eval $(call cpu_kernel_rule,$(target))))
 
 # ---- GPU targets: nvcc, cubin and PTX of each source, with what ptxas says of it in .ptxas ----------
 ifeq ($(origin NVCC),undefined)

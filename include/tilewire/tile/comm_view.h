@@ -133,8 +133,8 @@ struct WaitContext {
   int spins;
   bool (*slow)(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
   void* comm;  // the host's comm, for `slow` and `mismatch`
-  /// A peer's signal of this call carries another digest: `got` and `want` are epoch << 16 | digest.
-  /// Host code words the error and ends the comm; the kernel leaves. Null on GPUs.
+  /// A peer's signal of this call carries another digest: `got` and `want` are epoch << 16 |
+  /// digest. Host code words the error and ends the comm; the kernel leaves. Null on GPUs.
   void (*mismatch)(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
 };
 

@@ -1,0 +1,50 @@
+#!/bin/bash
+# make install, then: the tree is moved, and foreign projects build and run against where it is now.
+. tests/tools/tap.sh
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+first=$work/first
+prefix=$work/moved
+here=$PWD
+
+check "make install" make --no-print-directory install PREFIX="$first"
+mv "$first" "$prefix"
+
+has() { [ -e "$prefix/$1" ] || { echo "no $1"; return 1; }; }
+for file in lib/libtilewire.so lib/libtilewire.so.0 include/tilewire.h bin/tw_info bin/tw_run \
+  lib/pkgconfig/tilewire.pc lib/cmake/tilewire/tilewireConfig.cmake; do
+  check "installed: $file" has "$file"
+done
+same_headers() { diff -r include "$prefix/include"; }
+check "all public headers are installed" same_headers
+no_build_paths() { ! grep -rlF -e "$here" -e "$first" "$prefix/lib/pkgconfig" "$prefix/lib/cmake"; }
+check "pkg-config and CMake files name no folder of the build" no_build_paths
+no_build_rpath() { ! readelf -dW "$prefix"/bin/* "$prefix/lib/libtilewire.so" | grep -E "R(UN)?PATH" | grep -F "$here"; }
+check "no program looks for libraries in the build folder" no_build_rpath
+check "the moved tw_info runs" "$prefix/bin/tw_info"
+
+# ---- pkg-config: a C program, and a kernel compiled once for each target --------------------------------
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+flags() { pkg-config --cflags --libs tilewire; }
+build_c() {
+  # shellcheck disable=SC2046
+  gcc -std=c99 -pedantic -Wall -Wextra -Werror tests/examples/02_all_reduce.c -o "$work/all_reduce" \
+    $(flags) -Wl,-rpath,"$prefix/lib"
+}
+check "example 02 builds with pkg-config" build_c
+check "it runs" "$prefix/bin/tw_run" -n 2 "$work/all_reduce"
+check "it uses the installed library" bash -c "ldd $work/all_reduce | grep -q $prefix/lib"
+
+# ---- CMake -----------------------------------------------------------------------------------------
+configure() { cmake -S tests/examples/05_cmake -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix"; }
+check "example 05 configures" configure
+check "example 05 builds" cmake --build "$work/cmake"
+check "example 05 runs" "$prefix/bin/tw_run" -n 2 "$work/cmake/sum"
+too_new() { ! cmake -S tests/examples/05_cmake -B "$work/new" -DCMAKE_PREFIX_PATH="$prefix" -DWANT=1.0; }
+check "a newer version than the installed one is refused" too_new
+
+# ---- Cleanly gone ----------------------------------------------------------------------------------
+check "DESTDIR stages" make --no-print-directory install DESTDIR="$work/stage" PREFIX=/usr
+check "the staged library is under usr/lib" test -e "$work/stage/usr/lib/libtilewire.so"
+finish
