@@ -1,0 +1,283 @@
+// The block on CPUs: one thread that has every role. Contracts: tile/block.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/kernels/coll.h"
+#include "tilewire/tile/comm_view.h"
+#include "tilewire/tile/impl/cpu/reduce.h"
+#include "tilewire/tile/impl/cpu/vector.h"
+
+namespace TW_NS {
+
+/// Memory order of the release at `site`. Tests compile kernels with TW_PLANT_RELAXED_SIGNAL set to
+/// a site to show that ThreadSanitizer sees a missing release there.
+TW_INLINE constexpr int release_order(Site site) {
+#if defined(TW_PLANT_RELAXED_SIGNAL)
+  return site == Site::TW_PLANT_RELAXED_SIGNAL ? __ATOMIC_RELAXED : __ATOMIC_RELEASE;
+#else
+  return static_cast<void>(site), __ATOMIC_RELEASE;
+#endif
+}
+
+class Block {
+ public:
+  Block(int index, int blocks, const char* name, WaitContext* wait)
+      : index_(index), blocks_(blocks), name_(name), wait_(wait) {}
+
+  TW_FN int index() const { return index_; }
+  TW_FN int blocks() const { return blocks_; }
+  TW_FN const char* name() const { return name_; }
+
+  TW_FN void copy(void* to, const void* from, size_t bytes) {
+    copy_bytes(to, from, bytes, /*stream=*/false);
+  }
+
+  TW_FN void store(void* to, const void* from, size_t bytes, StorePolicy policy) {
+    const bool stream = policy == StorePolicy::kNonTemporal;
+    copy_bytes(to, from, bytes, stream);
+    streamed_ |= stream;
+  }
+
+  template <class SourceOf, class DestinationOf>
+  TW_FN void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
+                    DestinationOf destination, size_t count, size_t element, StorePolicy policy) {
+    Operands o;
+    set_up(o, reduction, sources, destinations);
+    for (int s = 0; s < sources; ++s) {
+      const Source from = source(s);
+      o.source[s] = static_cast<const Byte*>(from.data);
+      if (from.scaled) {
+        o.factor[s] = from.factor;
+        o.scaled |= uint64_t{1} << s;
+      }
+    }
+    for (int d = 0; d < destinations; ++d) o.destination[d] = bytes_at(destination(d));
+    o.stream = policy == StorePolicy::kNonTemporal;
+    streamed_ |= o.stream;
+    reduce_loop_of(reduction.type, reduction.op)(o, count * element);
+  }
+
+  TW_FN void put_packets(void* inbox, const void* from, size_t bytes, uint64_t word,
+                         const Reduction* scale) {
+    Byte* line = static_cast<Byte*>(inbox);
+    const Byte* in = static_cast<const Byte*>(from);
+    do {
+      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
+      if (__builtin_expect(scale != nullptr && scale->scaled, 0)) {
+        scale_small(line, in, part, *scale);
+      } else {
+        copy_small(line, in, part);
+      }
+      store_word<Site::kPacket>(packet_word(line), word);
+      line += Target::kPacketBytes;
+      in += part;
+      bytes -= part;
+    } while (bytes != 0);
+  }
+
+  TW_FN bool get_packets(void* to, const void* inbox, size_t bytes, uint64_t word, int peer) {
+    const Byte* line = static_cast<const Byte*>(inbox);
+    Byte* out = static_cast<Byte*>(to);
+    do {
+      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
+      if (!wait_digest(Site::kPacket, packet_word(line), word, peer)) return false;
+      copy_small(out, line, part);
+      line += Target::kPacketBytes;
+      out += part;
+      bytes -= part;
+    } while (bytes != 0);
+    return true;
+  }
+
+  template <class Inbox>
+  TW_FN bool reduce_packets(const Reduction& reduction, void* to, const void* own, int ranks,
+                            int self, Inbox inbox, size_t count, size_t element, uint64_t word) {
+    const ReduceLoop loop = reduce_loop_of(reduction.type, reduction.op);
+    Byte mine[kUnit] __attribute__((aligned(kUnit)));
+    Byte sum[kUnit] __attribute__((aligned(kUnit)));
+    const Byte* in = static_cast<const Byte*>(own);
+    Byte* out = static_cast<Byte*>(to);
+    Operands o;
+    set_up(o, reduction, ranks, 1);
+    o.destination[0] = sum;
+    if (reduction.scaled) {
+      o.scaled = uint64_t{1} << self;
+      o.factor[self] = reduction.factor;
+    }
+    for (int r = 0; r < ranks; ++r)
+      o.source[r] = r == self ? mine : bytes_at(inbox(r));
+    clear_unit(mine);
+    size_t bytes = count * element;
+    do {
+      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
+      for (int i = 1; i < ranks; ++i) {
+        const int r = self + i < ranks ? self + i : self + i - ranks;
+        if (!wait_digest(Site::kPacket, packet_word(o.source[r]), word, r)) return false;
+      }
+      copy_small(mine, in, part);
+      loop(o, kUnit);
+      copy_small(out, sum, part);
+      for (int r = 0; r < ranks; ++r)
+        if (r != self) o.source[r] += Target::kPacketBytes;
+      in += part;
+      out += part;
+      bytes -= part;
+    } while (bytes != 0);
+    return true;
+  }
+
+  template <class Line>
+  TW_FN void signal(Site site, int n, Line line, uint64_t value) {
+    complete_stores();
+    for (int i = 0; i < n; ++i) store_release(site, &line(i)->value, value);
+  }
+
+  template <class Line>
+  TW_FN void signal(Site site, int n, Line line, uint64_t value, const EntryPayload& payload) {
+    complete_stores();
+    for (int i = 0; i < n; ++i) {
+      FlagLine* to = line(i);
+      to->send_at = payload.send_at;
+      to->recv_at = payload.recv_at;
+      to->factor = payload.factor;
+      store_release(site, &to->value, value);
+    }
+  }
+
+  TW_FN bool wait(Site site, const uint64_t* word, uint64_t value, int peer, uint64_t index) {
+    if (__builtin_expect(load(word) >= value, 1)) return true;
+    return wait_long(site, word, value, peer, index);
+  }
+
+  TW_FN bool wait_digest(Site site, const uint64_t* word, uint64_t value, int peer) {
+    for (int spin = 0;; ++spin) {
+      const uint64_t got = load(word);
+      if (got == value) return true;
+      if (got >> 16 >= value >> 16) return digest_matches(site, got, value, peer);
+      if (wait_ == nullptr || spin < wait_->spins) {
+        pause();
+      } else if (!wait_slow(site, word, value >> 16 << 16, peer, 0)) {
+        return false;
+      }
+    }
+  }
+
+  TW_FN uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+
+  TW_FN void publish(Site site, uint64_t* word, uint64_t value) { store_release(site, word, value); }
+
+  TW_FN void record(CallRecord* to, const CallRecord& from) {
+    __atomic_store_n(&to->call, from.call, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->type, from.type, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->op, from.op, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->root, from.root, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->count, from.count, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->digest, from.digest, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->seq, from.seq, __ATOMIC_RELEASE);
+  }
+
+  TW_FN bool last(uint64_t* finished) {
+    if (blocks_ == 1) return true;
+    if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQ_REL) != static_cast<uint64_t>(blocks_))
+      return false;
+    __atomic_store_n(finished, 0, __ATOMIC_RELAXED);
+    return true;
+  }
+
+ private:
+  TW_INLINE static Byte* bytes_at(void* p) { return static_cast<Byte*>(p); }
+  TW_INLINE static const Byte* bytes_at(const void* p) { return static_cast<const Byte*>(p); }
+
+  TW_INLINE static uint64_t* packet_word(Byte* line) {
+    return reinterpret_cast<uint64_t*>(line + Target::kPacketPayload);
+  }
+  TW_INLINE static const uint64_t* packet_word(const Byte* line) {
+    return reinterpret_cast<const uint64_t*>(line + Target::kPacketPayload);
+  }
+
+  template <Site site>
+  TW_INLINE static void store_word(uint64_t* word, uint64_t value) {
+    __atomic_store_n(word, value, release_order(site));
+  }
+
+  /// The order must be a constant where it is used, so the sites are told apart here.
+  TW_INLINE static void store_release(Site site, uint64_t* word, uint64_t value) {
+    switch (site) {
+      case Site::kEntry:
+        return store_word<Site::kEntry>(word, value);
+      case Site::kExit:
+        return store_word<Site::kExit>(word, value);
+      case Site::kIn:
+        return store_word<Site::kIn>(word, value);
+      case Site::kOut:
+        return store_word<Site::kOut>(word, value);
+      case Site::kEntered:
+        return store_word<Site::kEntered>(word, value);
+      case Site::kChannel:
+        return store_word<Site::kChannel>(word, value);
+      default:
+        return store_word<Site::kNone>(word, value);
+    }
+  }
+
+  /// Non-temporal stores are not ordered by a release store: they are fenced once, before it.
+  TW_INLINE void complete_stores() {
+    if (kHasStream && streamed_) {
+      stream_fence();
+      streamed_ = false;
+    }
+  }
+
+  TW_INLINE static void set_up(Operands& o, const Reduction& reduction, int sources,
+                               int destinations) {
+    o.scaled = 0;
+    o.sources = sources;
+    o.destinations = destinations;
+    o.average = reduction.op == TW_AVG;
+    o.stream = false;
+  }
+
+  /// Up to one packet's payload times the reduction's factor.
+  static void scale_small(Byte* to, const Byte* from, size_t bytes, const Reduction& reduction) {
+    Operands o;
+    set_up(o, reduction, 1, 1);
+    o.source[0] = from;
+    o.destination[0] = to;
+    o.factor[0] = reduction.factor;
+    o.scaled = 1;
+    reduce_loop_of(reduction.type, TW_SUM)(o, bytes);
+  }
+
+  bool wait_long(Site site, const uint64_t* word, uint64_t value, int peer, uint64_t index) {
+    const int spins = wait_ == nullptr ? 0 : wait_->spins;
+    for (int spin = 0; wait_ == nullptr || spin < spins; ++spin) {
+      pause();
+      if (load(word) >= value) return true;
+    }
+    return wait_slow(site, word, value, peer, index) && load(word) >= value;
+  }
+
+  __attribute__((noinline, cold)) bool wait_slow(Site /*site*/, const uint64_t* word,
+                                                 uint64_t value, int peer, uint64_t index) {
+    const WaitSite where{name_, peer, index_, index};
+    return wait_->slow(wait_, &where, word, value);
+  }
+
+  __attribute__((noinline, cold)) bool digest_matches(Site /*site*/, uint64_t got, uint64_t value,
+                                                      int peer) {
+    if (got >> 16 != value >> 16) return true;  // the peer is ahead; its word of this epoch is gone
+    const WaitSite where{name_, peer, index_, 0};
+    if (wait_ != nullptr && wait_->mismatch != nullptr) wait_->mismatch(wait_, &where, got, value);
+    return false;
+  }
+
+  int index_;
+  int blocks_;
+  const char* name_;
+  WaitContext* wait_;
+  bool streamed_ = false;  // non-temporal stores since the last signal
+};
+
+}  // namespace TW_NS

@@ -1,0 +1,31 @@
+// Constants of the CPU targets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define TW_FN inline
+
+/// For the few functions whose call would cost as much as their body.
+#define TW_INLINE inline __attribute__((always_inline))
+
+namespace TW_NS {
+
+struct Target {
+#if defined(TW_TARGET_CPU_AVX512)
+  static constexpr const char* kName = "cpu_avx512";
+  static constexpr int kVectorBytes = 64;
+#elif defined(TW_TARGET_CPU_AVX2)
+  static constexpr const char* kName = "cpu_avx2";
+  static constexpr int kVectorBytes = 32;
+#else
+  static constexpr const char* kName = "cpu_portable";
+  static constexpr int kVectorBytes = 16;
+#endif
+  /// A packet is one cache line: 56 bytes of payload, then the word that makes it valid.
+  static constexpr size_t kPacketBytes = 64;
+  static constexpr size_t kPacketPayload = 56;
+  static constexpr size_t kGranule = 64;
+};
+
+}  // namespace TW_NS

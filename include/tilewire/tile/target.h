@@ -1,0 +1,20 @@
+// What a kernel is compiled for. Everything in a kernel lives in TW_NS, one namespace per target,
+// so that code compiled for a wider instruction set is never linked into a narrower one.
+//
+// The build gives TW_NS (tw::cpu_avx512 ...) and compiles each kernels/*.cu once per target.
+// A target's header defines:
+//   TW_FN               marks every function that runs in a kernel
+//   Target::kName       "cpu_avx512"
+//   Target::kPacketBytes, kPacketPayload   framing of packets: bytes of one, and of them payload
+//   Target::kGranule    bytes in which work is split between blocks (a cache line, a sector)
+#pragma once
+
+#ifndef TW_NS
+#define TW_NS tw::cpu_portable
+#endif
+
+#if defined(__CUDACC__)
+#include "tilewire/tile/impl/gpu/target.h"
+#else
+#include "tilewire/tile/impl/cpu/target.h"
+#endif

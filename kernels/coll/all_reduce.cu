@@ -1,0 +1,15 @@
+// recv[i] = op over ranks of send[i], on every rank.
+#include "kernels/coll/reduction.h"
+#include "tilewire/kernels/coll.h"
+#include "tilewire/tile/kernel.h"
+
+namespace TW_NS {
+
+template <class Block>
+TW_FN void all_reduce(Block& block, const CollArgs& args) {
+  Call call(block, args);
+  if (reduce_message(call, args, ReduceTo::kEveryone)) call.close();
+}
+TW_KERNEL(all_reduce, CollArgs)
+
+}  // namespace TW_NS

@@ -1,0 +1,36 @@
+#include "lib/device/kernels.h"
+
+#include "tilewire/kernels/coll.h"
+
+// The entries, as TW_KERNEL defines them for each target.
+#define TW_KERNEL_ROW(name, Args) void name##_entry(const void* args, int block, int blocks);
+#if defined(TW_BUILT_CPU_AVX512)
+namespace tw::cpu_avx512 {
+#include "kernels/kernels.def"
+}
+#define TW_ENTRY_AVX512(name) cpu_avx512::name##_entry
+#else
+#define TW_ENTRY_AVX512(name) nullptr
+#endif
+#if defined(TW_BUILT_CPU_AVX2)
+namespace tw::cpu_avx2 {
+#include "kernels/kernels.def"
+}
+#define TW_ENTRY_AVX2(name) cpu_avx2::name##_entry
+#else
+#define TW_ENTRY_AVX2(name) nullptr
+#endif
+namespace tw::cpu_portable {
+#include "kernels/kernels.def"
+}
+#undef TW_KERNEL_ROW
+
+namespace tw::kernels {
+
+#define TW_KERNEL_ROW(name, Args)                                                          \
+  const KernelImage name = {                                                               \
+      #name, {TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, sizeof(Args)};
+#include "kernels/kernels.def"
+#undef TW_KERNEL_ROW
+
+}  // namespace tw::kernels

@@ -1,0 +1,12 @@
+// The kernels built into this library: one image per row of kernels/kernels.def.
+#pragma once
+
+#include "lib/device/device.h"
+
+namespace tw::kernels {
+
+#define TW_KERNEL_ROW(name, Args) extern const KernelImage name;
+#include "kernels/kernels.def"
+#undef TW_KERNEL_ROW
+
+}  // namespace tw::kernels
