@@ -27,9 +27,11 @@ namespace tw::cpu_portable {
 
 namespace tw::kernels {
 
-#define TW_KERNEL_ROW(name, Args)                                                          \
-  const KernelImage name = {                                                               \
-      #name, {TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, sizeof(Args)};
+#define TW_KERNEL_ROW(name, Args)                                               \
+  const KernelImage name = {                                                    \
+      #name,                                                                    \
+      {TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, \
+      sizeof(Args)};
 #include "kernels/kernels.def"
 #undef TW_KERNEL_ROW
 

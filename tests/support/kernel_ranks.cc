@@ -39,9 +39,8 @@ World::World(const WorldShape& shape)
 
 CommView World::view(int rank) {
   Rank& own = state_[rank];
-  return {kCommLayoutVersion, rank,           shape_.ranks,      layout_,
-          heaps_.data(),      windows_.data(), &own.epoch,        &own.finished,
-          own.states.data(),  &own.wait};
+  return {kCommLayoutVersion, rank,       shape_.ranks,  layout_,           heaps_.data(),
+          windows_.data(),    &own.epoch, &own.finished, own.states.data(), &own.wait};
 }
 
 void World::run(const std::function<void(int)>& body) const {

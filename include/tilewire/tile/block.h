@@ -9,9 +9,11 @@
 //            op, with equal arguments, in uniform control flow; an op's later neighbour sees its
 //            effects (the op ends with a block barrier where that needs one).
 //   Scope    block: effects are for this block. system: for every device of the comm.
-//   Order    of the op's own accesses. release: after all earlier ops of this block. acquire: before
+//   Order    of the op's own accesses. release: after all earlier ops of this block. acquire:
+//   before
 //            all later ops. none: ordered only by a later signal, or by the block's program order.
-//   Blocks   whether it may wait for a peer. Ops that may wait are bounded by the comm's WaitContext;
+//   Blocks   whether it may wait for a peer. Ops that may wait are bounded by the comm's
+//   WaitContext;
 //            they return false when the comm has failed: leave the kernel at once, touch nothing.
 // Functors (`Source`, `Target`, `Line`) are small lambdas called with an index, perhaps by each
 // thread and more than once.

@@ -14,8 +14,8 @@
 // reading before they left that call. So: before this block writes at epoch e
 //   - into peer p's inbox or slot, or
 //   - into own staging that p reads,
-// it must know that p has entered epoch e - 1 (then p has left e - 2). It knows when it heard from p
-// in epoch e - 1: `BlockState::synced` holds the last epoch in which it heard from every peer.
+// it must know that p has entered epoch e - 1 (then p has left e - 2). It knows when it heard from
+// p in epoch e - 1: `BlockState::synced` holds the last epoch in which it heard from every peer.
 // After calls in which not every pair talked (broadcast, gather ...) it looks at p's
 // `RankControl::entered` instead. `ready` is this rule. Memory within one call has its own proof at
 // the pipeline that reuses it.
@@ -55,7 +55,8 @@ class Call {
     return part_of({0, count}, block_.index(), block_.blocks(), granule);
   }
 
-  // ---- Addresses: `at` = where this rank writes for a peer, `from` = where it finds a peer's. ----
+  // ---- Addresses: `at` = where this rank writes for a peer, `from` = where it finds a peer's.
+  // ----
 
   TW_FN char* inbox_at(int peer) const {
     return heap(peer) + layout().packet(set(), rank()) + inbox_offset();
@@ -97,7 +98,8 @@ class Call {
   }
   TW_FN void signal_step(uint64_t step, int peer) {
     const Step s = at_step(step);
-    block_.signal(s.site, 1, [&](int) { return flag_at(s.kind, peer); }, s.value);
+    block_.signal(
+        s.site, 1, [&](int) { return flag_at(s.kind, peer); }, s.value);
   }
 
   /// Waits for a peer's (every peer's) step. Order: acquire. Blocks: yes.
@@ -157,7 +159,7 @@ class Call {
 
   TW_FN void publish() {
     auto* control = reinterpret_cast<RankControl*>(heap(rank()));
-    const CallRecord record{epoch_,     args_.call, args_.reduction.type, args_.reduction.op,
+    const CallRecord record{epoch_,     args_.call,  args_.reduction.type, args_.reduction.op,
                             args_.root, args_.count, args_.digest};
     block_.record(&control->records[epoch_ % kCallRecords], record);
     block_.publish(Site::kEntered, &control->entered, epoch_);

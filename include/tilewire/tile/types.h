@@ -4,8 +4,8 @@
 // F = float) and for the vectors of a CPU target, so every target gives the same bits.
 //
 // fp16, bf16, fp8_e5m2   IEEE-like: round to nearest even; overflow gives infinity
-// fp8_e4m3               no infinity: overflow and infinity saturate to +-448; round to nearest even
-// NaN                    any NaN result of any type is the one quiet NaN with sign 0
+// fp8_e4m3               no infinity: overflow and infinity saturate to +-448; round to nearest
+// even NaN                    any NaN result of any type is the one quiet NaN with sign 0
 #pragma once
 
 #include <cstddef>
@@ -78,8 +78,7 @@ struct SmallFloat {
     normal = (normal - kRebias) >> kDrop;
     // Adding a power of two whose last place is the format's smallest step rounds in hardware.
     constexpr uint32_t kStep = kRebias + (static_cast<uint32_t>(kDrop + 1) << 23);
-    const U subnormal =
-        bits_as<U>(bits_as<F>(magnitude) + bits_as<F>(splat<U>(kStep))) - kStep;
+    const U subnormal = bits_as<U>(bits_as<F>(magnitude) + bits_as<F>(splat<U>(kStep))) - kStep;
     U code = select(magnitude < kMinNormal, subnormal, normal);
     code = select(code > kOverflow, splat<U>(kOverflow), code);
     code = code | ((bits >> (32 - kBits)) & (1u << (kBits - 1)));

@@ -106,8 +106,7 @@ class Block {
       o.scaled = uint64_t{1} << self;
       o.factor[self] = reduction.factor;
     }
-    for (int r = 0; r < ranks; ++r)
-      o.source[r] = r == self ? mine : bytes_at(inbox(r));
+    for (int r = 0; r < ranks; ++r) o.source[r] = r == self ? mine : bytes_at(inbox(r));
     clear_unit(mine);
     size_t bytes = count * element;
     do {
@@ -166,7 +165,9 @@ class Block {
 
   TW_FN uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
-  TW_FN void publish(Site site, uint64_t* word, uint64_t value) { store_release(site, word, value); }
+  TW_FN void publish(Site site, uint64_t* word, uint64_t value) {
+    store_release(site, word, value);
+  }
 
   TW_FN void record(CallRecord* to, const CallRecord& from) {
     __atomic_store_n(&to->call, from.call, __ATOMIC_RELAXED);

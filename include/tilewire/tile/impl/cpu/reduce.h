@@ -1,5 +1,5 @@
-// Element-wise reduction on CPUs: n sources, in order, into m destinations. The loops themselves are
-// compiled once per target (reduce_loops.h).
+// Element-wise reduction on CPUs: n sources, in order, into m destinations. The loops themselves
+// are compiled once per target (reduce_loops.h).
 #pragma once
 
 #include <cstddef>

@@ -17,7 +17,8 @@
 
 namespace TW_NS {
 
-// ---- Elements: storage vector <-> accumulator vectors --------------------------------------------
+// ---- Elements: storage vector <-> accumulator vectors
+// --------------------------------------------
 
 /// Types that are added as they are stored.
 template <class T>
@@ -58,7 +59,8 @@ struct Small {
 };
 
 // ---- Combinations. NaN: a sum or product with a NaN is NaN; min and max return the other operand,
-// and of equal ones (+0 and -0) the lower rank's. --------------------------------------------------
+// and of equal ones (+0 and -0) the lower rank's.
+// --------------------------------------------------
 
 struct Sum {
   template <class V>
@@ -85,7 +87,8 @@ struct Max {
   }
 };
 
-// ---- Loops ---------------------------------------------------------------------------------------
+// ---- Loops
+// ---------------------------------------------------------------------------------------
 
 template <class Element>
 struct UnitAccumulator {
@@ -201,7 +204,8 @@ TW_FN void reduce_one_unit(const Operands& o, size_t at) {
 
 template <class Element, class Op>
 void reduce_loop(const Operands& o, size_t bytes) {
-  // Four accumulator registers hide the latency of an addition; more would not all stay in registers.
+  // Four accumulator registers hide the latency of an addition; more would not all stay in
+  // registers.
   constexpr int kVectors = UnitAccumulator<Element>::kVectors;
   constexpr int kUnits = kVectors < 4 ? 4 / kVectors : 1;
   size_t at = 0;
@@ -228,7 +232,8 @@ void average_loop(const Operands& o, size_t bytes) {
   }
 }
 
-// ---- Run-time type and op ------------------------------------------------------------------------
+// ---- Run-time type and op
+// ------------------------------------------------------------------------
 
 template <class Element>
 TW_FN ReduceLoop loop_of_op(tw_op_t op) {
