@@ -85,6 +85,9 @@ def test_contracts():
     bare = ["/* Says it. */", "TW_API int tw_a(int x,", "                int y);", "TW_API int tw_b(void);", "", "TW_API int tw_c(void);"]
     found = list(lint_text.check_contracts("include/tilewire.h", bare))
     expect("a bare public function is a finding, one in a described group is not", len(found) == 1 and "tw_c" in found[0])
+    members = ["class A {", " public:", "  TW_FN int a();", " private:", "  TW_FN int b();", "};", "TW_FN int c();"]
+    found = list(lint_text.check_contracts("include/tilewire/tile/a.h", members))
+    expect("private members need none", [f.rsplit(" ", 1)[1] for f in found] == ["a();", "c();"])
     expect("bodies in impl/ need none", not list(lint_text.check_contracts("include/tilewire/tile/impl/x.h", bare)))
 
 

@@ -8,7 +8,7 @@ LEVELS = {"api": 5, "model": 4, "program": 4, "coll": 4, "comm": 3, "net": 2, "t
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 PUBLIC = re.compile(r"^tilewire(\.h$|/)")
 # What a kernel may see: the tile layer, argument structs, and the views that users' kernels take.
-KERNEL_SEES = re.compile(r"^tilewire/(tile/(?!impl/)|kernels/|\w+_device\.h$)")
+KERNEL_SEES = re.compile(r"^(tilewire/(tile/(?!impl/)|kernels/|\w+_device\.h$)|kernels/)")
 # Third-party headers and the only folders that may include them.
 OWNERS = {
     "hwloc.h": ("lib/topo/",),
@@ -116,17 +116,20 @@ PUBLIC_FUNCTION = re.compile(r"^\s*(TW_API|TW_FN)\b")
 def check_contracts(path, lines):
     if not path.startswith("include/") or "/impl/" in path:
         return
-    described = False
-    inside = False
+    described = inside = private = False
     for number, line in enumerate(lines, 1):
         text = line.strip()
+        if re.match(r"(private|protected|public):", text):
+            private = not text.startswith("public")
+        elif line.startswith("};"):
+            private = False
         if not text:
             described = False
         elif text.startswith(("//", "/*", "*")):
             described = True
-        elif PUBLIC_FUNCTION.match(line) and not inside and not text.startswith("#") and not described:
+        elif PUBLIC_FUNCTION.match(line) and not (inside or private or described):
             yield f"{path}:{number}: contract: a public function without a comment: {text}"
-        inside = bool(text) and not text.endswith((";", "}", "{", "*/")) and not text.startswith(("#", "//", "*", "template"))
+        inside = bool(text) and not text.endswith((";", "}", "{", "*/", ":")) and not text.startswith(("#", "//", "*", "template"))
 
 
 # ---- House rules ------------------------------------------------------------------------------------
