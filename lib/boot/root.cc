@@ -1,0 +1,499 @@
+#include "lib/boot/root.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <list>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "lib/base/config.h"
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "lib/base/socket.h"
+#include "lib/boot/meeting.h"
+
+namespace tw::boot {
+namespace {
+
+constexpr int kStrangers = 64;         // connections that have proven nothing yet; the oldest goes
+constexpr int kHandshakeMs = 3000;     // for such a connection to prove itself
+constexpr int kClosingMs = 2000;       // for a dropped rank to read why
+constexpr int kLingerMs = 10000;       // a failed set-up answers late ranks for so long
+constexpr int kLoggedStrangers = 32;   // further ones are only counted
+constexpr int kAddressInUseMs = 5000;  // for an earlier owner of a fixed place to go
+constexpr size_t kReadBytes = 64 << 10;
+
+struct Chunk {
+  std::shared_ptr<const std::string> bytes;
+  size_t sent = 0;
+};
+
+struct Connection {
+  int number = 0;
+  Socket socket;
+  std::string from;
+  Channel channel;
+  std::deque<Chunk> out;
+  bool joined = false;   // its kJoin frame was taken
+  bool closing = false;  // nothing more is read; closed when `out` is sent and the other end closed
+  bool shut = false;
+  Deadline deadline;
+
+  Connection(int id, Socket&& s, std::string name, const Secret& secret)
+      : number(id),
+        socket(std::move(s)),
+        from(std::move(name)),
+        channel(Channel::Role::kRoot, secret, random_nonce()),
+        deadline(kHandshakeMs) {}
+};
+
+class RootThread : public Root {
+ public:
+  RootThread(const Id& id, std::vector<Socket> listeners, Deadline deadline)
+      : secret_(id.secret),
+        reusable_(!id.host.empty()),
+        place_(place(id)),
+        listeners_(std::move(listeners)),
+        deadline_(deadline) {}
+
+  void run();
+  void flush() override;
+  void stop() { stop_.store(true, std::memory_order_relaxed); }
+  const Secret& secret() const { return secret_; }
+
+ private:
+  using Connections = std::list<Connection>;
+
+  bool finished();
+  int wait_ms() const;
+  void poll_once();
+  void accept_all(int listener);
+  void make_room();
+  bool read(Connection& connection);  // false: to be removed
+  bool handle(Connection& connection, std::string_view bytes);
+  bool write(Connection& connection);
+  bool expired(Connection& connection);
+  void drop(const Connection& connection, const char* why);
+  void post(Connection& connection, std::string bytes);
+  void post(const Meeting::Answers& answers);
+  void count_pending(int64_t bytes);
+
+  const Secret secret_;
+  const bool reusable_;  // a fixed place: free it as soon as all ranks are here
+  const std::string place_;
+  std::vector<Socket> listeners_;
+  Deadline deadline_;
+  std::atomic<bool> stop_{false};
+  Connections connections_;
+  Meeting meeting_;
+  Deadline linger_{0};
+  bool lingering_ = false;
+  int next_number_ = 0;
+  int dropped_ = 0;
+  Deadline accept_again_{0};
+  bool accept_paused_ = false;
+  std::mutex pending_mutex_;
+  std::condition_variable flushed_;
+  int64_t pending_ = 0;  // bytes posted and not yet sent
+};
+
+// ---- Registry: which roots live in this process -------------------------------------------------
+
+struct Registry {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<RootThread>> roots;
+  std::vector<std::shared_ptr<RootThread>> inherited;  // by a fork's child: their threads are gone
+};
+
+Registry& registry() {
+  static Registry* const instance = [] {
+    Registry* const made = new Registry;  // never destroyed: roots may outlive main()
+    pthread_atfork([] { registry().mutex.lock(); }, [] { registry().mutex.unlock(); },
+                   [] {
+                     registry().inherited.swap(registry().roots);
+                     registry().mutex.unlock();
+                   });
+    return made;
+  }();
+  return *instance;
+}
+
+template <class Function>
+auto with_roots(Function function) {
+  Registry& all = registry();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  return function(all.roots);
+}
+
+std::shared_ptr<RootThread> find_thread(const Secret& secret) {
+  return with_roots([&](auto& roots) {
+    for (const auto& root : roots)
+      if (root->secret() == secret) return root;
+    return std::shared_ptr<RootThread>();
+  });
+}
+
+void launch(const Id& id, std::vector<Socket> listeners, Deadline deadline) {
+  auto root = std::make_shared<RootThread>(id, std::move(listeners), deadline);
+  with_roots([&](auto& roots) { roots.push_back(root); });
+  const auto forget = [root] {
+    with_roots([&](auto& roots) {
+      roots.erase(std::remove(roots.begin(), roots.end(), root), roots.end());
+    });
+  };
+  sigset_t all, before;  // signals are for the program's own threads
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    std::thread([root, forget] {
+      try {
+        root->run();
+      } catch (const std::exception& error) {
+        TW_LOGF(TW_LOG_ERROR, "the root of a set-up ends: %s", error.what());
+      }
+      forget();
+    }).detach();
+  } catch (const std::system_error&) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    forget();
+    fail(TW_ERROR_OUT_OF_RESOURCES, "no thread for the root of the set-up: limit reached");
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+// ---- The thread ---------------------------------------------------------------------------------
+
+bool RootThread::finished() {
+  if (stop_.load(std::memory_order_relaxed)) return true;
+  if (meeting_.failed()) {
+    if (!lingering_) linger_ = Deadline(kLingerMs);
+    lingering_ = true;
+    return (meeting_.all_told() && connections_.empty()) || linger_.passed();
+  }
+  const bool ranks = std::any_of(connections_.begin(), connections_.end(),
+                                 [](const Connection& c) { return c.joined; });
+  if (meeting_.complete()) return !ranks;
+  if (!meeting_.anybody() && deadline_.passed()) {
+    TW_LOGF(TW_LOG_WARN, "no rank came to %s within %lld ms: its unique id is void", place_.c_str(),
+            static_cast<long long>(deadline_.timeout_ms()));
+    return true;
+  }
+  return false;
+}
+
+void RootThread::run() {
+  while (!finished()) {
+    if (meeting_.complete() && reusable_) listeners_.clear();
+    poll_once();
+  }
+  listeners_.clear();
+  connections_.clear();
+  if (dropped_ > kLoggedStrangers)
+    TW_LOGF(TW_LOG_WARN, "%d connections of strangers were dropped at %s", dropped_,
+            place_.c_str());
+}
+
+int RootThread::wait_ms() const {
+  int wait = 1000;  // stop() is noticed by then
+  if (!meeting_.anybody()) wait = deadline_.remaining_ms(wait);
+  if (lingering_) wait = linger_.remaining_ms(wait);
+  if (accept_paused_) wait = accept_again_.remaining_ms(wait);
+  for (const Connection& connection : connections_)
+    if (!connection.joined || connection.closing) wait = connection.deadline.remaining_ms(wait);
+  return wait;
+}
+
+void RootThread::poll_once() {
+  if (accept_paused_ && accept_again_.passed()) accept_paused_ = false;
+  std::vector<pollfd> polled;
+  const size_t listening = accept_paused_ ? 0 : listeners_.size();
+  for (size_t i = 0; i < listening; ++i) polled.push_back({listeners_[i].get(), POLLIN, 0});
+  for (const Connection& connection : connections_) {
+    const int events = POLLIN | (connection.out.empty() ? 0 : POLLOUT);
+    polled.push_back({connection.socket.get(), static_cast<short>(events), 0});
+  }
+  const int ready = poll(polled.data(), polled.size(), wait_ms());
+  if (ready < 0 && errno != EINTR) fail_errno("poll", errno);
+  size_t at = listening;
+  std::vector<int> gone;
+  for (Connection& connection : connections_) {
+    const short events = polled[at++].revents;
+    bool keep = true;
+    if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) keep = read(connection);
+    if (!keep || expired(connection)) gone.push_back(connection.number);
+  }
+  for (const int number : gone) {
+    Meeting::Answers answers;
+    meeting_.lost(number, &answers);
+    post(answers);
+  }
+  connections_.remove_if([&](Connection& connection) {
+    const bool keep =
+        std::find(gone.begin(), gone.end(), connection.number) == gone.end() && write(connection);
+    if (!keep)
+      for (const Chunk& chunk : connection.out)
+        count_pending(-static_cast<int64_t>(chunk.bytes->size()));
+    return !keep;
+  });
+  for (size_t i = 0; i < listening; ++i)
+    if (polled[i].revents != 0) accept_all(polled[i].fd);
+}
+
+void RootThread::accept_all(int listener) {
+  for (int i = 0; i < kStrangers; ++i) {
+    sockaddr_storage from;
+    socklen_t bytes;
+    Socket socket = Socket::accept(listener, &from, &bytes);
+    if (!socket) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        // Waiting clients stay in the backlog until strangers have run out of time.
+        make_room();
+        accept_paused_ = true;
+        accept_again_ = Deadline(20);
+      }
+      if (errno != ECONNABORTED && errno != EINTR) return;
+      continue;
+    }
+    const auto strangers = std::count_if(connections_.begin(), connections_.end(),
+                                         [](const Connection& c) { return !c.joined; });
+    if (strangers >= kStrangers) make_room();
+    set_no_delay(socket);
+    connections_.emplace_back(next_number_++, std::move(socket),
+                              Address::from_system(reinterpret_cast<const sockaddr*>(&from)).text(),
+                              secret_);
+  }
+}
+
+// Drops the oldest connection that has proven nothing.
+void RootThread::make_room() {
+  const auto oldest = std::find_if(
+      connections_.begin(), connections_.end(),
+      [](const Connection& c) { return !c.joined && !c.closing && !c.channel.proven(); });
+  if (oldest == connections_.end()) return;
+  drop(*oldest, "too many connections that prove nothing");
+  for (const Chunk& chunk : oldest->out) count_pending(-static_cast<int64_t>(chunk.bytes->size()));
+  connections_.erase(oldest);
+}
+
+bool RootThread::read(Connection& connection) {
+  char buffer[kReadBytes];
+  // One buffer a turn, so that nobody starves the others.
+  const ssize_t got = recv(connection.socket.get(), buffer, sizeof buffer, 0);
+  if (got < 0) {
+    if (errno == EAGAIN || errno == EINTR) return true;
+    if (!connection.joined) drop(connection, std::strerror(errno));
+    return false;
+  }
+  if (got == 0) {
+    if (!connection.joined && !connection.closing) drop(connection, "it hung up");
+    return false;
+  }
+  return connection.closing ||
+         handle(connection, std::string_view(buffer, static_cast<size_t>(got)));
+}
+
+bool RootThread::handle(Connection& connection, std::string_view bytes) {
+  std::string reply;
+  std::vector<Frame> frames;
+  const bool good = connection.channel.feed(bytes, &reply, &frames);
+  if (!reply.empty()) post(connection, std::move(reply));
+  for (Frame& frame : frames) {
+    Meeting::Answers answers;
+    const bool bye = frame.kind == Kind::kBye;
+    const bool taken = meeting_.take(connection.number, std::move(frame), &answers);
+    if (!taken) {
+      drop(connection, "a frame that makes no sense here");
+      return false;
+    }
+    connection.joined = true;
+    connection.channel.set_limit(kMaxMessage);
+    post(answers);
+    if (bye || connection.closing) break;
+  }
+  if (!good) drop(connection, connection.channel.why());
+  return good;
+}
+
+bool RootThread::write(Connection& connection) {
+  while (!connection.out.empty()) {
+    Chunk& chunk = connection.out.front();
+    const size_t left = chunk.bytes->size() - chunk.sent;
+    const ssize_t sent =
+        send(connection.socket.get(), chunk.bytes->data() + chunk.sent, left, MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EAGAIN || errno == EINTR) return true;
+      return connection.joined;  // then the reading side tells why
+    }
+    chunk.sent += static_cast<size_t>(sent);
+    if (chunk.sent < chunk.bytes->size()) continue;
+    count_pending(-static_cast<int64_t>(chunk.bytes->size()));
+    connection.out.pop_front();
+  }
+  if (connection.closing && !connection.shut) {
+    // The other end closes when it has read why; closing first could destroy what is in flight.
+    ::shutdown(connection.socket.get(), SHUT_WR);
+    connection.shut = true;
+  }
+  return true;
+}
+
+bool RootThread::expired(Connection& connection) {
+  if (connection.joined && !connection.closing) return false;
+  if (!connection.deadline.passed()) return false;
+  if (!connection.closing) drop(connection, "it did not prove itself in time");
+  return true;
+}
+
+void RootThread::drop(const Connection& connection, const char* why) {
+  if (dropped_++ < kLoggedStrangers)
+    TW_LOGF(TW_LOG_WARN, "connection from %s dropped at %s: %s", connection.from.c_str(),
+            place_.c_str(), why);
+}
+
+void RootThread::post(Connection& connection, std::string bytes) {
+  count_pending(static_cast<int64_t>(bytes.size()));
+  connection.out.push_back({std::make_shared<const std::string>(std::move(bytes))});
+}
+
+void RootThread::post(const Meeting::Answers& answers) {
+  for (const Meeting::Answer& answer : answers) {
+    const auto found =
+        std::find_if(connections_.begin(), connections_.end(),
+                     [&](const Connection& c) { return c.number == answer.connection; });
+    if (found == connections_.end() || found->closing) continue;
+    Channel::Sealed sealed = found->channel.seal(answer.kind, *answer.payload);
+    post(*found, std::move(sealed.header));
+    count_pending(static_cast<int64_t>(answer.payload->size()));
+    found->out.push_back({answer.payload});
+    post(*found, std::move(sealed.mac));
+    if (answer.kind == Kind::kError) {
+      found->closing = true;
+      found->deadline = Deadline(kClosingMs);
+    }
+  }
+}
+
+void RootThread::count_pending(int64_t bytes) {
+  const std::lock_guard<std::mutex> lock(pending_mutex_);
+  pending_ += bytes;
+  if (pending_ == 0) flushed_.notify_all();
+}
+
+void RootThread::flush() {
+  std::unique_lock<std::mutex> lock(pending_mutex_);
+  flushed_.wait_for(lock, std::chrono::seconds(1), [&] { return pending_ == 0; });
+}
+
+}  // namespace
+
+// ---- Starting -----------------------------------------------------------------------------------
+
+namespace {
+
+Address wildcard(int family, uint16_t port) {
+  return Address::from_ip(std::string(family == AF_INET ? 4 : 16, '\0'), port);
+}
+
+// One socket for both families where the system has IPv6, else IPv4.
+Socket listen_everywhere(uint16_t port) {
+  Socket both = listen_at(wildcard(AF_INET6, port));
+  if (both || errno == EADDRINUSE) return both;
+  return listen_at(wildcard(AF_INET, port));
+}
+
+// Loopback first: it is the fastest where it works.
+std::vector<Address> usable_addresses(const std::string& interface, bool v6) {
+  std::vector<Address> all = interface_addresses(interface);
+  if (!v6)
+    all.erase(std::remove_if(all.begin(), all.end(),
+                             [](const Address& a) { return a.family() == AF_INET6; }),
+              all.end());
+  std::stable_sort(all.begin(), all.end(), [](const Address& a, const Address& b) {
+    const auto order = [](const Address& x) {
+      return (x.family() == AF_INET ? 0 : 2) + (x.loopback() ? 0 : 1);
+    };
+    return order(a) < order(b);
+  });
+  return all;
+}
+
+// Listens at every address of the interface, with one port; false when the port is taken at one.
+bool listen_at_all(std::vector<Address>* addresses, std::vector<Socket>* listeners) {
+  uint16_t port = 0;
+  for (Address& address : *addresses) {
+    address.set_port(port);
+    Socket socket = listen_at(address);
+    if (!socket) {
+      if (errno == EADDRINUSE) return false;
+      fail(TW_ERROR_SYSTEM, "cannot listen at %s: %s", address.text().c_str(),
+           std::strerror(errno));
+    }
+    port = bound_port(socket);
+    listeners->push_back(std::move(socket));
+  }
+  return true;
+}
+
+}  // namespace
+
+void Root::start(Id* id, Deadline deadline) {
+  const std::string interface = config::string("TW_BOOT_INTERFACE");
+  std::vector<Socket> listeners;
+  if (interface.empty()) {
+    listeners.push_back(listen_everywhere(0));
+    if (!listeners[0])
+      fail(TW_ERROR_SYSTEM, "cannot listen for the ranks: %s", std::strerror(errno));
+    sockaddr_storage bound = {};
+    socklen_t bytes = sizeof bound;
+    getsockname(listeners[0].get(), reinterpret_cast<sockaddr*>(&bound), &bytes);
+    id->addresses = usable_addresses(interface, bound.ss_family == AF_INET6);
+  } else {
+    id->addresses = usable_addresses(interface, true);
+    for (int tries = 0; !listen_at_all(&id->addresses, &listeners); ++tries) {
+      listeners.clear();
+      if (tries == 20) fail(TW_ERROR_SYSTEM, "no port is free on all of %s", interface.c_str());
+    }
+  }
+  id->port = bound_port(listeners[0]);
+  for (Address& address : id->addresses) address.set_port(id->port);
+  launch(*id, std::move(listeners), deadline);
+}
+
+void Root::start_at(const Id& id, Deadline deadline) {
+  if (const auto earlier = find_thread(id.secret)) earlier->stop();
+  const bool literal = is_literal(id.host);
+  const Deadline patience(kAddressInUseMs);
+  std::vector<Socket> listeners;
+  for (;;) {
+    // A name may resolve to an address that only this host understands, so it takes all of them.
+    Socket socket =
+        literal ? listen_at(resolve(id.host, id.port).at(0)) : listen_everywhere(id.port);
+    if (socket) {
+      listeners.push_back(std::move(socket));
+      break;
+    }
+    if (errno != EADDRINUSE || deadline.passed() || patience.passed())
+      fail(TW_ERROR_SYSTEM, "rank 0 cannot listen at %s: %s", place(id).c_str(),
+           std::strerror(errno));
+    poll(nullptr, 0, 20);
+  }
+  launch(id, std::move(listeners), deadline);
+}
+
+std::shared_ptr<Root> Root::find(const Secret& secret) { return find_thread(secret); }
+
+int Root::alive() {
+  return with_roots([](auto& roots) { return static_cast<int>(roots.size()); });
+}
+
+}  // namespace tw::boot
