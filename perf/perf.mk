@@ -21,6 +21,26 @@ $(perf_program): $(perf_objects) $(perf_backend) $(so_link)
 $(perf_links): $(perf_program)
 	@ln -sf $(notdir $<) $@
 
+# ---- Loops of one core (Google Benchmark), for every CPU target -------------------------------------
+local_program := $(B)/perf/local_perf
+local_objects := $(B)/obj/perf/local/local_perf.o $(B)/obj/perf/runner/loops.o $(B)/obj/perf/runner/values.o \
+  $(foreach t,$(cpu_targets),$(B)/obj/$(t)/perf/local/loops.o $(B)/obj/$(t)/kernels/coll/reduce_loops.o)
+
+define local_loops_rule
+$$(B)/obj/$(1)/perf/local/loops.o: perf/local/loops.cc $$(flags_file) kernels/kernels.mk
+	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(arch_$(1)) $(call target_macro,$(1)) -c $$< -o $$@
+endef
+$(foreach target,$(cpu_targets),$(eval $(call local_loops_rule,$(target))))
+
+$(local_program): $(local_objects)
+	$(call quiet,LINK)$(CXX) $(local_objects) $(link_flags) -lbenchmark -o $@
+
+.PHONY: perf-local
+perf-local:  ## loops of one core: copy, reduce, packets
+	@tests/tools/deps build perf
+	@$(MAKE) --no-print-directory $(local_program)
+	$(local_program)
+
 # ---- Peers ------------------------------------------------------------------------------------------
 peers := build/peers
 mpi_of_wheel = -I$(peers)/$(1)/include -L$(peers)/$(1)/lib -Wl,-rpath,$(abspath $(peers))/$(1)/lib -lmpi
@@ -43,4 +63,4 @@ perf-coll:  ## collectives against every MPI: build/perf/coll.{jsonl,txt,png}; e
 	@$(MAKE) --no-print-directory perf-programs perf-peers programs
 	@build/venv/bin/python perf/tools/perf_coll $(PERF_COLL)
 
-perf: perf-coll  ## all benchmarks against their peers
+perf: perf-local perf-coll  ## all benchmarks against their peers
