@@ -60,7 +60,7 @@ deps-perf:  ## install the peers of perf-coll (apt and PyPI wheels); never in CI
 
 perf-coll:  ## collectives against every MPI: build/perf/coll.{jsonl,txt,png}; exit 1 on a missed must
 	@perf/tools/deps_perf
-	@$(MAKE) --no-print-directory perf-programs perf-peers programs
+	@$(MAKE) --no-print-directory perf-programs perf-peers programs $(local_program)
 	@build/venv/bin/python perf/tools/perf_coll $(PERF_COLL)
 
 perf: perf-local perf-coll  ## all benchmarks against their peers

@@ -1,12 +1,16 @@
-// The loops of one core, for every target that this machine can run: copy, reduce, packets.
+// The loops of one core, for every target that this machine can run: copy, reduce, packets; and
+// what it takes a cache line to reach another core and come back.
 //   build/perf/local_perf [--benchmark_filter=REGEX ...]
 // Names: loop[/type]/target[/store]/bytes. Bytes per second count what is read: once for a copy,
 // once per source for a reduction.
 #include <benchmark/benchmark.h>
+#include <sched.h>
 
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -111,6 +115,44 @@ void packet_loop(benchmark::State& state, const LocalLoops* loops) {
   set_bytes(state, bytes);
 }
 
+void bind_to(size_t nth) {
+  cpu_set_t allowed, one;
+  sched_getaffinity(0, sizeof(allowed), &allowed);
+  CPU_ZERO(&one);
+  for (size_t core = 0, seen = 0; core < CPU_SETSIZE; ++core)
+    if (CPU_ISSET(core, &allowed) && seen++ == nth) CPU_SET(core, &one);
+  if (CPU_COUNT(&one)) sched_setaffinity(0, sizeof(one), &one);
+}
+
+// A cache line goes to another core and back; an iteration is both ways.
+void line_loop(benchmark::State& state) {
+  struct alignas(128) Word {
+    std::atomic<uint64_t> value{0};
+  };
+  static Word there, back;
+  there.value = back.value = 0;
+  std::atomic<bool> stop{false};
+  cpu_set_t before;
+  sched_getaffinity(0, sizeof(before), &before);
+  std::thread peer([&stop] {
+    bind_to(1);
+    for (uint64_t turn = 1; !stop.load(std::memory_order_relaxed);) {
+      if (there.value.load(std::memory_order_acquire) != turn) continue;
+      back.value.store(turn++, std::memory_order_release);
+    }
+  });
+  bind_to(0);
+  uint64_t turn = 0;
+  for ([[maybe_unused]] auto _ : state) {
+    there.value.store(++turn, std::memory_order_release);
+    while (back.value.load(std::memory_order_acquire) != turn) {
+    }
+  }
+  stop = true;
+  peer.join();
+  sched_setaffinity(0, sizeof(before), &before);
+}
+
 using Body = std::function<void(benchmark::State&)>;
 
 class Loop final : public benchmark::internal::Benchmark {
@@ -151,6 +193,7 @@ void add_target(const LocalLoops* loops) {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  tw::perf::add("line_there_and_back", 2, 1, 1, tw::perf::line_loop);
   tw::perf::add_large("memcpy", tw::perf::memcpy_loop);
   for (const tw::perf::LocalLoops* loops : tw::perf::targets()) tw::perf::add_target(loops);
   benchmark::RunSpecifiedBenchmarks();
