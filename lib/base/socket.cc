@@ -231,12 +231,12 @@ Socket listen_at(const Address& address) {
   return socket;
 }
 
-uint16_t bound_port(const Socket& socket) {
+Address bound_address(const Socket& socket) {
   sockaddr_storage bound = {};
   socklen_t bytes = sizeof bound;
   if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &bytes) != 0)
     fail_errno("getsockname", errno);
-  return ntohs(reinterpret_cast<const sockaddr_in*>(&bound)->sin_port);
+  return Address::from_system(reinterpret_cast<const sockaddr*>(&bound));
 }
 
 void set_no_delay(const Socket& socket) {

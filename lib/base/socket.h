@@ -72,8 +72,8 @@ std::vector<Address> interface_addresses(const std::string& name);
 /// Empty, with errno set, when the address cannot be bound.
 Socket listen_at(const Address& address);
 
-/// The port that `socket` is bound to.
-uint16_t bound_port(const Socket& socket);
+/// The address that `socket` is bound to.
+Address bound_address(const Socket& socket);
 
 /// No delay for small messages.
 void set_no_delay(const Socket& socket);

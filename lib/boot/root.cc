@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,21 +17,21 @@
 #include <system_error>
 #include <thread>
 
-#include "lib/base/config.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/base/socket.h"
+#include "lib/boot/listen.h"
 #include "lib/boot/meeting.h"
 
 namespace tw::boot {
 namespace {
 
-constexpr int kStrangers = 64;         // connections that have proven nothing yet; the oldest goes
-constexpr int kHandshakeMs = 3000;     // for such a connection to prove itself
-constexpr int kClosingMs = 2000;       // for a dropped rank to read why
-constexpr int kLingerMs = 10000;       // a failed set-up answers late ranks for so long
-constexpr int kLoggedStrangers = 32;   // further ones are only counted
-constexpr int kAddressInUseMs = 5000;  // for an earlier owner of a fixed place to go
+constexpr int kStrangers = 64;        // connections that have proven nothing yet; the oldest goes
+constexpr int kStrangersShare = 8;    // of the descriptor limit: more than 1/8 is not theirs
+constexpr int kHandshakeMs = 3000;    // for such a connection to prove itself
+constexpr int kClosingMs = 2000;      // for a dropped rank to read why
+constexpr int kLingerMs = 10000;      // a failed set-up answers late ranks for so long
+constexpr int kLoggedStrangers = 32;  // further ones are only counted
 constexpr size_t kReadBytes = 64 << 10;
 
 struct Chunk {
@@ -57,6 +58,12 @@ struct Connection {
         deadline(kHandshakeMs) {}
 };
 
+int descriptor_limit() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 20));
+}
+
 class RootThread : public Root {
  public:
   RootThread(const Id& id, std::vector<Socket> listeners, Deadline deadline)
@@ -64,7 +71,8 @@ class RootThread : public Root {
         reusable_(!id.host.empty()),
         place_(place(id)),
         listeners_(std::move(listeners)),
-        deadline_(deadline) {}
+        deadline_(deadline),
+        most_strangers_(std::clamp(descriptor_limit() / kStrangersShare, 4, kStrangers)) {}
 
   void run();
   void flush() override;
@@ -93,6 +101,7 @@ class RootThread : public Root {
   const std::string place_;
   std::vector<Socket> listeners_;
   Deadline deadline_;
+  const int most_strangers_;
   std::atomic<bool> stop_{false};
   Connections connections_;
   Meeting meeting_;
@@ -196,6 +205,8 @@ void RootThread::run() {
     if (meeting_.complete() && reusable_) listeners_.clear();
     poll_once();
   }
+  for (const Connection& connection : connections_)
+    if (!connection.joined) drop(connection, "the set-up is over");
   listeners_.clear();
   connections_.clear();
   if (dropped_ > kLoggedStrangers)
@@ -204,7 +215,7 @@ void RootThread::run() {
 }
 
 int RootThread::wait_ms() const {
-  int wait = 1000;  // stop() is noticed by then
+  int wait = 200;  // stop() is noticed by then
   if (!meeting_.anybody()) wait = deadline_.remaining_ms(wait);
   if (lingering_) wait = linger_.remaining_ms(wait);
   if (accept_paused_) wait = accept_again_.remaining_ms(wait);
@@ -266,7 +277,7 @@ void RootThread::accept_all(int listener) {
     }
     const auto strangers = std::count_if(connections_.begin(), connections_.end(),
                                          [](const Connection& c) { return !c.joined; });
-    if (strangers >= kStrangers) make_room();
+    if (strangers >= most_strangers_) make_room();
     set_no_delay(socket);
     connections_.emplace_back(next_number_++, std::move(socket),
                               Address::from_system(reinterpret_cast<const sockaddr*>(&from)).text(),
@@ -396,97 +407,15 @@ void RootThread::flush() {
 
 }  // namespace
 
-// ---- Starting -----------------------------------------------------------------------------------
-
-namespace {
-
-Address wildcard(int family, uint16_t port) {
-  return Address::from_ip(std::string(family == AF_INET ? 4 : 16, '\0'), port);
-}
-
-// One socket for both families where the system has IPv6, else IPv4.
-Socket listen_everywhere(uint16_t port) {
-  Socket both = listen_at(wildcard(AF_INET6, port));
-  if (both || errno == EADDRINUSE) return both;
-  return listen_at(wildcard(AF_INET, port));
-}
-
-// Loopback first: it is the fastest where it works.
-std::vector<Address> usable_addresses(const std::string& interface, bool v6) {
-  std::vector<Address> all = interface_addresses(interface);
-  if (!v6)
-    all.erase(std::remove_if(all.begin(), all.end(),
-                             [](const Address& a) { return a.family() == AF_INET6; }),
-              all.end());
-  std::stable_sort(all.begin(), all.end(), [](const Address& a, const Address& b) {
-    const auto order = [](const Address& x) {
-      return (x.family() == AF_INET ? 0 : 2) + (x.loopback() ? 0 : 1);
-    };
-    return order(a) < order(b);
-  });
-  return all;
-}
-
-// Listens at every address of the interface, with one port; false when the port is taken at one.
-bool listen_at_all(std::vector<Address>* addresses, std::vector<Socket>* listeners) {
-  uint16_t port = 0;
-  for (Address& address : *addresses) {
-    address.set_port(port);
-    Socket socket = listen_at(address);
-    if (!socket) {
-      if (errno == EADDRINUSE) return false;
-      fail(TW_ERROR_SYSTEM, "cannot listen at %s: %s", address.text().c_str(),
-           std::strerror(errno));
-    }
-    port = bound_port(socket);
-    listeners->push_back(std::move(socket));
-  }
-  return true;
-}
-
-}  // namespace
-
 void Root::start(Id* id, Deadline deadline) {
-  const std::string interface = config::string("TW_BOOT_INTERFACE");
-  std::vector<Socket> listeners;
-  if (interface.empty()) {
-    listeners.push_back(listen_everywhere(0));
-    if (!listeners[0])
-      fail(TW_ERROR_SYSTEM, "cannot listen for the ranks: %s", std::strerror(errno));
-    sockaddr_storage bound = {};
-    socklen_t bytes = sizeof bound;
-    getsockname(listeners[0].get(), reinterpret_cast<sockaddr*>(&bound), &bytes);
-    id->addresses = usable_addresses(interface, bound.ss_family == AF_INET6);
-  } else {
-    id->addresses = usable_addresses(interface, true);
-    for (int tries = 0; !listen_at_all(&id->addresses, &listeners); ++tries) {
-      listeners.clear();
-      if (tries == 20) fail(TW_ERROR_SYSTEM, "no port is free on all of %s", interface.c_str());
-    }
-  }
-  id->port = bound_port(listeners[0]);
-  for (Address& address : id->addresses) address.set_port(id->port);
+  std::vector<Socket> listeners = listen_for_ranks(id);
   launch(*id, std::move(listeners), deadline);
 }
 
 void Root::start_at(const Id& id, Deadline deadline) {
   if (const auto earlier = find_thread(id.secret)) earlier->stop();
-  const bool literal = is_literal(id.host);
-  const Deadline patience(kAddressInUseMs);
   std::vector<Socket> listeners;
-  for (;;) {
-    // A name may resolve to an address that only this host understands, so it takes all of them.
-    Socket socket =
-        literal ? listen_at(resolve(id.host, id.port).at(0)) : listen_everywhere(id.port);
-    if (socket) {
-      listeners.push_back(std::move(socket));
-      break;
-    }
-    if (errno != EADDRINUSE || deadline.passed() || patience.passed())
-      fail(TW_ERROR_SYSTEM, "rank 0 cannot listen at %s: %s", place(id).c_str(),
-           std::strerror(errno));
-    poll(nullptr, 0, 20);
-  }
+  listeners.push_back(listen_at_host(id, deadline));
   launch(id, std::move(listeners), deadline);
 }
 
