@@ -7,8 +7,7 @@ namespace TW_NS {
 
 template <class Block>
 TW_FN void all_reduce(Block& block, const CollArgs& args) {
-  Call call(block, args);
-  if (reduce_message(call, args, ReduceTo::kEveryone)) call.close();
+  reduce_message<ReduceTo::kEveryone>(block, args);
 }
 TW_KERNEL(all_reduce, CollArgs)
 

@@ -9,6 +9,7 @@ namespace tw::test {
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(20);
+constexpr uint64_t kIdleRounds = 20000000;
 
 void* zeroed(size_t bytes) {
   constexpr size_t kAlign = 4096;
@@ -32,7 +33,7 @@ World::World(const WorldShape& shape)
   for (int r = 0; r < shape.ranks; ++r) {
     memory_.emplace_back(zeroed(shape.window_bytes + 1));
     windows_.push_back(static_cast<char*>(memory_.back().get()));
-    state_[r].wait = WaitContext{&abort_, 0, 200, slow, this, mismatch};
+    state_[r].wait = WaitContext{&abort_, 0, 200, slow, this, mismatch, idle};
     state_[r].states.resize(shape.blocks);
   }
 }
@@ -69,6 +70,17 @@ bool World::slow(WaitContext* context, const WaitSite* /*site*/, const uint64_t*
     }
     sched_yield();
   }
+  return true;
+}
+
+bool World::idle(WaitContext* context, const WaitSite* /*site*/, uint64_t round) {
+  auto* world = static_cast<World*>(context->comm);
+  if (__atomic_load_n(context->abort, __ATOMIC_ACQUIRE) != 0) return false;
+  if (round > kIdleRounds) {
+    world->fail(TW_ERROR_TIMEOUT);
+    return false;
+  }
+  sched_yield();
   return true;
 }
 

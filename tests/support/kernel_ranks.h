@@ -65,6 +65,7 @@ class World {
   };
   static bool slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
   static void mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
+  static bool idle(WaitContext* context, const WaitSite* site, uint64_t round);
   void fail(tw_status_t status);
 
   WorldShape shape_;

@@ -61,13 +61,35 @@ struct CollArgs {
   void* recv;
   uint64_t send_at;  // location of `send`, 0 = private
   uint64_t recv_at;
-  // Uneven forms; null otherwise. Elements.
+  // Uneven forms; null otherwise. Elements. displs null: packed in rank order.
+  //   all_gather_v: recv_*; reduce_scatter_v: send_* (how `send` is cut); all_to_all_v: all four,
+  //   with kDirect only, since no rank knows all counts.
   const size_t* send_counts;
   const size_t* send_displs;
   const size_t* recv_counts;
   const size_t* recv_displs;
 };
 static_assert(std::is_trivially_copyable_v<CollArgs>);
+
+/// Bytes of the largest slice (what one rank sends to one peer; the whole message for all_reduce
+/// and reduce) that a call can move by `algo`. The host picks no algorithm beyond its limit.
+constexpr size_t message_limit(const CommLayout& layout, CollAlgo algo, CollOp call) {
+  constexpr size_t kPacketBytes = 64, kPacketPayload = 56;  // of CPU targets (tile/target.h)
+  const size_t ranks = static_cast<size_t>(layout.ranks);
+  const size_t half = layout.staging_bytes / 2;
+  const bool own_data_each = call == kAllToAll || call == kScatter || call == kReduceScatter ||
+                             call == kAllToAllV || call == kReduceScatterV;
+  switch (algo) {
+    case CollAlgo::kPacket:
+      return layout.packet_bytes / kPacketBytes * kPacketPayload;
+    case CollAlgo::kSlot:
+      return layout.slot_bytes;
+    case CollAlgo::kPull:
+      return own_data_each ? half / ranks / 64 * 64 : half;
+    default:
+      return SIZE_MAX;
+  }
+}
 
 /// One transfer of a send/recv launch.
 struct Transfer {
@@ -77,10 +99,12 @@ struct Transfer {
   uint64_t at;  // location, 0 = private
   size_t bytes;
   uint64_t digest;  // of type and count: must match the peer's
-  uint64_t seq;     // number of this message between the two ranks, in this direction
-  size_t progress;  // bytes done
+  uint64_t seq;     // number of this message between the two ranks, in this direction, for messages
+  size_t progress;  // the kernel's: 0 at launch
 };
 
+/// Transfers of one ordered pair of ranks match in list order. Only block 0 of a launch works. Does
+/// not advance the comm's epoch.
 struct SendRecvArgs {
   CommView comm;
   StorePolicy store;

@@ -56,14 +56,21 @@ struct Source {
   bool scaled;
 };
 
-/// Payload of an entry signal: FlagLine without its value.
+/// One output of a reduction, and how its bytes leave.
+struct Destination {
+  void* data;
+  StorePolicy policy;
+};
+
+/// Payload of an entry signal: see FlagLine.
 struct EntryPayload {
   uint64_t send_at;
   uint64_t recv_at;
   uint64_t factor;
+  uint64_t bytes;
 };
 
-/// Names of the places where a kernel releases; for messages and for tests that weaken one.
+/// The places where kernels release. Tests weaken one at a time.
 enum class Site : int { kNone, kPacket, kEntry, kExit, kIn, kOut, kEntered, kChannel };
 
 // clang-format off
@@ -88,12 +95,16 @@ class BlockOps {
 
   /// destination(0 .. destinations-1)[i] = op over s = 0 .. sources-1, in that order, of
   /// source(s)[i], for `count` elements of `element` bytes. Accumulation and rounding: tile/types.h and tilewire.h;
-  /// TW_AVG divides by `sources`. source(s) is a Source; a destination may equal a source, any other
-  /// overlap is not allowed. Reads and writes each line once.
+  /// TW_AVG divides by `sources`. source(s) is a Source, destination(d) a Destination; one may equal
+  /// the other, any other overlap is not allowed. Reads and writes each line once.
   /// Role: all. Scope: system (as store). Order: none. Blocks: no.
   template <class SourceOf, class DestinationOf>
   void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
-              DestinationOf destination, size_t count, size_t element, StorePolicy policy);
+              DestinationOf destination, size_t count, size_t element);
+
+  /// As store, of `count` elements of a reduction's input; applies its factor where it has one.
+  void store_input(const Reduction& reduction, void* to, const void* from, size_t count,
+                   size_t element, StorePolicy policy);
 
   // ---- Packets: payload and epoch word travel together; no signal is needed. An inbox holds
   // max(1, ceil(bytes / Target::kPacketPayload)) packets of Target::kPacketBytes; a message of 0
@@ -123,18 +134,25 @@ class BlockOps {
   template <class Line>
   void signal(Site site, int n, Line line, uint64_t value);
 
-  /// As signal, with a payload that the waiter reads after it has seen the value.
-  template <class Line>
-  void signal(Site site, int n, Line line, uint64_t value, const EntryPayload& payload);
+  /// As signal, to one line, with a payload that the waiter reads after it has seen the value.
+  void signal(Site site, FlagLine* line, uint64_t value, const EntryPayload& payload);
 
-  /// Waits until *word >= value. `site`, `peer` and `index` are for messages.
+  /// Waits until *word >= value. `peer` and `index` are for messages.
   /// Role: all. Scope: system. Order: acquire. Blocks: yes.
-  bool wait(Site site, const uint64_t* word, uint64_t value, int peer, uint64_t index);
+  bool wait(const uint64_t* word, uint64_t value, int peer, uint64_t index);
 
   /// Waits until *word is of the epoch of `value` or later; if it is of that epoch and its digest
   /// differs, reports a mismatch and returns false.
   /// Role: all. Scope: system. Order: acquire. Blocks: yes.
-  bool wait_digest(Site site, const uint64_t* word, uint64_t value, int peer);
+  bool wait_digest(const uint64_t* word, uint64_t value, int peer);
+
+  /// Reports that a peer's call does not match this one: `got` and `want` as WaitContext::mismatch.
+  /// Role: all. Scope: block. Order: none. Blocks: no.
+  void report_mismatch(int peer, uint64_t got, uint64_t want);
+
+  /// Rests in a loop that polls several words: see WaitContext::idle.
+  /// Role: all. Scope: block. Order: none. Blocks: shortly; false when the comm has failed.
+  bool idle(int peer, uint64_t index, uint64_t round);
 
   /// One look at a word. Role: all. Scope: system. Order: acquire. Blocks: no.
   uint64_t load(const uint64_t* word);

@@ -4,7 +4,8 @@
 // Signals of a call at epoch e
 //   packets   word = e << 16 | digest
 //   entry     value = e << 16 | digest: "I am in this call" and the first step's data is there
-//   in, out   value = e << 16 | step, step >= 1: later steps of a pipeline
+//   in, out   value = e << 16 | step, 1 <= step < 2^16: later steps of a pipeline; `in` says that
+//             data is there, `out` that data was used
 //   exit      value = e << 16: "I no longer touch your memory in this call"
 // Values only grow; a waiter compares >=. The first thing that a block hears of a peer in a call
 // always carries the digest, so calls that differ are noticed before any data is used.
@@ -42,27 +43,29 @@ class Call {
   TW_FN int size() const { return args_.comm.size; }
   TW_FN uint64_t word() const { return word_; }
 
-  /// The i-th peer to talk to, i = 1 .. size - 1: every rank starts with another one.
-  TW_FN int peer(int i) const {
-    const int p = rank() + i;
-    return p < size() ? p : p - size();
+  /// The i-th peer to send to and to receive from, i = 1 .. size - 1: at any time every rank is
+  /// busy with another one, and what arrives first is taken first.
+  TW_FN int peer(int i) const { return wrapped(rank() + i); }
+  TW_FN int source(int i) const { return wrapped(rank() + size() - i); }
+
+  /// This block's part of a range, cut at multiples of `granule` from its begin. Both ends of a
+  /// transfer cut the same range in the same way.
+  TW_FN Range share(Range range, size_t granule) const {
+    if (block_.blocks() == 1) return range;
+    return part_of(range, block_.index(), block_.blocks(), granule);
   }
 
-  /// This block's part of `count` elements.
-  TW_FN Range share(size_t count) const {
-    const size_t granule = Target::kGranule / args_.element;
-    if (block_.blocks() == 1) return {0, count};
-    return part_of({0, count}, block_.index(), block_.blocks(), granule);
-  }
+  /// An empty message is one packet, sent by block 0; the other blocks' empty parts are none.
+  TW_FN bool silent(Range part) const { return part.empty() && block_.index() != 0; }
 
   // ---- Addresses: `at` = where this rank writes for a peer, `from` = where it finds a peer's.
-  // ----
+  // `offset`: bytes into the message. ----
 
-  TW_FN char* inbox_at(int peer) const {
-    return heap(peer) + layout().packet(set(), rank()) + inbox_offset();
+  TW_FN char* inbox_at(int peer, size_t offset) const {
+    return heap(peer) + layout().packet(set(), rank()) + framed(offset);
   }
-  TW_FN char* inbox_from(int peer) const {
-    return heap(rank()) + layout().packet(set(), peer) + inbox_offset();
+  TW_FN char* inbox_from(int peer, size_t offset) const {
+    return heap(rank()) + layout().packet(set(), peer) + framed(offset);
   }
   TW_FN char* slot_at(int peer) const { return heap(peer) + layout().slot(set(), rank()); }
   TW_FN char* slot_from(int peer) const { return heap(rank()) + layout().slot(set(), peer); }
@@ -71,7 +74,16 @@ class Call {
   TW_FN char* staging(int of) const {
     return heap(of) + layout().staging + set() * staging_bytes();
   }
-  TW_FN size_t staging_bytes() const { return layout().staging_bytes / 2; }
+  TW_FN size_t staging_bytes() const {
+    return layout().staging_bytes / 2 / Target::kGranule * Target::kGranule;
+  }
+
+  /// Window memory of `of`, by location.
+  TW_FN char* window(int of, uint64_t location) const {
+    const uint64_t segment = (location >> kLocationShift) - 1;
+    return args_.comm.segments[segment * size() + of] +
+           (location & ((uint64_t{1} << kLocationShift) - 1));
+  }
 
   // ---- Protocol ----
 
@@ -79,53 +91,98 @@ class Call {
   TW_FN bool ready(int peer) {
     if (state().synced + 1 >= epoch_) return true;
     const auto* control = reinterpret_cast<const RankControl*>(heap(peer));
-    return block_.wait(Site::kEntered, &control->entered, epoch_ - 1, peer, 0);
+    return block_.wait(&control->entered, epoch_ - 1, peer, 0);
   }
 
-  /// The reuse rule for every peer.
   TW_FN bool ready_all() {
     for (int i = 1; i < size(); ++i)
       if (!ready(peer(i))) return false;
     return true;
   }
 
-  /// Tells every peer (or one) that step `step` of this rank is done; step 0 is the entry.
-  /// Order: release.
-  TW_FN void signal_step(uint64_t step) {
-    const Step s = at_step(step);
-    block_.signal(
-        s.site, size() - 1, [&](int i) { return flag_at(s.kind, peer(i + 1)); }, s.value);
+  /// Enters the call at `peer`, with what it needs to know (the peer must `leave` us later).
+  TW_FN void enter(int peer, const EntryPayload& payload) {
+    block_.signal(Site::kEntry, flag_at(kFlagEntry, peer), word_, payload);
   }
+  /// What `peer` entered with. Valid from wait_step(0, peer) to leave(peer).
+  TW_FN const FlagLine& entry(int peer) const { return *flag_from(kFlagEntry, peer); }
+
+  /// Tells a peer (every peer) that step `step` of this rank is done; step 0 is the entry without a
+  /// payload. Order: release.
   TW_FN void signal_step(uint64_t step, int peer) {
     const Step s = at_step(step);
     block_.signal(
         s.site, 1, [&](int) { return flag_at(s.kind, peer); }, s.value);
+  }
+  TW_FN void signal_step(uint64_t step) {
+    const Step s = at_step(step);
+    block_.signal(
+        s.site, size() - 1, [&](int i) { return flag_at(s.kind, peer(i + 1)); }, s.value);
   }
 
   /// Waits for a peer's (every peer's) step. Order: acquire. Blocks: yes.
   TW_FN bool wait_step(uint64_t step, int peer) {
     const Step s = at_step(step);
     const FlagLine* flag = flag_from(s.kind, peer);
-    if (step != 0) return block_.wait(s.site, &flag->value, s.value, peer, step);
+    if (step != 0) return block_.wait(&flag->value, s.value, peer, step);
     heard_ |= uint64_t{1} << peer;
-    return block_.wait_digest(s.site, &flag->value, s.value, peer);
+    return block_.wait_digest(&flag->value, s.value, peer);
   }
   TW_FN bool wait_step(uint64_t step) {
     for (int i = 1; i < size(); ++i)
-      if (!wait_step(step, peer(i))) return false;
+      if (!wait_step(step, source(i))) return false;
+    return true;
+  }
+
+  /// The second kind of step: what is done with the peers' data of step `step` >= 1.
+  TW_FN void signal_done(uint64_t step, int peer) {
+    block_.signal(
+        Site::kOut, 1, [&](int) { return flag_at(kFlagOut, peer); }, at_step(step).value);
+  }
+  TW_FN void signal_done(uint64_t step) {
+    block_.signal(
+        Site::kOut, size() - 1, [&](int i) { return flag_at(kFlagOut, peer(i + 1)); },
+        at_step(step).value);
+  }
+  TW_FN bool wait_done(uint64_t step, int peer) {
+    return block_.wait(&flag_from(kFlagOut, peer)->value, at_step(step).value, peer, step);
+  }
+  TW_FN bool wait_done(uint64_t step) {
+    for (int i = 1; i < size(); ++i)
+      if (!wait_done(step, source(i))) return false;
+    return true;
+  }
+
+  /// Tells `peer` (every peer) that this block no longer touches its memory, that what it wrote
+  /// there is complete, and that the peer's entry was read; waits for the same. Order: release,
+  /// acquire.
+  TW_FN void leave(int peer) {
+    block_.signal(
+        Site::kExit, 1, [&](int) { return flag_at(kFlagExit, peer); }, epoch_ << 16);
+  }
+  TW_FN void leave() {
+    block_.signal(
+        Site::kExit, size() - 1, [&](int i) { return flag_at(kFlagExit, peer(i + 1)); },
+        epoch_ << 16);
+  }
+  TW_FN bool wait_left(int peer) {
+    return block_.wait(&flag_from(kFlagExit, peer)->value, epoch_ << 16, peer, 0);
+  }
+  TW_FN bool wait_left() {
+    for (int i = 1; i < size(); ++i)
+      if (!wait_left(source(i))) return false;
     return true;
   }
 
   /// Ends the call in this block; the last block advances the epoch. Not called after a failure.
   TW_FN void close() {
-    const uint64_t everyone = ~uint64_t{0} >> (kMaxRanks - size());
-    if (heard_ == everyone) state().synced = epoch_;
+    if (heard_ == everyone()) state().synced = epoch_;
     if (block_.last(args_.comm.finished)) *args_.comm.epoch = epoch_;
   }
 
-  /// Packets from `peer` were received.
+  /// A packet of this call came from `peer` (every peer).
   TW_FN void heard(int peer) { heard_ |= uint64_t{1} << peer; }
-  TW_FN void heard_all() { heard_ = ~uint64_t{0} >> (kMaxRanks - size()); }
+  TW_FN void heard_all() { heard_ = everyone(); }
 
  private:
   struct Step {
@@ -144,10 +201,12 @@ class Call {
   TW_FN int set() const { return static_cast<int>(epoch_ & 1); }
   TW_FN BlockState& state() const { return args_.comm.states[block_.index()]; }
 
-  /// Every block has its own part of an inbox, so that parts are whole packets.
-  TW_FN size_t inbox_offset() const {
-    const size_t packets = layout().packet_bytes / Target::kPacketBytes;
-    return block_.index() * (packets / block_.blocks()) * Target::kPacketBytes;
+  TW_FN int wrapped(int r) const { return r < size() ? r : r - size(); }
+  TW_FN uint64_t everyone() const { return ~uint64_t{0} >> (kMaxRanks - size()); }
+
+  /// Where byte `offset` of a message, a multiple of a packet's payload, lies in an inbox.
+  TW_FN static size_t framed(size_t offset) {
+    return offset / Target::kPacketPayload * Target::kPacketBytes;
   }
 
   TW_FN FlagLine* flag_at(FlagKind kind, int peer) const {

@@ -44,11 +44,12 @@ struct alignas(128) RankControl {
 /// One signal: a word per (kind, block, sender) at the receiver, alone on its cache line, so that
 /// the payload of an entry signal travels with it. `value` is written last, with release.
 struct FlagLine {
-  uint64_t value;     // epoch << 16 | digest (entry) or epoch << 16 | step (others); only grows
-  uint64_t send_at;   // entry: location of the sender's send buffer; 0 = private memory
-  uint64_t recv_at;   // entry: location of the sender's receive buffer; 0 = private memory
-  uint64_t factor;    // entry: bits of the sender's scaled-sum factor
-  uint64_t extra[4];  // entry: further words of the call (displacements ...)
+  uint64_t value;    // epoch << 16 | digest (entry) or epoch << 16 | step (others); only grows
+  uint64_t send_at;  // entry: location of the sender's data for the receiver; 0 = private memory
+  uint64_t recv_at;  // entry: location where the receiver's data goes; 0 = private memory
+  uint64_t factor;   // entry: bits of the sender's scaled-sum factor
+  uint64_t bytes;    // entry: bytes that the sender has for the receiver
+  uint64_t extra[3];
 };
 static_assert(sizeof(FlagLine) == 64);
 
@@ -109,6 +110,11 @@ constexpr CommLayout comm_layout(int ranks, int blocks, size_t flag_stride, size
 /// A place in window memory that every rank can resolve: 1 + segment index in the upper 16 bits,
 /// bytes from the segment's start below. 0 = private memory.
 inline constexpr int kLocationShift = 48;
+
+/// `location` moved by `bytes`; 0 stays 0.
+constexpr uint64_t location_add(uint64_t location, size_t bytes) {
+  return location == 0 ? 0 : location + bytes;
+}
 inline constexpr int kMaxSegments = 8192;
 
 /// State a block keeps between launches; written and read by that block only.
@@ -136,6 +142,10 @@ struct WaitContext {
   /// A peer's signal of this call carries another digest: `got` and `want` are epoch << 16 |
   /// digest. Host code words the error and ends the comm; the kernel leaves. Null on GPUs.
   void (*mismatch)(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
+  /// For loops that look at several words in turn (send/recv) and found nothing to do: rests as
+  /// `slow` does, once. `round` counts the calls since the loop last got on; 0 starts the deadline.
+  /// `site` is one of the things waited for. False: the comm's error is set, leave the kernel.
+  bool (*idle)(WaitContext* context, const WaitSite* site, uint64_t round);
 };
 
 struct CommView {

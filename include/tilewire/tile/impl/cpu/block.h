@@ -42,7 +42,7 @@ class Block {
 
   template <class SourceOf, class DestinationOf>
   TW_FN void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
-                    DestinationOf destination, size_t count, size_t element, StorePolicy policy) {
+                    DestinationOf destination, size_t count, size_t element) {
     Operands o;
     set_up(o, reduction, sources, destinations);
     for (int s = 0; s < sources; ++s) {
@@ -53,10 +53,30 @@ class Block {
         o.scaled |= uint64_t{1} << s;
       }
     }
-    for (int d = 0; d < destinations; ++d) o.destination[d] = bytes_at(destination(d));
-    o.stream = policy == StorePolicy::kNonTemporal;
-    streamed_ |= o.stream;
+    for (int d = 0; d < destinations; ++d) {
+      const Destination to = destination(d);
+      o.destination[d] = static_cast<Byte*>(to.data);
+      if (to.policy == StorePolicy::kNonTemporal) o.stream |= uint64_t{1} << d;
+    }
+    streamed_ |= o.stream != 0;
     reduce_loop_of(reduction.type, reduction.op)(o, count * element);
+  }
+
+  TW_FN void store_input(const Reduction& reduction, void* to, const void* from, size_t count,
+                         size_t element, StorePolicy policy) {
+    if (!reduction.scaled) return store(to, from, count * element, policy);
+    Reduction product = reduction;
+    product.op = TW_SUM;
+    reduce(
+        product, 1,
+        [&](int) {
+          return Source{from, reduction.factor, true};
+        },
+        1,
+        [&](int) {
+          return Destination{to, policy};
+        },
+        count, element);
   }
 
   TW_FN void put_packets(void* inbox, const void* from, size_t bytes, uint64_t word,
@@ -82,7 +102,7 @@ class Block {
     Byte* out = static_cast<Byte*>(to);
     do {
       const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
-      if (!wait_digest(Site::kPacket, packet_word(line), word, peer)) return false;
+      if (!wait_digest(packet_word(line), word, peer)) return false;
       copy_small(out, line, part);
       line += Target::kPacketBytes;
       out += part;
@@ -113,7 +133,7 @@ class Block {
       const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
       for (int i = 1; i < ranks; ++i) {
         const int r = self + i < ranks ? self + i : self + i - ranks;
-        if (!wait_digest(Site::kPacket, packet_word(o.source[r]), word, r)) return false;
+        if (!wait_digest(packet_word(o.source[r]), word, r)) return false;
       }
       copy_small(mine, in, part);
       loop(o, kUnit);
@@ -133,34 +153,43 @@ class Block {
     for (int i = 0; i < n; ++i) store_release(site, &line(i)->value, value);
   }
 
-  template <class Line>
-  TW_FN void signal(Site site, int n, Line line, uint64_t value, const EntryPayload& payload) {
+  TW_FN void signal(Site site, FlagLine* line, uint64_t value, const EntryPayload& payload) {
     complete_stores();
-    for (int i = 0; i < n; ++i) {
-      FlagLine* to = line(i);
-      to->send_at = payload.send_at;
-      to->recv_at = payload.recv_at;
-      to->factor = payload.factor;
-      store_release(site, &to->value, value);
-    }
+    line->send_at = payload.send_at;
+    line->recv_at = payload.recv_at;
+    line->factor = payload.factor;
+    line->bytes = payload.bytes;
+    store_release(site, &line->value, value);
   }
 
-  TW_FN bool wait(Site site, const uint64_t* word, uint64_t value, int peer, uint64_t index) {
+  TW_FN bool wait(const uint64_t* word, uint64_t value, int peer, uint64_t index) {
     if (__builtin_expect(load(word) >= value, 1)) return true;
-    return wait_long(site, word, value, peer, index);
+    return wait_long(word, value, peer, index);
   }
 
-  TW_FN bool wait_digest(Site site, const uint64_t* word, uint64_t value, int peer) {
+  TW_FN bool wait_digest(const uint64_t* word, uint64_t value, int peer) {
     for (int spin = 0;; ++spin) {
       const uint64_t got = load(word);
       if (got == value) return true;
-      if (got >> 16 >= value >> 16) return digest_matches(site, got, value, peer);
+      if (got >> 16 >= value >> 16) return digest_matches(got, value, peer);
       if (wait_ == nullptr || spin < wait_->spins) {
         pause();
-      } else if (!wait_slow(site, word, value >> 16 << 16, peer, 0)) {
+      } else if (!wait_slow(word, value >> 16 << 16, peer, 0)) {
         return false;
       }
     }
+  }
+
+  __attribute__((noinline, cold)) void report_mismatch(int peer, uint64_t got, uint64_t want) {
+    const WaitSite where{name_, peer, index_, 0};
+    if (wait_ != nullptr && wait_->mismatch != nullptr) wait_->mismatch(wait_, &where, got, want);
+  }
+
+  TW_FN bool idle(int peer, uint64_t index, uint64_t round) {
+    pause();
+    if (wait_ == nullptr || round < static_cast<uint64_t>(wait_->spins)) return true;
+    const WaitSite where{name_, peer, index_, index};
+    return wait_->idle(wait_, &where, round - wait_->spins);
   }
 
   TW_FN uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
@@ -237,7 +266,7 @@ class Block {
     o.sources = sources;
     o.destinations = destinations;
     o.average = reduction.op == TW_AVG;
-    o.stream = false;
+    o.stream = 0;
   }
 
   /// Up to one packet's payload times the reduction's factor.
@@ -251,26 +280,24 @@ class Block {
     reduce_loop_of(reduction.type, TW_SUM)(o, bytes);
   }
 
-  bool wait_long(Site site, const uint64_t* word, uint64_t value, int peer, uint64_t index) {
+  bool wait_long(const uint64_t* word, uint64_t value, int peer, uint64_t index) {
     const int spins = wait_ == nullptr ? 0 : wait_->spins;
     for (int spin = 0; wait_ == nullptr || spin < spins; ++spin) {
       pause();
       if (load(word) >= value) return true;
     }
-    return wait_slow(site, word, value, peer, index) && load(word) >= value;
+    return wait_slow(word, value, peer, index) && load(word) >= value;
   }
 
-  __attribute__((noinline, cold)) bool wait_slow(Site /*site*/, const uint64_t* word,
-                                                 uint64_t value, int peer, uint64_t index) {
+  __attribute__((noinline, cold)) bool wait_slow(const uint64_t* word, uint64_t value, int peer,
+                                                 uint64_t index) {
     const WaitSite where{name_, peer, index_, index};
     return wait_->slow(wait_, &where, word, value);
   }
 
-  __attribute__((noinline, cold)) bool digest_matches(Site /*site*/, uint64_t got, uint64_t value,
-                                                      int peer) {
+  __attribute__((noinline, cold)) bool digest_matches(uint64_t got, uint64_t value, int peer) {
     if (got >> 16 != value >> 16) return true;  // the peer is ahead; its word of this epoch is gone
-    const WaitSite where{name_, peer, index_, 0};
-    if (wait_ != nullptr && wait_->mismatch != nullptr) wait_->mismatch(wait_, &where, got, value);
+    report_mismatch(peer, got, value);
     return false;
   }
 

@@ -15,11 +15,11 @@ struct Operands {
   const Byte* source[kMaxRanks];
   uint64_t factor[kMaxRanks];  // used where `scaled` has the source's bit
   Byte* destination[kMaxRanks];
-  uint64_t scaled;
+  uint64_t scaled;  // bit s: source s is scaled
+  uint64_t stream;  // bit d: non-temporal stores to destination d where it is aligned
   int sources;
   int destinations;
   bool average;  // divide by `sources`
-  bool stream;   // non-temporal stores where a destination is aligned
 };
 
 /// Reduces `bytes` bytes, whole elements of one type.

@@ -142,7 +142,7 @@ struct UnitAccumulator {
 };
 
 TW_INLINE bool can_stream(const Operands& o, int d) {
-  return kHasStream && o.stream && to_boundary(o.destination[d]) == 0;
+  return kHasStream && (o.stream >> d & 1) != 0 && to_boundary(o.destination[d]) == 0;
 }
 
 /// Reduces `units` neighbouring units at byte offset `at`.
@@ -192,7 +192,7 @@ TW_FN void reduce_tail(const Operands& o, size_t at, size_t bytes) {
   padded.average = o.average;
   padded.destination[0] = out;
   padded.destinations = 1;
-  padded.stream = false;
+  padded.stream = 0;
   unit(padded, 0);
   for (int d = 0; d < o.destinations; ++d) copy_small(o.destination[d] + at, out, bytes);
 }
