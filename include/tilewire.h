@@ -87,7 +87,8 @@ typedef enum tw_type {
   TW_FP32 = 8,
   TW_FP64 = 9,
   TW_FP8_E4M3 = 10,
-  TW_FP8_E5M2 = 11
+  TW_FP8_E5M2 = 11,
+  TW_TYPE_WIDTH_ = 0x7fffffff /* no type: makes the enumeration 32 bits wide */
 } tw_type_t;
 
 /* Bytes of one element. Errors: INVALID_ARGUMENT for an unknown type. */
@@ -97,7 +98,14 @@ TW_API tw_status_t tw_type_size(tw_type_t type, size_t* bytes);
  * combined in rank order, so results have the same bits on every rank in every run. TW_AVG divides
  * the sum once, in the accumulator's type (integers truncate towards zero). Further values come
  * from tw_op_create_scaled_sum. */
-typedef enum tw_op { TW_SUM = 0, TW_PROD = 1, TW_MIN = 2, TW_MAX = 3, TW_AVG = 4 } tw_op_t;
+typedef enum tw_op {
+  TW_SUM = 0,
+  TW_PROD = 1,
+  TW_MIN = 2,
+  TW_MAX = 3,
+  TW_AVG = 4,
+  TW_OP_WIDTH_ = 0x7fffffff /* no op: makes room for those of tw_op_create_scaled_sum */
+} tw_op_t;
 
 typedef enum tw_device_kind {
   TW_DEVICE_AUTO = 0, /* a GPU when there is one for this rank, else CPU */

@@ -1,6 +1,7 @@
 #include "lib/coll/call.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "lib/base/error.h"
 #include "lib/coll/choice.h"
@@ -15,16 +16,7 @@ static_assert(std::size(kTypeNames) == kTypes && std::size(kTypeBytes) == kTypes
 constexpr const char* kReduceNames[] = {"TW_SUM", "TW_PROD", "TW_MIN", "TW_MAX", "TW_AVG"};
 static_assert(std::size(kReduceNames) == kOps);
 
-constexpr size_t kMaxBytes = SIZE_MAX / 2;  // the address space holds no more
-
-/// A span of memory that a call reads or writes.
-struct Extent {
-  const char* name;
-  const void* at;
-  size_t bytes;
-  uintptr_t begin() const { return reinterpret_cast<uintptr_t>(at); }
-  uintptr_t end() const { return begin() + bytes; }
-};
+constexpr size_t kMaxBytes = size_t{1} << 56;  // no address space holds more
 
 bool reduces(CollOp op) {
   return op == kAllReduce || op == kReduce || op == kReduceScatter || op == kReduceScatterV;
@@ -51,24 +43,23 @@ size_t checked_total(const Call& call, int n) {
   return bytes * static_cast<size_t>(n);
 }
 
-void check_extent(const Call& call, const Extent& e) {
-  if (e.bytes == 0) return;
-  if (e.at == nullptr)
-    fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s is NULL; valid: %zu bytes of memory",
-         name_of(call.call), e.name, e.bytes);
-  if (e.end() < e.begin())
-    fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s = %p with %zu bytes runs past the address space",
-         name_of(call.call), e.name, e.at, e.bytes);
-}
-
-/// Refuses an overlap of send and recv unless send lies at `in_place` exactly.
-void check_overlap(const Call& call, const Extent& send, const Extent& recv, bool in_place,
-                   const char* valid) {
-  if (send.bytes == 0 || recv.bytes == 0 || in_place) return;
-  if (send.begin() < recv.end() && recv.begin() < send.end())
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: send [%p, +%zu) and recv [%p, +%zu) overlap; valid: disjoint, or %s",
-         name_of(call.call), send.at, send.bytes, recv.at, recv.bytes, valid);
+/// Says what is wrong with buffers that do not fit.
+[[noreturn]] void refuse_buffers(const Call& call, const Extents& e, const char* in_place) {
+  const char* op = name_of(call.call);
+  const auto check = [&](const char* name, const void* at, size_t bytes) {
+    if (bytes == 0) return;
+    if (at == nullptr)
+      fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s is NULL; valid: %zu bytes of memory", op, name,
+           bytes);
+    if (reinterpret_cast<uintptr_t>(at) + bytes < bytes)
+      fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s = %p with %zu bytes runs past the address space", op,
+           name, at, bytes);
+  };
+  check("send", call.send, e.send_bytes);
+  check("recv", call.recv, e.recv_bytes);
+  fail(TW_ERROR_INVALID_ARGUMENT,
+       "%s: send [%p, +%zu) and recv [%p, +%zu) overlap; valid: disjoint%s%s", op, call.send,
+       e.send_bytes, call.recv, e.recv_bytes, e.may_be_in_place ? ", or " : " only", in_place);
 }
 
 void check_enums(const Call& call, const Place& place) {
@@ -119,84 +110,80 @@ size_t uneven_offset(const size_t* counts, const size_t* displs, int rank) {
   return at;
 }
 
-/// True when `part` lies `offset` bytes into `whole`.
-bool lies_at(const void* part, const void* whole, size_t offset) {
-  return reinterpret_cast<uintptr_t>(part) == reinterpret_cast<uintptr_t>(whole) + offset;
-}
-
-void check_even(const Call& call, const Place& place) {
+Extents even_extents(const Call& call, const Place& place) {
   const size_t one = checked_bytes(call, call.count, "count");
-  const auto parts = [&] { return checked_total(call, place.size); };
-  const size_t own = static_cast<size_t>(place.rank) * one;
+  const bool split = call.call == kAllGather || call.call == kGather ||
+                     call.call == kReduceScatter || call.call == kScatter || call.call == kAllToAll;
+  const size_t all = split ? checked_total(call, place.size) : one;
+  const auto own = static_cast<ptrdiff_t>(static_cast<size_t>(place.rank) * one);
   const bool at_root = place.rank == call.root;
-  Extent send{"send", call.send, one};
-  Extent recv{"recv", call.recv, one};
-  bool in_place = call.send == call.recv;
-  const char* valid = "send == recv";
   switch (call.call) {
     case kReduce:
-      if (!at_root) recv.bytes = 0;
-      break;
+      return {one, at_root ? one : 0, true, 0};
     case kBroadcast:
-      if (!at_root) send.bytes = 0;
-      break;
+      return {at_root ? one : 0, one, true, 0};
     case kAllGather:
+      return {one, all, true, own};
     case kGather:
-      recv.bytes = parts();
-      if (call.call == kGather && !at_root) recv.bytes = 0;
-      in_place = lies_at(call.send, call.recv, own);
-      valid = "send == recv + rank * count";
-      break;
+      return {one, at_root ? all : 0, true, own};
     case kReduceScatter:
+      return {all, one, true, -own};
     case kScatter:
-      send.bytes = parts();
-      if (call.call == kScatter && !at_root) send.bytes = 0;
-      in_place = lies_at(call.recv, call.send, own);
-      valid = "recv == send + rank * count";
-      break;
+      return {at_root ? all : 0, one, true, -own};
     case kAllToAll:
-      send.bytes = recv.bytes = parts();
-      break;
+      return {all, all, true, 0};
+    case kBarrier:
+      return {0, 0, true, 0};
     default:
-      break;
+      return {one, one, true, 0};
   }
-  check_extent(call, send);
-  check_extent(call, recv);
-  check_overlap(call, send, recv, in_place, valid);
 }
 
-void check_uneven(const Call& call, const Place& place) {
-  Extent send{"send", call.send, 0};
-  Extent recv{"recv", call.recv, 0};
-  bool in_place = false;
-  const char* valid = "disjoint only";
+Extents uneven_extents(const Call& call, const Place& place) {
   const size_t element = kTypeBytes[call.type];
+  const auto offset = [&](const size_t* counts, const size_t* displs) {
+    return static_cast<ptrdiff_t>(uneven_offset(counts, displs, place.rank) * element);
+  };
   if (call.call == kAllGatherV) {
-    recv.bytes = uneven_span(call, call.recv_counts, call.recv_displs, place.size, "counts", true);
-    send.bytes = call.recv_counts[place.rank] * element;
-    in_place = lies_at(call.send, call.recv,
-                       uneven_offset(call.recv_counts, call.recv_displs, place.rank) * element);
-    valid = "send == recv + displs[rank]";
-  } else if (call.call == kReduceScatterV) {
-    send.bytes = uneven_span(call, call.send_counts, call.send_displs, place.size, "counts", false);
-    recv.bytes = call.send_counts[place.rank] * element;
-    in_place = lies_at(call.recv, call.send,
-                       uneven_offset(call.send_counts, call.send_displs, place.rank) * element);
-    valid = "recv == send + the counts of the ranks before";
-  } else {
-    send.bytes =
-        uneven_span(call, call.send_counts, call.send_displs, place.size, "send_counts", false);
-    recv.bytes =
-        uneven_span(call, call.recv_counts, call.recv_displs, place.size, "recv_counts", true);
-    const size_t out = call.send_counts[place.rank], in = call.recv_counts[place.rank];
-    if (out != in)
-      fail(TW_ERROR_INVALID_ARGUMENT,
-           "all_to_all_v: send_counts[%d] = %zu and recv_counts[%d] = %zu of the own rank differ",
-           place.rank, out, place.rank, in);
+    const size_t all =
+        uneven_span(call, call.recv_counts, call.recv_displs, place.size, "counts", true);
+    return {call.recv_counts[place.rank] * element, all, true,
+            offset(call.recv_counts, call.recv_displs)};
   }
-  check_extent(call, send);
-  check_extent(call, recv);
-  check_overlap(call, send, recv, in_place, valid);
+  const char* name = call.call == kAllToAllV ? "send_counts" : "counts";
+  const size_t sent =
+      uneven_span(call, call.send_counts, call.send_displs, place.size, name, false);
+  if (call.call == kReduceScatterV)
+    return {sent, call.send_counts[place.rank] * element, true,
+            -offset(call.send_counts, call.send_displs)};
+  const size_t received =
+      uneven_span(call, call.recv_counts, call.recv_displs, place.size, "recv_counts", true);
+  const size_t out = call.send_counts[place.rank], in = call.recv_counts[place.rank];
+  if (out != in)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "all_to_all_v: send_counts[%d] = %zu and recv_counts[%d] = %zu of the own rank differ",
+         place.rank, out, place.rank, in);
+  return {sent, received, false, 0};
+}
+
+/// The natural in-place position in words, for messages.
+const char* in_place_text(CollOp op) {
+  switch (op) {
+    case kAllGather:
+    case kGather:
+      return "send == recv + rank * count";
+    case kReduceScatter:
+    case kScatter:
+      return "recv == send + rank * count";
+    case kAllGatherV:
+      return "send == recv + displs[rank]";
+    case kReduceScatterV:
+      return "recv == send + the counts of the ranks before";
+    case kAllToAllV:
+      return "";
+    default:
+      return "send == recv";
+  }
 }
 
 constexpr uint64_t mix(uint64_t h, uint64_t v) {
@@ -219,13 +206,17 @@ const char* type_name(int type) {
 
 const char* op_name(int op) { return op >= 0 && op < kOps ? kReduceNames[op] : "unknown op"; }
 
-void check_call(const Call& call, const Place& place) {
-  if (call.call == kBarrier) return;
+Extents check_call(const Call& call, const Place& place) {
   check_enums(call, place);
-  if (call.call == kAllGatherV || call.call == kReduceScatterV || call.call == kAllToAllV)
-    check_uneven(call, place);
-  else
-    check_even(call, place);
+  const Extents extents =
+      is_uneven(call.call) ? uneven_extents(call, place) : even_extents(call, place);
+  if (!extents.fit(call.send, call.recv)) refuse_buffers(call, extents, in_place_text(call.call));
+  return extents;
+}
+
+size_t total_count(const Call& call, const Place& place) {
+  const size_t* counts = shared_counts(call);
+  return counts == nullptr ? call.count : std::accumulate(counts, counts + place.size, size_t{0});
 }
 
 size_t message_bytes(const Call& call, const Place& place) {
@@ -239,8 +230,13 @@ uint16_t call_digest(const Call& call, const Place& place, bool scaled) {
                         static_cast<uint64_t>(call.op) << 16 | uint64_t{scaled} << 24 |
                         static_cast<uint64_t>(call.root + 1) << 32;
   uint64_t h = mix(mix(0, kind), call.count);
-  if (const size_t* counts = shared_counts(call))
-    for (int r = 0; r < place.size; ++r) h = mix(h, counts[r]);
+  if (const size_t* counts = shared_counts(call)) {
+    size_t packed = 0;
+    for (int r = 0; r < place.size; ++r) {
+      h = mix(mix(h, counts[r]), call.recv_displs != nullptr ? call.recv_displs[r] : packed);
+      packed += counts[r];
+    }
+  }
   return static_cast<uint16_t>(h >> 48);
 }
 

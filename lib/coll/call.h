@@ -40,10 +40,35 @@ constexpr int kOps = 5;
 const char* type_name(int type);
 const char* op_name(int op);
 
-/// Throws INVALID_ARGUMENT with the offending value and what is valid: null buffers, type, op (a
-/// scaled sum must have been resolved to TW_SUM), root, counts that overflow, overlapping buffers.
-/// Call only `when obviously_valid` is false: it is exact but slow.
-void check_call(const Call& call, const Place& place);
+/// What a call reads and writes, and where its buffers may lie.
+struct Extents {
+  size_t send_bytes, recv_bytes;  // 0 where the buffer is ignored
+  bool may_be_in_place;
+  ptrdiff_t send_minus_recv;  // of the natural in-place position
+
+  /// False for a missing buffer, one that runs past the address space, and any overlap but the
+  /// natural one.
+  bool fit(const void* send, const void* recv) const {
+    const uintptr_t s = reinterpret_cast<uintptr_t>(send), r = reinterpret_cast<uintptr_t>(recv);
+    const uintptr_t s_end = s + send_bytes, r_end = r + recv_bytes;
+    if ((s == 0 && send_bytes != 0) || (r == 0 && recv_bytes != 0) || s_end < s || r_end < r)
+      return false;
+    return s_end <= r || r_end <= s || send_bytes == 0 || recv_bytes == 0 ||
+           (may_be_in_place && s == r + static_cast<uintptr_t>(send_minus_recv));
+  }
+};
+
+/// Checks everything that can be wrong with a call at `place`. Throws INVALID_ARGUMENT with the
+/// offending value and what is valid. A scaled sum must have been resolved to TW_SUM.
+Extents check_call(const Call& call, const Place& place);
+
+/// Whether the op has counts per rank.
+constexpr bool is_uneven(CollOp op) {
+  return op == kAllGatherV || op == kReduceScatterV || op == kAllToAllV;
+}
+
+/// The count that ranks compare: the call's own, or the sum of the counts that all ranks know.
+size_t total_count(const Call& call, const Place& place);
 
 /// Bytes that one rank sends to one peer: what the choice table goes by. The largest over peers in
 /// uneven forms whose counts all ranks know; for all_to_all_v 0, since each rank knows only its
@@ -51,7 +76,7 @@ void check_call(const Call& call, const Place& place);
 size_t message_bytes(const Call& call, const Place& place);
 
 /// 16 bits of what must be equal on all ranks: op, type, reduction, root, count, the shared counts
-/// of uneven forms. `op_kind` is the reduction with scaled sums folded to one value.
+/// and displacements of uneven forms. Factors of scaled sums differ, so only `scaled` counts.
 uint16_t call_digest(const Call& call, const Place& place, bool scaled);
 
 }  // namespace tw
