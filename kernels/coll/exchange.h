@@ -40,6 +40,7 @@ class Exchange {
                          [&](int p) { return call_.slot_from(p); },
                          /*once=*/false);
       case CollAlgo::kPull:
+        if (!call_.ready_all()) return false;
         return by_copies([&](int p) { return call_.staging(call_.rank()) + pull_offset(p); },
                          [&](int p) { return call_.staging(p) + pull_offset(call_.rank()); },
                          /*once=*/Slices::kSame);
@@ -235,10 +236,11 @@ class Exchange {
   TW_FN bool staged_from(int p) const { return slices_.receives(p) && way_from(p) == Way::kStaged; }
 
   TW_FN bool put_round(size_t k) {
+    if (k < kDepth && !call_.ready_all()) return false;
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.peer(i);
       if (!staged_to(p) || k >= rounds_of(slices_.out(p)).count) continue;
-      if (k < kDepth ? !call_.ready(p) : !call_.wait_done(k - kDepth + 1, p)) return false;
+      if (k >= kDepth && !call_.wait_done(k - kDepth + 1, p)) return false;
     }
     bool copied = false;
     for (int i = 1; i < call_.size(); ++i) {

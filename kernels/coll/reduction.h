@@ -44,6 +44,7 @@ class Reducer {
             [&](int p, size_t in_owned, size_t) { return call_.slot_from(p) + in_owned; },
             /*once=*/false);
       case CollAlgo::kPull:
+        if (!call_.ready_all()) return false;
         return by_copies([&](int, size_t, size_t at) { return call_.staging(call_.rank()) + at; },
                          [&](int p, size_t, size_t at) { return call_.staging(p) + at; },
                          /*once=*/to != ReduceTo::kOwner);

@@ -33,7 +33,7 @@ World::World(const WorldShape& shape)
   for (int r = 0; r < shape.ranks; ++r) {
     memory_.emplace_back(zeroed(shape.window_bytes + 1));
     windows_.push_back(static_cast<char*>(memory_.back().get()));
-    state_[r].wait = WaitContext{&abort_, 0, 200, slow, this, mismatch, idle};
+    state_[r].wait = WaitContext{&abort_, 0, shape.ranks > 2 ? 0 : 200, slow, this, mismatch, idle};
     state_[r].states.resize(shape.blocks);
   }
 }

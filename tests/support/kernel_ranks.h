@@ -51,7 +51,9 @@ class World {
 
   /// The first failure that a wait reported: status, and who waited for whom.
   tw_status_t failure() const { return static_cast<tw_status_t>(failure_.load()); }
-  uint64_t abort_word() const { return abort_; }
+
+  /// Ends all waits of all ranks.
+  void stop() { fail(TW_ERROR_ABORTED); }
 
  private:
   struct Free {
