@@ -108,6 +108,7 @@ struct Transfer {
 struct SendRecvArgs {
   CommView comm;
   StorePolicy store;
+  size_t window_from;  // bytes from which a sender's window is read in place
   Transfer* transfers;
   int n;
 };

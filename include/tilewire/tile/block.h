@@ -71,7 +71,7 @@ struct EntryPayload {
 };
 
 /// The places where kernels release. Tests weaken one at a time.
-enum class Site : int { kNone, kPacket, kEntry, kExit, kIn, kOut, kEntered, kChannel };
+enum class Site : int { kNone, kPacket, kEntry, kExit, kIn, kOut, kEntered, kChannel, kConsumed };
 
 // clang-format off
 #if 0  // The contract. Never compiled: Block has these members.
@@ -157,8 +157,13 @@ class BlockOps {
   /// One look at a word. Role: all. Scope: system. Order: acquire. Blocks: no.
   uint64_t load(const uint64_t* word);
 
-  /// Stores a word of this rank that peers look at. Role: storer. Scope: system. Order: release.
+  /// Stores a word that peers look at, after every earlier op of this block is complete.
+  /// Role: storer. Scope: system. Order: release. Blocks: no.
   void publish(Site site, uint64_t* word, uint64_t value);
+
+  /// Stores a word that only this block uses, between launches too.
+  /// Role: one thread. Scope: block. Order: none. Blocks: no.
+  void set(uint64_t* word, uint64_t value);
 
   /// Publishes what call this rank is in. Role: storer. Scope: system. Order: release (seq last).
   void record(CallRecord* to, const CallRecord& from);

@@ -176,8 +176,8 @@ class Call {
 
   /// Ends the call in this block; the last block advances the epoch. Not called after a failure.
   TW_FN void close() {
-    if (heard_ == everyone()) state().synced = epoch_;
-    if (block_.last(args_.comm.finished)) *args_.comm.epoch = epoch_;
+    if (heard_ == everyone()) block_.set(&state().synced, epoch_);
+    if (block_.last(args_.comm.finished)) block_.set(args_.comm.epoch, epoch_);
   }
 
   /// A packet of this call came from `peer` (every peer).

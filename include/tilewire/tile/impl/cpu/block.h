@@ -194,7 +194,10 @@ class Block {
 
   TW_FN uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
+  TW_FN void set(uint64_t* word, uint64_t value) { *word = value; }
+
   TW_FN void publish(Site site, uint64_t* word, uint64_t value) {
+    complete_stores();
     store_release(site, word, value);
   }
 
@@ -247,6 +250,8 @@ class Block {
         return store_word<Site::kEntered>(word, value);
       case Site::kChannel:
         return store_word<Site::kChannel>(word, value);
+      case Site::kConsumed:
+        return store_word<Site::kConsumed>(word, value);
       default:
         return store_word<Site::kNone>(word, value);
     }
