@@ -38,7 +38,7 @@ struct alignas(128) RankControl {
   uint64_t dead_mask;           // bit r: rank r is dead, as seen by this process's monitor
   alignas(128) uint64_t entered;  // last epoch this rank entered (owner: release; peers: acquire)
   alignas(64) CallRecord records[kCallRecords];  // records[seq % kCallRecords]
-  alignas(128) char exchange[4096];  // the host's control plane (lib/comm); kernels never touch it
+  alignas(128) char host[8192];  // the host's control plane (lib/comm); kernels never touch it
 };
 
 /// One signal: a word per (kind, block, sender) at the receiver, alone on its cache line, so that

@@ -1,0 +1,227 @@
+// Communicators: tilewire.h, "Communicators".
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "lib/api/attach.h"
+#include "lib/api/guard.h"
+#include "lib/api/handles.h"
+#include "lib/base/config.h"
+#include "lib/base/log.h"
+#include "lib/boot/exchange.h"
+#include "lib/comm/split.h"
+
+namespace tw::api {
+namespace {
+
+constexpr int64_t kMaxMs = INT64_MAX / 1000000;
+
+tw_comm_config_t checked_config(const tw_comm_config_t* config, const char* function) {
+  const tw_comm_config_t defaults = TW_COMM_CONFIG_INIT;
+  tw_comm_config_t c = versioned(config, defaults, "tw_comm_config_t");
+  c.device = versioned(&c.device, defaults.device, "tw_device_t");
+  require_range(c.device.kind, TW_DEVICE_AUTO, TW_DEVICE_GPU, function, "config.device.kind");
+  require_range(c.max_blocks, 0, 1024, function, "config.max_blocks");
+  require_range(c.workers, 0, 4096, function, "config.workers");
+  require_range(c.timeout_ms, -1, kMaxMs, function, "config.timeout_ms");
+  require_range(c.setup_timeout_ms, -1, kMaxMs, function, "config.setup_timeout_ms");
+  if (c.device.kind == TW_DEVICE_GPU)
+    fail(TW_ERROR_UNSUPPORTED, "%s: config.device.kind = TW_DEVICE_GPU: this build runs on CPUs",
+         function);
+  return c;
+}
+
+CommOptions options_of(const tw_comm_config_t* config, const char* function) {
+  log::read_environment();
+  config::warn_unknown();
+  const tw_comm_config_t checked = checked_config(config, function);
+  CommOptions options = CommOptions::merge(checked);
+  options.agreement += collectives_agreement();
+  return options;
+}
+
+tw_comm_t handle_of(std::unique_ptr<Comm> comm) {
+  attach_collectives(*comm);
+  const tw_comm_t handle = comms.insert(comm.get());
+  comm.release();
+  return handle;
+}
+
+void check_rank(int n, int rank, const char* function) {
+  require_range(n, 1, kMaxRanks, function, "n");
+  require_range(rank, 0, n - 1, function, "rank");
+}
+
+tw_comm_t create(int n, int rank, const tw_unique_id_t& id, const CommOptions& options) {
+  const std::unique_ptr<boot::Exchange> exchange =
+      boot::join(id, n, rank, options.agreement, Deadline(options.setup_timeout_ms));
+  return handle_of(Comm::create(*exchange, options, nullptr));
+}
+
+void create_all(int n, const CommOptions& options, tw_comm_t* out) {
+  const std::shared_ptr<boot::LocalGroup> group = boot::LocalGroup::create(n);
+  std::vector<std::unique_ptr<Comm>> made(static_cast<size_t>(n));
+  std::vector<std::unique_ptr<Error>> errors(static_cast<size_t>(n));
+  const auto make = [&](size_t rank) {
+    try {
+      const std::unique_ptr<boot::Exchange> exchange =
+          group->join(static_cast<int>(rank), Deadline(options.setup_timeout_ms));
+      made[rank] = Comm::create(*exchange, options, nullptr);
+    } catch (const Error& error) {
+      errors[rank] = std::make_unique<Error>(error);
+    } catch (const std::exception& error) {
+      errors[rank] = std::make_unique<Error>(TW_ERROR_OUT_OF_MEMORY, error.what());
+    }
+  };
+  // Rank 0 is made by this thread, last: the others must be able to start.
+  std::vector<std::thread> threads;
+  std::unique_ptr<Error> failure;
+  for (size_t rank = 1; rank < made.size() && failure == nullptr; ++rank) {
+    try {
+      threads.emplace_back(make, rank);
+    } catch (const std::system_error& error) {
+      failure = std::make_unique<Error>(
+          TW_ERROR_OUT_OF_RESOURCES,
+          text("tw_comm_create_all: thread %zu of %d: %s", rank, n, error.what()));
+    }
+  }
+  if (failure == nullptr) make(0);
+  else group->join(0, Deadline(1)).reset();  // leaves: the ranks that started give up
+  for (std::thread& thread : threads) thread.join();
+  if (failure != nullptr) throw Error(*failure);
+  for (const auto& error : errors)
+    if (error != nullptr) throw Error(*error);
+  for (size_t rank = 0; rank < made.size(); ++rank) out[rank] = handle_of(std::move(made[rank]));
+}
+
+void destroy(tw_comm_t handle) {
+  Comm& comm = comm_of(handle);
+  {
+    const InUse use(comm);
+    if (comm.windows != 0)
+      fail(TW_ERROR_INVALID_STATE, "comm \"%s\" has %d live window(s) or signal set(s): destroy them first",
+           comm.options().name.c_str(), comm.windows);
+    if (const int children = comm.children; children != 0)
+      fail(TW_ERROR_INVALID_STATE, "comm \"%s\" has %d live child comm(s) made by split: destroy them first",
+           comm.options().name.c_str(), children);
+    comms.erase(handle);
+  }
+  delete &comm;
+}
+
+}  // namespace
+}  // namespace tw::api
+
+using namespace tw;       // NOLINT(google-build-using-namespace): entry points of this layer
+using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points of this layer
+
+tw_status_t tw_comm_create(int n, int rank, const tw_unique_id_t* id,
+                           const tw_comm_config_t* config, tw_comm_t* comm) {
+  return guard([&] {
+    check_rank(n, rank, "tw_comm_create");
+    require(id, "tw_comm_create", "id");
+    require(comm, "tw_comm_create", "comm");
+    *comm = create(n, rank, *id, options_of(config, "tw_comm_create"));
+  });
+}
+
+tw_status_t tw_comm_create_env(const tw_comm_config_t* config, tw_comm_t* comm) {
+  return guard([&] {
+    require(comm, "tw_comm_create_env", "comm");
+    const CommOptions options = options_of(config, "tw_comm_create_env");
+    const boot::Environment env = boot::environment();
+    check_rank(env.size, env.rank, "tw_comm_create_env");
+    *comm = create(env.size, env.rank, env.id, options);
+  });
+}
+
+tw_status_t tw_comm_create_all(int n, const tw_comm_config_t* config, tw_comm_t* comms_out) {
+  return guard([&] {
+    require_range(n, 1, kMaxRanks, "tw_comm_create_all", "n");
+    require(comms_out, "tw_comm_create_all", "comms");
+    create_all(n, options_of(config, "tw_comm_create_all"), comms_out);
+  });
+}
+
+tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_config_t* config,
+                          tw_comm_t* child) {
+  return guard([&] {
+    Comm& parent = comm_of(comm);
+    require_range(color, -1, INT32_MAX, "tw_comm_split", "color");
+    require(child, "tw_comm_split", "child");
+    const CommOptions options = options_of(config, "tw_comm_split");
+    const InUse use(parent);
+    std::unique_ptr<Comm> made = split(parent, color, key, options);
+    *child = made == nullptr ? nullptr : handle_of(std::move(made));
+  });
+}
+
+tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config, tw_comm_t* survivors) {
+  return guard([&] {
+    Comm& parent = comm_of(comm);
+    require(survivors, "tw_comm_shrink", "survivors");
+    const CommOptions options = options_of(config, "tw_comm_shrink");
+    const InUse use(parent);
+    *survivors = handle_of(shrink(parent, options));
+  });
+}
+
+tw_status_t tw_comm_abort(tw_comm_t comm) {
+  return guard([&] {
+    Comm& c = comm_of(comm);
+    c.end(TW_ERROR_ABORTED, text("rank %d called tw_comm_abort", c.rank()));
+  });
+}
+
+tw_status_t tw_comm_destroy(tw_comm_t comm) {
+  return guard([&] { destroy(comm); });
+}
+
+tw_status_t tw_comm_rank(tw_comm_t comm, int* rank) {
+  return guard([&] {
+    const Comm& c = comm_of(comm);
+    require(rank, "tw_comm_rank", "rank");
+    *rank = c.rank();
+  });
+}
+
+tw_status_t tw_comm_size(tw_comm_t comm, int* size) {
+  return guard([&] {
+    const Comm& c = comm_of(comm);
+    require(size, "tw_comm_size", "size");
+    *size = c.size();
+  });
+}
+
+tw_status_t tw_comm_device(tw_comm_t comm, tw_device_t* device) {
+  return guard([&] {
+    comm_of(comm);
+    require(device, "tw_comm_device", "device");
+    *device = {sizeof(tw_device_t), TW_DEVICE_CPU, 0};
+  });
+}
+
+tw_status_t tw_comm_memory(tw_comm_t comm, size_t* bytes) {
+  return guard([&] {
+    const Comm& c = comm_of(comm);
+    require(bytes, "tw_comm_memory", "bytes");
+    *bytes = c.memory();
+  });
+}
+
+tw_status_t tw_comm_error(tw_comm_t comm, tw_status_t* status, const char** sentence) {
+  return guard([&] {
+    const Comm& c = comm_of(comm);
+    const char* said = c.sentence();
+    if (status != nullptr) *status = c.status();
+    if (sentence != nullptr) *sentence = said;
+  });
+}
+
+tw_status_t tw_comm_set_max_blocks(tw_comm_t comm, int max_blocks) {
+  return guard([&] {
+    Comm& c = comm_of(comm);
+    require_range(max_blocks, 0, 1024, "tw_comm_set_max_blocks", "max_blocks");
+    set_collective_blocks(c, max_blocks);
+  });
+}

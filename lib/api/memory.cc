@@ -1,0 +1,121 @@
+// Memory, windows: tilewire.h, "Memory and windows".
+#include <cstring>
+
+#include "lib/api/guard.h"
+#include "lib/api/handles.h"
+#include "lib/api/issue.h"
+#include "lib/device/memory.h"
+#include "tilewire/window_device.h"
+
+using namespace tw;       // NOLINT(google-build-using-namespace): entry points of this layer
+using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points of this layer
+
+namespace {
+
+void check_device(const tw_device_t* device, const char* function) {
+  const tw_device_t defaults = TW_DEVICE_INIT;
+  const tw_device_t d = versioned(device, defaults, "tw_device_t");
+  require_range(d.kind, TW_DEVICE_AUTO, TW_DEVICE_GPU, function, "device.kind");
+  if (d.kind == TW_DEVICE_GPU)
+    fail(TW_ERROR_UNSUPPORTED, "%s: device.kind = TW_DEVICE_GPU: this build runs on CPUs", function);
+}
+
+tw_window_t handle_of(std::unique_ptr<Window> window) {
+  const tw_window_t handle = windows.insert(window.get());
+  window.release();
+  return handle;
+}
+
+}  // namespace
+
+tw_status_t tw_mem_alloc(size_t bytes, const tw_device_t* device, void** ptr) {
+  return guard([&] {
+    require(ptr, "tw_mem_alloc", "ptr");
+    check_device(device, "tw_mem_alloc");
+    *ptr = mem_alloc(bytes);
+  });
+}
+
+tw_status_t tw_mem_free(void* ptr) {
+  return guard([&] {
+    if (ptr != nullptr) mem_free(ptr);
+  });
+}
+
+tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* window) {
+  return guard([&] {
+    Comm& c = comm_of(comm);
+    require(window, "tw_window_create", "window");
+    const InUse use(c);
+    *window = handle_of(Window::create(c, bytes));
+  });
+}
+
+tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_window_t* window) {
+  return guard([&] {
+    Comm& c = comm_of(comm);
+    require(window, "tw_window_register", "window");
+    const InUse use(c);
+    *window = handle_of(Window::register_memory(c, ptr, bytes));
+  });
+}
+
+tw_status_t tw_window_destroy(tw_window_t window) {
+  return guard([&] {
+    Window& w = window_of(window);
+    {
+      const InUse use(w.comm());
+      windows.erase(window);
+      w.close();
+    }
+    delete &w;
+  });
+}
+
+tw_status_t tw_window_ptr(tw_window_t window, int rank, void** ptr) {
+  return guard([&] {
+    const Window& w = window_of(window);
+    require(ptr, "tw_window_ptr", "ptr");
+    require_range(rank, 0, w.comm().size() - 1, "tw_window_ptr", "rank");
+    *ptr = w.data(rank);
+  });
+}
+
+tw_status_t tw_window_size(tw_window_t window, int rank, size_t* bytes) {
+  return guard([&] {
+    const Window& w = window_of(window);
+    require(bytes, "tw_window_size", "bytes");
+    require_range(rank, 0, w.comm().size() - 1, "tw_window_size", "rank");
+    *bytes = w.bytes(rank);
+  });
+}
+
+tw_status_t tw_put(tw_window_t window, int rank, size_t offset, const void* src, size_t bytes,
+                   tw_stream_t stream) {
+  return guard([&] {
+    const Window& w = window_of(window);
+    w.check_range(rank, offset, bytes);
+    if (bytes != 0 && src == nullptr)
+      fail(TW_ERROR_INVALID_ARGUMENT, "tw_put: src is NULL; valid: %zu bytes of memory", bytes);
+    char* const to = w.data(rank) + offset;
+    return issue(w.comm(), stream, [to, src, bytes] {
+      if (bytes != 0) std::memmove(to, src, bytes);
+      return TW_OK;
+    });
+  });
+}
+
+tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_t bytes,
+                   tw_stream_t stream) {
+  return guard([&] {
+    const Window& w = window_of(window);
+    w.check_range(rank, offset, bytes);
+    if (bytes != 0 && dst == nullptr)
+      fail(TW_ERROR_INVALID_ARGUMENT, "tw_get: dst is NULL; valid: %zu bytes of memory", bytes);
+    const char* const from = w.data(rank) + offset;
+    return issue(w.comm(), stream, [dst, from, bytes] {
+      if (bytes != 0) std::memmove(dst, from, bytes);
+      return TW_OK;
+    });
+  });
+}

@@ -1,0 +1,322 @@
+#include "lib/comm/comm.h"
+
+#include <sched.h>
+#include <sodium.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "lib/base/config.h"
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "lib/comm/control.h"
+#include "lib/net/process.h"
+
+namespace tw {
+namespace {
+
+constexpr size_t kFlagStride = 128;
+constexpr size_t kPacketBytes = 2048;  // 32 lines: up to 1792 bytes of payload
+constexpr size_t kSlotBytes = size_t{256} << 10;
+constexpr size_t kStagingBytes = size_t{8} << 20;
+constexpr size_t kChannelBytes = size_t{256} << 10;
+constexpr int kLayoutBlocks = 64;  // flags are there for this many blocks
+constexpr int kSpins = 4000;       // about 0.1 ms before a wait yields
+
+/// The comm's own memory a rank, halved until it fits the cap.
+CommLayout layout_for(int ranks, size_t cap) {
+  size_t slot = kSlotBytes, staging = kStagingBytes, channel = kChannelBytes;
+  for (;;) {
+    const CommLayout layout =
+        comm_layout(ranks, kLayoutBlocks, kFlagStride, kPacketBytes, slot, staging, channel);
+    if (cap == 0 || layout.end <= cap) return layout;
+    if (slot <= 4096)
+      fail(TW_ERROR_INVALID_ARGUMENT, "max_memory = %zu bytes; %d ranks need at least %zu", cap,
+           ranks, layout.end);
+    slot /= 2;
+    staging /= 2;
+    channel /= 2;
+  }
+}
+
+}  // namespace
+
+CommOptions CommOptions::merge(const tw_comm_config_t& config) {
+  CommOptions o;
+  o.name = config.name == nullptr ? "comm" : config.name;
+  o.timeout_ms = config.timeout_ms >= 0 ? config.timeout_ms : config::integer("TW_COMM_TIMEOUT_MS");
+  o.setup_timeout_ms = config.setup_timeout_ms >= 0 ? config.setup_timeout_ms
+                                                    : config::integer("TW_COMM_SETUP_TIMEOUT_MS");
+  o.workers =
+      config.workers != 0 ? config.workers : static_cast<int>(config::integer("TW_COMM_WORKERS"));
+  o.max_blocks = config.max_blocks != 0 ? config.max_blocks
+                                        : static_cast<int>(config::integer("TW_COMM_MAX_BLOCKS"));
+  o.max_memory = config.max_memory != 0 ? config.max_memory : config::bytes("TW_COMM_MAX_MEMORY");
+  const auto check = [](const char* what, int64_t value, int64_t least, int64_t most) {
+    if (value < least || value > most)
+      fail(TW_ERROR_INVALID_ARGUMENT, "%s = %lld; valid: %lld to %lld", what,
+           static_cast<long long>(value), static_cast<long long>(least),
+           static_cast<long long>(most));
+  };
+  check("timeout_ms", config.timeout_ms, -1, INT64_MAX / 1000000);
+  check("setup_timeout_ms", config.setup_timeout_ms, -1, INT64_MAX / 1000000);
+  check("TW_COMM_TIMEOUT_MS", o.timeout_ms, 0, INT64_MAX / 1000000);
+  check("TW_COMM_SETUP_TIMEOUT_MS", o.setup_timeout_ms, 0, INT64_MAX / 1000000);
+  check("workers", o.workers, 0, 4096);
+  check("max_blocks", o.max_blocks, 0, kLayoutBlocks);
+  o.agreement = text("version=%d\ntimeout_ms=%lld\nmax_memory=%zu\n", TW_VERSION,
+                     static_cast<long long>(o.timeout_ms), o.max_memory);
+  return o;
+}
+
+/// What a rank tells the others at set-up. Text fields are NUL-terminated.
+struct Comm::Card {
+  char failure[512];  // why this rank cannot take part; "" = it can
+  int32_t status;
+  char host[160];
+  char mesh_name[64];
+  uint64_t process;
+  uint64_t heap;
+  net::MeshKey key_share;
+  uint64_t number_share;
+  cpu_set_t cores;
+};
+
+Comm::Comm(const boot::Exchange& exchange, CommOptions options)
+    : rank_(exchange.rank()),
+      size_(exchange.size()),
+      options_(std::move(options)),
+      layout_(layout_for(size_, options_.max_memory)) {}
+
+std::unique_ptr<Comm> Comm::create(boot::Exchange& exchange, const CommOptions& options,
+                                   std::shared_ptr<Device> device) {
+  net::watch_fork();
+  std::unique_ptr<Comm> comm(new Comm(exchange, options));
+  comm->device_ = std::move(device);
+  comm->connect(exchange);
+  return comm;
+}
+
+Comm::~Comm() {
+  // A peer that sees the hang-up looks here first.
+  if (!heap_starts_.empty())
+    __atomic_store_n(&host_control(control_block(rank_)).left, 1, __ATOMIC_RELEASE);
+  watches_.clear();
+  collectives_.reset();
+  if (parent_ != nullptr) --parent_->children;
+}
+
+void Comm::set_parent(Comm* parent, std::vector<int> members) {
+  parent_ = parent;
+  parent_ranks_ = std::move(members);
+  ++parent->children;
+}
+
+RankControl& Comm::control_block(int rank) const {
+  return *reinterpret_cast<RankControl*>(heap_starts_[static_cast<size_t>(rank)]);
+}
+
+void Comm::open_heap() {
+  heaps_.resize(static_cast<size_t>(size_));
+  heaps_[static_cast<size_t>(rank_)] = Heap::create();
+  heap(rank_).grow(0, layout_.end);
+}
+
+// Set-up. Each step that can fail on one rank alone is followed by an exchange that tells all, so
+// that no rank succeeds alone and nobody waits for a rank that gave up.
+void Comm::connect(boot::Exchange& exchange) {
+  Card mine = {};
+  try {
+    open_heap();
+    std::snprintf(mine.host, sizeof mine.host, "%s", net::host_id().c_str());
+    std::snprintf(mine.mesh_name, sizeof mine.mesh_name, "%s", mesh_.name().c_str());
+    mine.process = net::process_id();
+    mine.heap = heap(rank_).id();
+    randombytes_buf(mine.key_share.data(), mine.key_share.size());
+    randombytes_buf(&mine.number_share, sizeof mine.number_share);
+    sched_getaffinity(0, sizeof mine.cores, &mine.cores);
+  } catch (const Error& error) {
+    mine.status = error.status();
+    std::snprintf(mine.failure, sizeof mine.failure, "%s", error.what());
+  }
+  std::vector<Card> cards;
+  for (const std::string& said :
+       exchange.all_gather({reinterpret_cast<const char*>(&mine), sizeof mine})) {
+    if (said.size() != sizeof(Card))
+      fail(TW_ERROR_INTERNAL, "a rank's card has %zu bytes, not %zu", said.size(), sizeof(Card));
+    std::memcpy(&cards.emplace_back(), said.data(), sizeof(Card));
+  }
+  for (int r = 0; r < size_; ++r)
+    if (cards[static_cast<size_t>(r)].status != TW_OK)
+      fail(static_cast<tw_status_t>(cards[static_cast<size_t>(r)].status), "rank %d: %s", r,
+           cards[static_cast<size_t>(r)].failure);
+  check_hosts(cards);
+
+  std::string failure;
+  try {
+    exchange_heaps(cards);
+    set_up_waiting(cards);
+    fill_view();
+  } catch (const Error& error) {
+    failure.assign(1, static_cast<char>(error.status()));
+    failure += error.what();
+  }
+  const std::vector<std::string> results = exchange.all_gather(failure);
+  for (int r = 0; r < size_; ++r)
+    if (const std::string& result = results[static_cast<size_t>(r)]; !result.empty())
+      fail(static_cast<tw_status_t>(result[0]), "rank %d: %s", r, result.c_str() + 1);
+  control_ = std::make_unique<Control>(*this);
+  allocator_.add_segment(heap(rank_).segment_bytes(0), layout_.end);
+  heap_segments_.push_back(add_segment(heap_starts_));
+  watch_peers();
+  TW_LOGF(TW_LOG_INFO, "%s: rank %d of %d", options_.name.c_str(), rank_, size_);
+}
+
+void Comm::check_hosts(const std::vector<Card>& cards) const {
+  for (int r = 0; r < size_; ++r)
+    if (std::strcmp(cards[0].host, cards[static_cast<size_t>(r)].host) != 0)
+      fail(TW_ERROR_UNREACHABLE,
+           "ranks 0 and %d cannot share memory: rank 0 is on [%s], rank %d on [%s]", r,
+           cards[0].host, r, cards[static_cast<size_t>(r)].host);
+}
+
+void Comm::exchange_heaps(const std::vector<Card>& cards) {
+  const Deadline deadline(options_.setup_timeout_ms);
+  net::MeshKey key = {};
+  std::vector<std::string> names;
+  for (int r = 0; r < size_; ++r) {
+    const Card& card = cards[static_cast<size_t>(r)];
+    for (size_t i = 0; i < key.size(); ++i) key[i] ^= card.key_share[i];
+    unique_number_ ^= card.number_share;
+    const bool same = card.process == net::process_id();
+    same_process_.push_back(same);
+    one_process_ &= same;
+    names.emplace_back(same ? "" : card.mesh_name);
+  }
+  mesh_.connect(rank_, names, key, deadline);
+  for (int r = 0; r < size_; ++r)
+    if (!same_process(r)) mesh_.send_fd(r, heap(rank_).file());
+  for (int r = 0; r < size_; ++r) {
+    std::shared_ptr<Heap>& heap = heaps_[static_cast<size_t>(r)];
+    if (r == rank_) continue;
+    const uint64_t id = cards[static_cast<size_t>(r)].heap;
+    heap = same_process(r) ? Heap::find(id) : Heap::adopt(id, mesh_.receive_fd(r, deadline));
+    if (heap == nullptr) fail(TW_ERROR_PEER_LOST, "rank %d left during set-up", r);
+    heap->grow(0, layout_.end);
+  }
+}
+
+void Comm::set_up_waiting(const std::vector<Card>& cards) {
+  const cpu_set_t& own = cards[static_cast<size_t>(rank_)].cores;
+  int sharing = 0;
+  for (const Card& card : cards) {
+    cpu_set_t both;
+    CPU_AND(&both, &own, &card.cores);
+    sharing += CPU_COUNT(&both) > 0 ? 1 : 0;
+  }
+  const int cores = std::max(1, CPU_COUNT(&own));
+  const int workers = options_.workers != 0 ? options_.workers : std::max(1, cores / sharing);
+  if (device_ == nullptr) device_ = create_cpu_device(workers);
+  const int blocks = std::min(device_->blocks(), kLayoutBlocks);
+  set_max_blocks(options_.max_blocks != 0 ? std::min(options_.max_blocks, blocks) : blocks);
+  // With a core for everyone a waiting rank spins; else its core is wanted by those it waits for.
+  wait_.spins = sharing > cores ? 0 : kSpins;
+  wait_.timeout_ns = options_.timeout_ms * 1000000;
+  wait_.slow = wait_slow;
+  wait_.mismatch = wait_mismatch;
+  wait_.comm = this;
+}
+
+void Comm::fill_view() {
+  for (const auto& heap : heaps_) heap_starts_.push_back(heap->segment(0));
+  segment_table_.reset(static_cast<char**>(
+      std::calloc(size_t{kMaxSegments} * static_cast<size_t>(size_), sizeof(char*))));
+  if (segment_table_ == nullptr) fail(TW_ERROR_OUT_OF_MEMORY, "no memory for the segment table");
+  states_.resize(kLayoutBlocks);
+  wait_.abort = &control_block(rank_).abort;
+  view_ = {kCommLayoutVersion,   rank_,   size_,      layout_,        heap_starts_.data(),
+           segment_table_.get(), &epoch_, &finished_, states_.data(), &wait_};
+}
+
+void Comm::watch_peers() {
+  for (int peer = 0; peer < size_; ++peer)
+    if (!same_process(peer))
+      watches_.push_back(
+          net::Monitor::watch(mesh_.socket(peer), [this, peer] { on_hang_up(peer); }));
+}
+
+uint64_t Comm::add_segment(const std::vector<char*>& at) {
+  int index = segments_;
+  if (!free_segments_.empty()) {
+    index = free_segments_.back();
+    free_segments_.pop_back();
+  } else if (segments_ == kMaxSegments) {
+    fail(TW_ERROR_OUT_OF_RESOURCES, "this comm has %d window segments already", kMaxSegments);
+  } else {
+    ++segments_;
+  }
+  std::copy(at.begin(), at.end(), &segment_table_[static_cast<size_t>(index) * at.size()]);
+  return static_cast<uint64_t>(index + 1) << kLocationShift;
+}
+
+void Comm::remove_segment(uint64_t location) {
+  free_segments_.push_back(static_cast<int>(location >> kLocationShift) - 1);
+}
+
+void Comm::add_heap_segment(size_t bytes) {
+  const int index = allocator_.segments();
+  tw_status_t status = TW_OK;
+  std::string failure;
+  const auto attempt = [&](auto step) {
+    if (status != TW_OK) return;
+    try {
+      step();
+    } catch (const Error& error) {
+      status = error.status();
+      failure = error.what();
+    }
+  };
+  // Owners grow their files first; then everybody maps everybody's.
+  attempt([&] { heap(rank_).grow(index, bytes); });
+  try {
+    control().agree(ControlKind::kWindowCreate, status, failure);
+    attempt([&] {
+      for (const auto& heap : heaps_) heap->grow(index, bytes);
+    });
+    control().agree(ControlKind::kWindowCreate, status, failure);
+  } catch (...) {
+    for (const auto& heap : heaps_) heap->shrink(index);
+    throw;
+  }
+  std::vector<char*> at;
+  for (const auto& heap : heaps_) at.push_back(heap->segment(index));
+  heap_segments_.push_back(add_segment(at));
+  allocator_.add_segment(bytes);
+}
+
+void Comm::add_range(const void* begin, size_t bytes, uint64_t location) {
+  if (bytes == 0) return;
+  const char* at = static_cast<const char*>(begin);
+  const auto after =
+      std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) { return r.begin > at; });
+  ranges_.insert(after, {at, at + bytes, location});
+}
+
+void Comm::remove_range(const void* begin) {
+  const auto found = std::find_if(ranges_.begin(), ranges_.end(),
+                                  [&](const Range& r) { return r.begin == begin; });
+  if (found != ranges_.end()) ranges_.erase(found);
+}
+
+uint64_t Comm::locate(const void* ptr, size_t bytes) const {
+  const char* at = static_cast<const char*>(ptr);
+  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), at,
+                                      [](const char* p, const Range& r) { return p < r.begin; });
+  if (after == ranges_.begin()) return 0;
+  const Range& range = *(after - 1);
+  if (at >= range.end || bytes > static_cast<size_t>(range.end - at)) return 0;
+  return range.location + static_cast<uint64_t>(at - range.begin);
+}
+
+}  // namespace tw

@@ -1,0 +1,201 @@
+// A communicator: this rank's view of n ranks that share memory.
+//
+// Every rank owns one Heap whose first bytes are the comm area (tile/comm_view.h). Control calls
+// (windows, split) go through mailboxes in it (control.h); kernels use its flags, slots and
+// packets.
+//
+// Failure. The first error of a comm stays. A rank that finds one writes its sentence into its own
+// control block and then the abort word of every rank (release); whoever waits polls its own abort
+// word and fetches the sentence from the rank that the word names. A peer's death is seen by every
+// process's own monitor.
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "lib/boot/exchange.h"
+#include "lib/comm/heap.h"
+#include "lib/device/device.h"
+#include "lib/net/mesh.h"
+#include "lib/net/monitor.h"
+#include "tilewire.h"
+#include "tilewire/tile/comm_view.h"
+
+namespace tw {
+
+class Collectives;
+class Control;
+class Window;
+
+/// tw_comm_config_t merged with the environment; every value is set.
+struct CommOptions {
+  std::string name;
+  int64_t timeout_ms;
+  int64_t setup_timeout_ms;
+  int workers;     // 0 = this rank's share of the affinity mask
+  int max_blocks;  // 0 = all workers
+  size_t max_memory;
+  std::string agreement;  // "key=value" lines that must be equal on all ranks
+
+  /// Throws INVALID_ARGUMENT for what no comm can have.
+  static CommOptions merge(const tw_comm_config_t& config);
+};
+
+/// Owned by a Comm on behalf of the layer above, which comm does not know.
+struct CollectivesDeleter {
+  void (*destroy)(Collectives*) = nullptr;
+  void operator()(Collectives* c) const { destroy(c); }
+};
+using CollectivesPtr = std::unique_ptr<Collectives, CollectivesDeleter>;
+
+struct FreeDeleter {
+  void operator()(void* p) const { std::free(p); }
+};
+
+class Comm {
+ public:
+  /// Collective over the exchange. Throws what tw_comm_create documents, on all ranks alike.
+  /// `device` null: makes one of options.workers.
+  static std::unique_ptr<Comm> create(boot::Exchange& exchange, const CommOptions& options,
+                                      std::shared_ptr<Device> device);
+  ~Comm();
+  Comm(const Comm&) = delete;
+  Comm& operator=(const Comm&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  const CommOptions& options() const { return options_; }
+  uint64_t unique_number() const { return unique_number_; }
+  const CommView& view() const { return view_; }
+  Device& device() const { return *device_; }
+  const std::shared_ptr<Device>& shared_device() const { return device_; }
+  int max_blocks() const { return max_blocks_.load(std::memory_order_relaxed); }
+  void set_max_blocks(int blocks) { max_blocks_.store(blocks, std::memory_order_relaxed); }
+  size_t memory() const { return view_.layout.end; }
+  bool more_ranks_than_cores() const { return wait_.spins == 0; }
+  bool one_process() const { return one_process_; }
+
+  /// Location of [ptr, ptr + bytes) when it lies in a window, else 0.
+  uint64_t locate(const void* ptr, size_t bytes) const;
+
+  // ---- Failure ----
+
+  /// TW_OK, or why the comm ended. Any thread.
+  tw_status_t status() const { return status_.load(std::memory_order_acquire); }
+  /// "" while the comm is well. Any thread; stays valid.
+  const char* sentence() const;
+  /// True once the comm has ended, on this rank or by another's word.
+  bool ended() const { return status() != TW_OK || abort_pending(); }
+  /// Throws the comm's error when it has ended.
+  void check() const {
+    if (__builtin_expect(ended(), 0)) throw_error();
+  }
+  /// Ends the comm on all ranks. The first caller's sentence stays. Any thread.
+  void end(tw_status_t status, const std::string& sentence);
+
+  // ---- One thread at a time ----
+
+  /// False when another thread is inside a call.
+  bool enter() { return !busy_.exchange(true, std::memory_order_acquire); }
+  void leave() { busy_.store(false, std::memory_order_release); }
+
+  // ---- For windows, split and shrink (this layer) ----
+
+  Control& control() const { return *control_; }
+  Heap& heap(int rank) const { return *heaps_[static_cast<size_t>(rank)]; }
+  RankControl& control_block(int rank) const;
+  const net::Mesh& mesh() const { return mesh_; }
+  bool same_process(int rank) const { return same_process_[static_cast<size_t>(rank)]; }
+  RangeAllocator& allocator() { return allocator_; }
+  /// Ranks known to be dead, from all processes of the comm.
+  uint64_t dead() const;
+  /// Adds a row to the segment table, address by rank; returns the location of its start.
+  uint64_t add_segment(const std::vector<char*>& at);
+  void remove_segment(uint64_t location);
+  /// Makes own memory known to `locate`.
+  void add_range(const void* begin, size_t bytes, uint64_t location);
+  void remove_range(const void* begin);
+  /// Location of the start of heap segment `index`; grows the heaps to have it (collective).
+  uint64_t heap_segment(int index) const { return heap_segments_[static_cast<size_t>(index)]; }
+  void add_heap_segment(size_t bytes);
+
+  int windows = 0;               // live windows and signal sets
+  std::atomic<int> children{0};  // live children by split
+  int shrink_attempts = 0;
+  /// Of a split: `members[r]` is the parent's rank of this comm's rank r.
+  void set_parent(Comm* parent, std::vector<int> members);
+  const Comm* parent() const { return parent_; }
+  const std::vector<int>& parent_ranks() const { return parent_ranks_; }
+
+  // ---- For the layer above ----
+
+  void attach(CollectivesPtr collectives) { collectives_ = std::move(collectives); }
+  Collectives& collectives() const { return *collectives_; }
+
+ private:
+  Comm(const boot::Exchange& exchange, CommOptions options);
+
+  struct Card;  // what a rank tells the others
+  struct Range {
+    const char* begin;
+    const char* end;
+    uint64_t location;
+  };
+
+  void open_heap();
+  void connect(boot::Exchange& exchange);
+  void check_hosts(const std::vector<Card>& cards) const;
+  void exchange_heaps(const std::vector<Card>& cards);
+  void set_up_waiting(const std::vector<Card>& cards);
+  void fill_view();
+  void watch_peers();
+  void on_hang_up(int peer);
+  bool abort_pending() const;
+  [[noreturn]] void throw_error() const;
+  void adopt_error() const;
+  bool set_error(tw_status_t status, const std::string& sentence) const;
+
+  const int rank_;
+  const int size_;
+  const CommOptions options_;
+  uint64_t unique_number_ = 0;
+  bool one_process_ = true;
+  std::shared_ptr<Device> device_;
+  std::atomic<int> max_blocks_{0};
+  net::Mesh mesh_;
+  CommLayout layout_;
+  std::vector<std::shared_ptr<Heap>> heaps_;
+  std::vector<char> same_process_;
+  std::vector<char*> heap_starts_;
+  std::unique_ptr<char*[], FreeDeleter> segment_table_;  // [kMaxSegments * size]
+  std::vector<int> free_segments_;
+  std::vector<uint64_t> heap_segments_;
+  int segments_ = 0;
+  std::vector<Range> ranges_;  // own window memory, by begin
+  RangeAllocator allocator_;
+  std::unique_ptr<Control> control_;
+  std::vector<BlockState> states_;
+  alignas(64) uint64_t epoch_ = 0;
+  uint64_t finished_ = 0;
+  WaitContext wait_ = {};
+  CommView view_ = {};
+  Comm* parent_ = nullptr;
+  std::vector<int> parent_ranks_;
+  CollectivesPtr collectives_;
+  alignas(64) std::atomic<bool> busy_{false};
+  mutable std::atomic<tw_status_t> status_{TW_OK};
+  mutable std::mutex error_mutex_;
+  mutable std::string sentence_;
+  std::vector<std::unique_ptr<net::Monitor::Watch>> watches_;  // last: ended first
+};
+
+/// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
+/// and deadline. Also for host code: see wait.cc.
+bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
+void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
+
+}  // namespace tw

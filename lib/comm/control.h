@@ -1,0 +1,84 @@
+// The control plane: what ranks say to each other when they make windows, split or shrink. Rare and
+// small, so it goes through mailboxes in the ranks' control blocks.
+//
+// Protocol. Call number s of this comm uses mailbox s % 2 of every rank.
+//   write   the owner fills its own mailbox, then stores `sequence` = s (release, system scope)
+//   wait    everyone waits until every rank's `sequence` is >= s (acquire), then reads the mailbox
+//   reuse   the owner writes a mailbox again at call s + 2. It has then seen sequence s + 1 of
+//   every
+//           rank, which each of them stored after it had read everything of call s
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tilewire.h"
+#include "tilewire/tile/comm_view.h"
+
+namespace tw {
+
+class Comm;
+
+/// What a control call is for; a rank in another one is a mismatch.
+enum class ControlKind : uint32_t {
+  kCommCreate,
+  kWindowCreate,
+  kWindowRegister,
+  kWindowDestroy,
+  kSignalsCreate,
+  kSignalsDestroy,
+  kSplit,
+};
+
+struct Mailbox {
+  uint64_t sequence;
+  uint32_t kind;
+  uint32_t bytes;
+  char data[2032];
+};
+
+inline constexpr int kShrinkAttempts = 32;
+
+/// One attempt to shrink; all words in rank 0's control block, which outlives rank 0 in every
+/// mapping. See shrink.cc.
+struct ShrinkAttempt {
+  uint64_t arrived;    // ranks that called
+  uint64_t members;    // what the survivors agreed on; 0 = not yet
+  uint64_t finished;   // members that built the new comm
+  uint64_t committed;  // 0 = not yet, 1 = the new comm is good, 2 = a member died: try again
+};
+
+/// Lives in RankControl::host.
+struct HostControl {
+  alignas(128) uint64_t left;  // 1: this rank destroyed the comm
+  char failure[1016];          // why this rank ended the comm; written before the abort words
+  ShrinkAttempt shrink[kShrinkAttempts];
+  Mailbox mailboxes[2];
+};
+static_assert(sizeof(HostControl) <= sizeof(RankControl::host));
+
+inline HostControl& host_control(RankControl& control) {
+  return *reinterpret_cast<HostControl*>(control.host);
+}
+
+class Control {
+ public:
+  explicit Control(Comm& comm) : comm_(comm) {}
+
+  static constexpr size_t kMaxMessage = sizeof(Mailbox::data);
+
+  /// result[r] = what rank r passed. Collective; ends with the comm's error when it has one.
+  std::vector<std::string> all_gather(ControlKind kind, std::string_view mine);
+
+  /// All ranks say whether their part went well ("" = yes); throws the first failure everywhere.
+  /// `status`: this rank's, when it failed.
+  void agree(ControlKind kind, tw_status_t status, const std::string& failure);
+
+ private:
+  Comm& comm_;
+  uint64_t sequence_ = 0;
+};
+
+}  // namespace tw

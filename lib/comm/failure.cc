@@ -1,0 +1,76 @@
+// How a comm ends, and how every rank learns of it (protocol: comm.h).
+#include <cstdio>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "lib/comm/comm.h"
+#include "lib/comm/control.h"
+
+namespace tw {
+namespace {
+
+uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+
+}  // namespace
+
+bool Comm::set_error(tw_status_t status, const std::string& sentence) const {
+  const std::lock_guard<std::mutex> lock(error_mutex_);
+  if (status_.load(std::memory_order_relaxed) != TW_OK) return false;
+  sentence_ = sentence;
+  status_.store(status, std::memory_order_release);
+  TW_LOGF(TW_LOG_ERROR, "%s: %s: %s", options_.name.c_str(), tw_status_name(status),
+          sentence.c_str());
+  return true;
+}
+
+void Comm::end(tw_status_t status, const std::string& sentence) {
+  if (!set_error(status, sentence)) return;
+  char* const failure = host_control(control_block(rank_)).failure;
+  std::snprintf(failure, sizeof(HostControl::failure), "%s", sentence.c_str());
+  const uint64_t why = static_cast<uint64_t>(status) | static_cast<uint64_t>(rank_ + 1) << 8;
+  for (int r = 0; r < size_; ++r) {
+    uint64_t none = 0;  // the first to end a rank's comm is the one it quotes
+    __atomic_compare_exchange_n(&control_block(r).abort, &none, why, false, __ATOMIC_RELEASE,
+                                __ATOMIC_RELAXED);
+  }
+}
+
+bool Comm::abort_pending() const { return load(&control_block(rank_).abort) != 0; }
+
+void Comm::adopt_error() const {
+  if (status_.load(std::memory_order_acquire) != TW_OK) return;
+  const uint64_t why = load(&control_block(rank_).abort);
+  if (why == 0) return;
+  const int by = static_cast<int>(why >> 8) - 1;
+  if (by == rank_) return;  // our own end() is about to set it
+  set_error(static_cast<tw_status_t>(why & 0xff), host_control(control_block(by)).failure);
+}
+
+void Comm::throw_error() const {
+  adopt_error();
+  // end() sets status before the abort word, so it is there now.
+  const std::lock_guard<std::mutex> lock(error_mutex_);
+  throw Error(status_.load(std::memory_order_relaxed), sentence_);
+}
+
+const char* Comm::sentence() const {
+  adopt_error();
+  const std::lock_guard<std::mutex> lock(error_mutex_);
+  return sentence_.c_str();  // written once
+}
+
+void Comm::on_hang_up(int peer) {
+  // A rank that destroyed its comm is not dead: only a wait for it is an error (wait.cc).
+  if (load(&host_control(control_block(peer)).left) != 0) return;
+  __atomic_fetch_or(&control_block(rank_).dead_mask, uint64_t{1} << peer, __ATOMIC_RELEASE);
+  end(TW_ERROR_PEER_LOST, text("rank %d died (its process hung up)", peer));
+}
+
+uint64_t Comm::dead() const {
+  uint64_t mask = 0;
+  for (int r = 0; r < size_; ++r) mask |= load(&control_block(r).dead_mask);
+  return mask;
+}
+
+}  // namespace tw

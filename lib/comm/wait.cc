@@ -1,0 +1,137 @@
+// The slow path of waiting. A wait ends when its word has the value, or when the comm does: by a
+// peer's or the user's abort, a dead peer (monitor), a peer that left, a mismatch, or the deadline.
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "lib/base/deadline.h"
+#include "lib/base/error.h"
+#include "lib/comm/call_text.h"
+#include "lib/comm/comm.h"
+#include "lib/comm/control.h"
+
+namespace tw {
+namespace {
+
+constexpr int64_t kYieldNs = 200'000;      // then sleep
+constexpr int64_t kFirstSleepNs = 20'000;  // doubles up to
+constexpr int64_t kLongestSleepNs = 1'000'000;
+constexpr int64_t kLookNs = 2'000'000;  // how often peers are looked at
+constexpr int kYieldsPerClock = 8;
+
+uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+
+void sleep_ns(int64_t ns) {
+  const timespec duration = {0, static_cast<long>(ns)};
+  nanosleep(&duration, nullptr);
+}
+
+struct Waiting {
+  Comm& comm;
+  const WaitSite& site;
+  const uint64_t* word;
+  uint64_t want;
+};
+
+/// The call that `rank` was in at `sequence`, when its record is still there.
+bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
+  const CallRecord& record = comm.control_block(rank).records[sequence % kCallRecords];
+  if (load(&record.seq) != sequence) return false;
+  out.call = __atomic_load_n(&record.call, __ATOMIC_RELAXED);
+  out.type = __atomic_load_n(&record.type, __ATOMIC_RELAXED);
+  out.op = __atomic_load_n(&record.op, __ATOMIC_RELAXED);
+  out.root = __atomic_load_n(&record.root, __ATOMIC_RELAXED);
+  out.count = __atomic_load_n(&record.count, __ATOMIC_RELAXED);
+  out.digest = __atomic_load_n(&record.digest, __ATOMIC_ACQUIRE);
+  return load(&record.seq) == sequence;
+}
+
+void end_by_mismatch(Comm& comm, int peer, uint64_t sequence, const CallRecord& mine,
+                     const CallRecord& theirs) {
+  const std::string a = call_text(mine), b = call_text(theirs);
+  comm.end(TW_ERROR_MISMATCH,
+           text("call %llu: rank %d called %s, rank %d called %s%s",
+                static_cast<unsigned long long>(sequence), comm.rank(), a.c_str(), peer, b.c_str(),
+                a == b ? " (with other counts per rank)" : ""));
+}
+
+/// A peer that is in another call of the same number than this rank will never do what it waits
+/// for.
+bool calls_differ(const Waiting& w) {
+  const uint64_t sequence = *w.comm.view().epoch + 1;
+  CallRecord mine, theirs;
+  if (!record_at(w.comm, w.comm.rank(), sequence, mine)) return false;
+  for (int peer = 0; peer < w.comm.size(); ++peer) {
+    if (peer == w.comm.rank() || !record_at(w.comm, peer, sequence, theirs)) continue;
+    if (mine.digest == theirs.digest) continue;
+    end_by_mismatch(w.comm, peer, sequence, mine, theirs);
+    return true;
+  }
+  return false;
+}
+
+bool peer_left(const Waiting& w) {
+  const HostControl& host = host_control(w.comm.control_block(w.site.peer));
+  if (load(&host.left) == 0 || load(w.word) >= w.want) return false;
+  w.comm.end(TW_ERROR_PEER_LOST,
+             text("rank %d waited in %s for rank %d, which has destroyed the comm", w.comm.rank(),
+                  w.site.op, w.site.peer));
+  return true;
+}
+
+void time_out(const Waiting& w, int64_t timeout_ns) {
+  w.comm.end(
+      TW_ERROR_TIMEOUT,
+      text("rank %d waited %lld ms in %s (call %llu, block %d, step %llu) for rank %d: "
+           "signal is %llu, expected %llu",
+           w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.op,
+           static_cast<unsigned long long>(*w.comm.view().epoch + 1), w.site.block,
+           static_cast<unsigned long long>(w.site.index), w.site.peer,
+           static_cast<unsigned long long>(load(w.word)), static_cast<unsigned long long>(w.want)));
+}
+
+}  // namespace
+
+bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
+  const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
+  const int64_t start = now_ns();
+  int64_t look = start + kLookNs, sleep = 0;
+  for (;;) {
+    for (int i = 0; i < kYieldsPerClock; ++i) {
+      if (load(word) >= want) return true;
+      if (load(context->abort) != 0) return load(word) >= want;
+      if (sleep == 0) sched_yield();
+    }
+    if (sleep != 0) sleep_ns(sleep);
+    const int64_t now = now_ns();
+    if (now - start >= kYieldNs)
+      sleep = std::min(sleep == 0 ? kFirstSleepNs : 2 * sleep, kLongestSleepNs);
+    if (now < look) continue;
+    look = now + kLookNs;
+    if (peer_left(w) || calls_differ(w)) return false;
+    if (context->timeout_ns != 0 && now - start >= context->timeout_ns) {
+      time_out(w, context->timeout_ns);
+      return false;
+    }
+  }
+}
+
+void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {
+  Comm& comm = *static_cast<Comm*>(context->comm);
+  const uint64_t sequence = want >> 16;
+  CallRecord mine, theirs;
+  if (record_at(comm, comm.rank(), sequence, mine) &&
+      record_at(comm, site->peer, sequence, theirs)) {
+    end_by_mismatch(comm, site->peer, sequence, mine, theirs);
+    return;
+  }
+  comm.end(
+      TW_ERROR_MISMATCH,
+      text("%s, call %llu: ranks %d and %d passed different arguments (digests %04llx, %04llx)",
+           site->op, static_cast<unsigned long long>(sequence), comm.rank(), site->peer,
+           static_cast<unsigned long long>(want & 0xffff),
+           static_cast<unsigned long long>(got & 0xffff)));
+}
+
+}  // namespace tw

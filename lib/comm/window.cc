@@ -1,0 +1,170 @@
+#include "lib/comm/window.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/comm/control.h"
+
+namespace tw {
+namespace {
+
+template <class T>
+std::string bytes_of(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+template <class T>
+T value_of(const std::string& bytes) {
+  T value;
+  if (bytes.size() != sizeof value)
+    fail(TW_ERROR_INTERNAL, "a control message of %zu bytes, not %zu", bytes.size(), sizeof value);
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return value;
+}
+
+/// What a rank says of memory that it registers.
+struct Registration {
+  int32_t status;  // its argument check
+  char failure[256];
+  uint64_t pool;
+  size_t offset;
+  size_t pool_bytes;
+  size_t bytes;
+};
+
+}  // namespace
+
+Window::Window(Comm& comm)
+    : comm_(comm),
+      data_(static_cast<size_t>(comm.size())),
+      bytes_(static_cast<size_t>(comm.size())) {}
+
+std::unique_ptr<Window> Window::create(Comm& comm, size_t bytes) {
+  std::unique_ptr<Window> window(new Window(comm));
+  size_t largest = 0;
+  const std::vector<std::string> all =
+      comm.control().all_gather(ControlKind::kWindowCreate, bytes_of(bytes));
+  for (size_t r = 0; r < all.size(); ++r) {
+    window->bytes_[r] = value_of<size_t>(all[r]);
+    largest = std::max(largest, window->bytes_[r]);
+  }
+  window->place(largest);
+  for (int r = 0; r < comm.size(); ++r)
+    window->data_[static_cast<size_t>(r)] =
+        comm.heap(r).segment(window->place_.segment) + window->place_.offset;
+  comm.add_range(window->data(comm.rank()), bytes,
+                 comm.heap_segment(window->place_.segment) + window->place_.offset);
+  ++comm.windows;
+  return window;
+}
+
+void Window::place(size_t bytes) {
+  RangeAllocator& allocator = comm_.allocator();
+  place_ = allocator.allocate(bytes);
+  if (place_.segment >= 0) return;
+  comm_.add_heap_segment(allocator.next_segment_bytes(bytes));
+  place_ = allocator.allocate(bytes);
+}
+
+std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t bytes) {
+  std::unique_ptr<Window> window(new Window(comm));
+  window->registered_ = true;
+  Registration mine = {};
+  PoolMemory memory = {};
+  try {
+    memory = mem_find(ptr, bytes);
+    mine.pool = memory.pool;
+    mine.offset = memory.offset;
+    mine.pool_bytes = memory.pool_bytes;
+    mine.bytes = bytes;
+  } catch (const Error& error) {
+    mine.status = error.status();
+    std::snprintf(mine.failure, sizeof mine.failure, "%s", error.what());
+  }
+  std::vector<Registration> all;
+  for (const std::string& said :
+       comm.control().all_gather(ControlKind::kWindowRegister, bytes_of(mine)))
+    all.push_back(value_of<Registration>(said));
+  if (mine.status != TW_OK) fail(static_cast<tw_status_t>(mine.status), "%s", mine.failure);
+  for (size_t r = 0; r < all.size(); ++r)
+    if (all[r].status != TW_OK)
+      fail(static_cast<tw_status_t>(all[r].status), "rank %zu: %s", r, all[r].failure);
+
+  // A peer's pool is passed once per process and comm; who lacks it says so, its owner sends it.
+  tw_status_t status = TW_OK;
+  std::string failure;
+  try {
+    window->exchange_pools(memory);
+    for (size_t r = 0; r < all.size(); ++r) {
+      window->bytes_[r] = all[r].bytes;
+      std::shared_ptr<MappedPool> pool =
+          window->pool_of(static_cast<int>(r), all[r].pool, all[r].pool_bytes);
+      window->data_[r] = pool->data() + all[r].offset;
+      window->pools_.push_back(std::move(pool));
+    }
+    window->location_ = comm.add_segment(window->data_);
+  } catch (const Error& error) {
+    status = error.status();
+    failure = error.what();
+  }
+  try {
+    comm.control().agree(ControlKind::kWindowRegister, status, failure);
+  } catch (...) {
+    if (window->location_ != 0) comm.remove_segment(window->location_);
+    throw;
+  }
+  comm.add_range(ptr, bytes, window->location_);
+  ++comm.windows;
+  return window;
+}
+
+// Every process sends its pool's descriptor to each peer process, and takes one from each. A
+// descriptor of a pool that is mapped already is closed again.
+void Window::exchange_pools(const PoolMemory& memory) {
+  for (int r = 0; r < comm_.size(); ++r)
+    if (!comm_.same_process(r)) comm_.mesh().send_fd(r, *memory.file);
+  files_.resize(static_cast<size_t>(comm_.size()));
+  const Deadline deadline(comm_.options().timeout_ms);
+  for (int r = 0; r < comm_.size(); ++r)
+    if (!comm_.same_process(r))
+      files_[static_cast<size_t>(r)] = comm_.mesh().receive_fd(r, deadline);
+}
+
+std::shared_ptr<MappedPool> Window::pool_of(int rank, uint64_t id, size_t bytes) {
+  if (std::shared_ptr<MappedPool> known = find_pool(id)) return known;
+  return adopt_pool(id, std::move(files_[static_cast<size_t>(rank)]), bytes);
+}
+
+void Window::close() {
+  try {
+    if (comm_.status() == TW_OK) give_back();
+  } catch (const Error&) {
+    // The comm ended meanwhile: nobody will use the memory through it again.
+  }
+  comm_.remove_range(data(comm_.rank()));
+  if (registered_) comm_.remove_segment(location_);
+  --comm_.windows;
+}
+
+void Window::give_back() {
+  // Nobody touches the window any more when all have come here.
+  comm_.control().all_gather(ControlKind::kWindowDestroy, "");
+  if (registered_) return;
+  comm_.heap(comm_.rank()).clear(place_.segment, place_.offset, place_.bytes);
+  // Nobody uses the place again before it is clear everywhere.
+  comm_.control().all_gather(ControlKind::kWindowDestroy, "");
+  comm_.allocator().release(place_);
+}
+
+void Window::check_range(int rank, size_t offset, size_t bytes) const {
+  if (rank < 0 || rank >= comm_.size())
+    fail(TW_ERROR_INVALID_ARGUMENT, "rank = %d; valid: 0 to %d", rank, comm_.size() - 1);
+  const size_t size = bytes_[static_cast<size_t>(rank)];
+  if (offset > size || bytes > size - offset)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "[%zu, +%zu) does not lie in rank %d's part of the window; valid: within %zu bytes",
+         offset, bytes, rank, size);
+}
+
+}  // namespace tw

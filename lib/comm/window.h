@@ -1,0 +1,54 @@
+// Windows: memory that every rank of a comm reaches. Signal sets are windows of counters.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lib/comm/comm.h"
+#include "lib/device/memory.h"
+
+namespace tw {
+
+class Window {
+ public:
+  /// Collective. `bytes` may differ between ranks. Zeroed.
+  static std::unique_ptr<Window> create(Comm& comm, size_t bytes);
+
+  /// Collective. [ptr, ptr + bytes) lies in one tw_mem_alloc allocation.
+  static std::unique_ptr<Window> register_memory(Comm& comm, void* ptr, size_t bytes);
+
+  /// Collective while the comm is well; local once it has ended. Call before the destructor.
+  void close();
+
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+  ~Window() = default;
+
+  Comm& comm() const { return comm_; }
+  char* data(int rank) const { return data_[static_cast<size_t>(rank)]; }
+  size_t bytes(int rank) const { return bytes_[static_cast<size_t>(rank)]; }
+  const std::vector<char*>& table() const { return data_; }
+  const std::vector<size_t>& sizes() const { return bytes_; }
+
+  /// Throws INVALID_ARGUMENT unless [offset, offset + bytes) lies in `rank`'s part.
+  void check_range(int rank, size_t offset, size_t bytes) const;
+
+ private:
+  explicit Window(Comm& comm);
+  void place(size_t bytes);
+  void give_back();
+  void exchange_pools(const PoolMemory& memory);
+  std::shared_ptr<MappedPool> pool_of(int rank, uint64_t id, size_t bytes);
+
+  Comm& comm_;
+  std::vector<char*> data_;
+  std::vector<size_t> bytes_;
+  bool registered_ = false;
+  RangeAllocator::Place place_{};
+  uint64_t location_ = 0;                           // registered: its own segment
+  std::vector<Fd> files_;                           // registered, while it is set up
+  std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here
+};
+
+}  // namespace tw

@@ -1,0 +1,191 @@
+#include "lib/net/mesh.h"
+
+#include <poll.h>
+#include <sodium.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+
+namespace tw::net {
+namespace {
+
+constexpr int kGreetingMs = 2000;  // a stranger who connects and says nothing is dropped after this
+
+/// What a connecting rank says first: who it is, and proof that it knows the key. The connection
+/// never leaves the machine and the name is fresh, so a replay has nothing to answer to.
+struct Greeting {
+  int32_t from;
+  int32_t to;
+  unsigned char proof[crypto_auth_BYTES];
+};
+
+Greeting greeting(int from, int to, const std::string& name, const MeshKey& key) {
+  Greeting g = {from, to, {}};
+  const std::string said = text("%d %d ", from, to) + name;
+  crypto_auth(g.proof, reinterpret_cast<const unsigned char*>(said.data()), said.size(),
+              key.data());
+  return g;
+}
+
+/// The address of abstract name `name`.
+socklen_t address_of(const std::string& name, sockaddr_un& address) {
+  address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+}
+
+bool same_user(int fd) {
+  ucred who = {};
+  socklen_t bytes = sizeof who;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) == 0 && who.uid == geteuid();
+}
+
+bool readable(int fd, int timeout_ms) {
+  pollfd p = {fd, POLLIN, 0};
+  int n;
+  do {
+    n = poll(&p, 1, timeout_ms);
+  } while (n < 0 && errno == EINTR);
+  return n > 0;
+}
+
+}  // namespace
+
+Mesh::Mesh() : listener_(Socket::open(AF_UNIX, SOCK_STREAM)) {
+  unsigned char random[16];
+  randombytes_buf(random, sizeof random);
+  char hex[2 * sizeof random + 1];
+  sodium_bin2hex(hex, sizeof hex, random, sizeof random);
+  name_ = std::string("tilewire-") + hex;
+  sockaddr_un address;
+  const socklen_t bytes = address_of(name_, address);
+  if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0)
+    fail_errno("bind of a unix socket", errno);
+  if (listen(listener_.get(), SOMAXCONN) != 0) fail_errno("listen on a unix socket", errno);
+}
+
+void Mesh::connect(int rank, const std::vector<std::string>& names, const MeshKey& key,
+                   const Deadline& deadline) {
+  sockets_.resize(names.size());
+  // A connect succeeds as soon as it is queued at the listener, so all ranks connect to lower ranks
+  // first and accept afterwards, without waiting for each other.
+  int expected = 0;
+  for (int peer = 0; peer < static_cast<int>(names.size()); ++peer) {
+    if (names[static_cast<size_t>(peer)].empty()) continue;
+    if (peer < rank)
+      connect_to(rank, peer, names[static_cast<size_t>(peer)], key);
+    else
+      ++expected;
+  }
+  while (expected > 0) {
+    const auto connected = [&] {
+      int n = 0;
+      for (int peer = rank + 1; peer < static_cast<int>(names.size()); ++peer)
+        n += sockets_[static_cast<size_t>(peer)] ? 1 : 0;
+      return n;
+    };
+    const int before = connected();
+    accept_one(rank, key, deadline, names);
+    expected -= connected() - before;
+  }
+  listener_.reset();
+}
+
+void Mesh::connect_to(int rank, int peer, const std::string& name, const MeshKey& key) {
+  Socket socket = Socket::open(AF_UNIX, SOCK_STREAM);
+  sockaddr_un address;
+  const socklen_t bytes = address_of(name, address);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0)
+    fail(TW_ERROR_UNREACHABLE,
+         "rank %d cannot reach rank %d on this machine (%s): they must share a network namespace "
+         "and a user",
+         rank, peer, strerrordesc_np(errno));
+  if (!same_user(socket.get()))
+    fail(TW_ERROR_UNREACHABLE, "rank %d's socket belongs to another user than rank %d's", peer,
+         rank);
+  const Greeting g = greeting(rank, peer, name, key);
+  if (send(socket.get(), &g, sizeof g, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof g))
+    fail_errno("greeting a peer", errno);
+  sockets_[static_cast<size_t>(peer)] = std::move(socket);
+}
+
+void Mesh::accept_one(int rank, const MeshKey& key, const Deadline& deadline,
+                      const std::vector<std::string>& names) {
+  if (!readable(listener_.get(), deadline.remaining_ms())) {
+    std::string missing;
+    for (size_t peer = static_cast<size_t>(rank) + 1; peer < names.size(); ++peer)
+      if (!names[peer].empty() && !sockets_[peer]) missing += text(" %zu", peer);
+    fail(TW_ERROR_TIMEOUT, "rank %d: no connection from rank%s within %lld ms", rank,
+         missing.c_str(), static_cast<long long>(deadline.timeout_ms()));
+  }
+  sockaddr_storage from;
+  socklen_t from_bytes = sizeof from;
+  Socket socket = Socket::accept(listener_.get(), &from, &from_bytes);
+  if (!socket) return;
+  Greeting g;
+  if (!same_user(socket.get()) || !readable(socket.get(), kGreetingMs) ||
+      recv(socket.get(), &g, sizeof g, MSG_WAITALL) != static_cast<ssize_t>(sizeof g) ||
+      g.to != rank || g.from <= rank || g.from >= static_cast<int>(names.size())) {
+    TW_LOGF(TW_LOG_WARN, "rank %d: a stranger on the unix socket was dropped", rank);
+    return;
+  }
+  const Greeting want = greeting(g.from, rank, name_, key);
+  if (sodium_memcmp(want.proof, g.proof, sizeof g.proof) != 0) {
+    TW_LOGF(TW_LOG_WARN, "rank %d: a connection without the comm's key was dropped", rank);
+    return;
+  }
+  sockets_[static_cast<size_t>(g.from)] = std::move(socket);
+}
+
+void Mesh::send_fd(int peer, const Fd& fd) const {
+  char byte = 'f';
+  iovec data = {&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int raw = fd.get();
+  std::memcpy(CMSG_DATA(header), &raw, sizeof raw);
+  if (sendmsg(socket(peer), &message, MSG_NOSIGNAL) == 1) return;
+  if (errno == EPIPE || errno == ECONNRESET)
+    fail(TW_ERROR_PEER_LOST, "rank %d died while it was sent a file descriptor", peer);
+  fail_errno(text("passing a file descriptor to rank %d", peer).c_str(), errno);
+}
+
+Fd Mesh::receive_fd(int peer, const Deadline& deadline) const {
+  if (!readable(socket(peer), deadline.remaining_ms()))
+    fail(TW_ERROR_TIMEOUT, "rank %d passed no file descriptor within %lld ms", peer,
+         static_cast<long long>(deadline.timeout_ms()));
+  char byte;
+  iovec data = {&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t got = recvmsg(socket(peer), &message, MSG_CMSG_CLOEXEC);
+  if (got <= 0) fail(TW_ERROR_PEER_LOST, "rank %d died while it passed a file descriptor", peer);
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS || (message.msg_flags & MSG_CTRUNC) != 0)
+    fail(TW_ERROR_OUT_OF_RESOURCES,
+         "a file descriptor from rank %d could not be received: too many open files", peer);
+  int raw;
+  std::memcpy(&raw, CMSG_DATA(header), sizeof raw);
+  return Fd(raw);
+}
+
+}  // namespace tw::net

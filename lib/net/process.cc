@@ -1,0 +1,55 @@
+#include "lib/net/process.h"
+
+#include <pthread.h>
+#include <sodium.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <mutex>
+
+#include "lib/base/error.h"
+
+namespace tw::net {
+namespace {
+
+std::atomic<bool> g_forked{false};
+
+std::string first_line(const char* path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+}  // namespace
+
+uint64_t process_id() {
+  static const uint64_t id = [] {
+    uint64_t fresh;
+    randombytes_buf(&fresh, sizeof fresh);
+    return fresh;
+  }();
+  return id;
+}
+
+std::string host_id() {
+  struct stat ns = {};
+  stat("/proc/self/ns/net", &ns);
+  return text("boot %s, user %u, network namespace %lu",
+              first_line("/proc/sys/kernel/random/boot_id").c_str(), geteuid(),
+              static_cast<unsigned long>(ns.st_ino));
+}
+
+bool forked() { return g_forked.load(std::memory_order_relaxed); }
+
+void watch_fork() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (pthread_atfork(nullptr, nullptr, [] { g_forked.store(true); }) != 0)
+      fail(TW_ERROR_OUT_OF_MEMORY, "pthread_atfork failed");
+  });
+}
+
+}  // namespace tw::net
