@@ -85,8 +85,10 @@ void create_all(int n, const CommOptions& options, tw_comm_t* out) {
           text("tw_comm_create_all: thread %zu of %d: %s", rank, n, error.what()));
     }
   }
-  if (failure == nullptr) make(0);
-  else group->join(0, Deadline(1)).reset();  // leaves: the ranks that started give up
+  if (failure == nullptr)
+    make(0);
+  else
+    group->join(0, Deadline(1)).reset();  // leaves: the ranks that started give up
   for (std::thread& thread : threads) thread.join();
   if (failure != nullptr) throw Error(*failure);
   for (const auto& error : errors)
@@ -99,10 +101,12 @@ void destroy(tw_comm_t handle) {
   {
     const InUse use(comm);
     if (comm.windows != 0)
-      fail(TW_ERROR_INVALID_STATE, "comm \"%s\" has %d live window(s) or signal set(s): destroy them first",
+      fail(TW_ERROR_INVALID_STATE,
+           "comm \"%s\" has %d live window(s) or signal set(s): destroy them first",
            comm.options().name.c_str(), comm.windows);
     if (const int children = comm.children; children != 0)
-      fail(TW_ERROR_INVALID_STATE, "comm \"%s\" has %d live child comm(s) made by split: destroy them first",
+      fail(TW_ERROR_INVALID_STATE,
+           "comm \"%s\" has %d live child comm(s) made by split: destroy them first",
            comm.options().name.c_str(), children);
     comms.erase(handle);
   }

@@ -34,8 +34,8 @@ void copy_versioned(void* to, size_t known, const void* from, const char* name) 
   size_t size;
   std::memcpy(&size, from, sizeof size);
   if (size < sizeof size)
-    fail(TW_ERROR_INVALID_ARGUMENT, "%s.size = %zu; valid: set by its initialiser macro (%zu)", name,
-         size, known);
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s.size = %zu; valid: set by its initialiser macro (%zu)",
+         name, size, known);
   if (size > known) {
     const unsigned char* bytes = static_cast<const unsigned char*>(from);
     constexpr size_t kMostBytes = 4096;  // no struct of any version is longer: `size` is garbage

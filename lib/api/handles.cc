@@ -7,8 +7,8 @@ HandleTable<tw_window_t, Window, 2> windows;
 HandleTable<tw_signals_t, SignalSet, 3> signal_sets;
 
 void bad_handle(const char* what, const void* handle) {
-  fail(TW_ERROR_INVALID_HANDLE, "%s = %p is %s; valid: one that was created and not destroyed", what,
-       handle, handle == nullptr ? "NULL" : "destroyed or not of this library");
+  fail(TW_ERROR_INVALID_HANDLE, "%s = %p is %s; valid: one that was created and not destroyed",
+       what, handle, handle == nullptr ? "NULL" : "destroyed or not of this library");
 }
 
 }  // namespace tw::api

@@ -1,10 +1,11 @@
 // Memory, windows: tilewire.h, "Memory and windows".
+#include "lib/device/memory.h"
+
 #include <cstring>
 
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 #include "lib/api/issue.h"
-#include "lib/device/memory.h"
 #include "tilewire/window_device.h"
 
 using namespace tw;       // NOLINT(google-build-using-namespace): entry points of this layer
@@ -17,7 +18,8 @@ void check_device(const tw_device_t* device, const char* function) {
   const tw_device_t d = versioned(device, defaults, "tw_device_t");
   require_range(d.kind, TW_DEVICE_AUTO, TW_DEVICE_GPU, function, "device.kind");
   if (d.kind == TW_DEVICE_GPU)
-    fail(TW_ERROR_UNSUPPORTED, "%s: device.kind = TW_DEVICE_GPU: this build runs on CPUs", function);
+    fail(TW_ERROR_UNSUPPORTED, "%s: device.kind = TW_DEVICE_GPU: this build runs on CPUs",
+         function);
 }
 
 tw_window_t handle_of(std::unique_ptr<Window> window) {
@@ -117,5 +119,15 @@ tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_
       if (bytes != 0) std::memmove(dst, from, bytes);
       return TW_OK;
     });
+  });
+}
+
+tw_status_t tw_window_get_view(tw_window_t window, tw_window_view* view) {
+  return guard([&] {
+    const Window& w = window_of(window);
+    require(view, "tw_window_get_view", "view");
+    const CommView& comm = w.comm().view();
+    *view = {kCommLayoutVersion, comm.rank,        comm.size,
+             w.table().data(),   w.sizes().data(), comm.wait};
   });
 }

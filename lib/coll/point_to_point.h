@@ -37,8 +37,8 @@ class MessageNumbers {
   uint64_t received_[kMaxRanks] = {};
 };
 
-/// The k-th send to the own rank goes to the k-th receive from it. Throws INVALID_STATE when one has
-/// no partner (nobody could ever provide it), MISMATCH when types or counts differ.
+/// The k-th send to the own rank goes to the k-th receive from it. Throws INVALID_STATE when one
+/// has no partner (nobody could ever provide it), MISMATCH when types or counts differ.
 void check_own_messages(const std::vector<Message>& messages);
 void copy_own_messages(const std::vector<Message>& messages);
 

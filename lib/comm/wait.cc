@@ -10,6 +10,7 @@
 #include "lib/comm/call_text.h"
 #include "lib/comm/comm.h"
 #include "lib/comm/control.h"
+#include "lib/comm/host_wait.h"
 
 namespace tw {
 namespace {
@@ -91,30 +92,53 @@ void time_out(const Waiting& w, int64_t timeout_ns) {
            static_cast<unsigned long long>(load(w.word)), static_cast<unsigned long long>(w.want)));
 }
 
-}  // namespace
+/// Polls until the word has the value, the comm ends, or `timeout_ns` (0 = never) has passed.
+enum class Outcome { kTrue, kEnded, kTimeOut };
 
-bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
-  const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
+template <class LookAtPeers>
+Outcome poll(const uint64_t* abort, const uint64_t* word, uint64_t want, int64_t timeout_ns,
+             LookAtPeers look_at_peers) {
   const int64_t start = now_ns();
   int64_t look = start + kLookNs, sleep = 0;
   for (;;) {
     for (int i = 0; i < kYieldsPerClock; ++i) {
-      if (load(word) >= want) return true;
-      if (load(context->abort) != 0) return load(word) >= want;
+      if (load(word) >= want) return Outcome::kTrue;
+      if (load(abort) != 0) return load(word) >= want ? Outcome::kTrue : Outcome::kEnded;
       if (sleep == 0) sched_yield();
     }
     if (sleep != 0) sleep_ns(sleep);
     const int64_t now = now_ns();
     if (now - start >= kYieldNs)
       sleep = std::min(sleep == 0 ? kFirstSleepNs : 2 * sleep, kLongestSleepNs);
-    if (now < look) continue;
-    look = now + kLookNs;
-    if (peer_left(w) || calls_differ(w)) return false;
-    if (context->timeout_ns != 0 && now - start >= context->timeout_ns) {
-      time_out(w, context->timeout_ns);
-      return false;
+    if (now >= look) {
+      look = now + kLookNs;
+      if (look_at_peers()) return Outcome::kEnded;
     }
+    if (timeout_ns != 0 && now - start >= timeout_ns) return Outcome::kTimeOut;
   }
+}
+
+}  // namespace
+
+bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
+  const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
+  const Outcome outcome = poll(context->abort, word, want, context->timeout_ns,
+                               [&] { return peer_left(w) || calls_differ(w); });
+  if (outcome == Outcome::kTimeOut) time_out(w, context->timeout_ns);
+  return outcome == Outcome::kTrue;
+}
+
+void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t value,
+               int64_t timeout_ms) {
+  const Waiting w{comm, site, word, value};
+  const Outcome outcome = poll(comm.view().wait->abort, word, value, timeout_ms * 1000000,
+                               [&] { return peer_left(w); });
+  if (outcome == Outcome::kTrue) return;
+  if (outcome == Outcome::kEnded) comm.check();
+  fail(TW_ERROR_TIMEOUT, "%s: rank %d waited %lld ms for rank %d: slot %llu is %llu, expected %llu",
+       site.op, comm.rank(), static_cast<long long>(timeout_ms), site.peer,
+       static_cast<unsigned long long>(site.index), static_cast<unsigned long long>(load(word)),
+       static_cast<unsigned long long>(value));
 }
 
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {

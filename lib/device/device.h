@@ -1,6 +1,7 @@
 // The seam to a device: launch kernels and queue work in issue order.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -29,6 +30,12 @@ struct KernelImage {
 CpuTarget cpu_target();
 const char* cpu_target_name(CpuTarget target);
 
+/// True when this CPU (and its operating system) runs code of the target.
+bool cpu_runs(CpuTarget target);
+
+/// What queued work does: throws Error, or returns a status whose sentence it has reported.
+using Work = std::function<tw_status_t()>;
+
 /// One CPU device: worker threads, and the order of launches. Comms of one rank (splits) share it.
 class Device {
  public:
@@ -37,16 +44,28 @@ class Device {
   /// Blocks that can run at once: caller and workers.
   virtual int blocks() const = 0;
 
-  /// Runs all blocks of a kernel and returns when they are done: block 0 in this thread.
+  /// Runs all blocks of a kernel and returns when they are done: block 0 in this thread, the others
+  /// in increasing order on the workers (and here, when there are more blocks than workers).
   virtual void launch(CpuEntry entry, const void* args, int blocks) = 0;
 
-  /// Runs `work` in the device's issue order: now, in this thread, when `stream` is null (after
-  /// what was issued before it), else queued on `stream`. Its status is this call's (inline) or
-  /// surfaces at the next call and at synchronise (queued).
-  virtual tw_status_t issue(tw_stream_t stream, std::function<tw_status_t()> work) = 0;
+  /// True when nothing is queued: then inline work may simply run. One load.
+  bool idle() const { return queued_.load(std::memory_order_acquire) == 0; }
 
-  /// First error of queued work since the last call; TW_OK when there was none.
-  virtual tw_status_t take_queued_error() = 0;
+  /// Runs `work` in the device's issue order: in this thread after what was issued before it, when
+  /// `stream` is null, else queued on `stream`. Inline: work's status, or it throws. Queued: TW_OK,
+  /// and an error surfaces at the next call and at synchronise. Throws INVALID_HANDLE for a bad
+  /// stream.
+  virtual tw_status_t issue(tw_stream_t stream, Work work) = 0;
+
+  /// Throws the first error of queued work since the last time, when there was one.
+  void check_queued() {
+    if (__builtin_expect(failed_.load(std::memory_order_acquire), 0)) throw_queued();
+  }
+
+ protected:
+  virtual void throw_queued() = 0;
+  std::atomic<int> queued_{0};
+  std::atomic<bool> failed_{false};
 };
 
 /// `workers` >= 1: the caller's thread and workers - 1 pool threads, started when first needed.

@@ -1,0 +1,18 @@
+// Runs a call of the C API on a comm: the checks that all share, then inline or queued.
+#pragma once
+
+#include "lib/api/handles.h"
+
+namespace tw::api {
+
+/// Runs `work` (returns a status or throws) in issue order on the comm's device.
+template <class F>
+tw_status_t issue(Comm& comm, tw_stream_t stream, F work) {
+  const InUse use(comm);
+  comm.device().check_queued();
+  comm.check();
+  if (stream == nullptr && comm.device().idle()) return work();
+  return comm.device().issue(stream, work);
+}
+
+}  // namespace tw::api

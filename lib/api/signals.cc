@@ -1,0 +1,91 @@
+// Signals: tilewire.h, "Signals". One word per sender, so a signal is one store; the sender counts.
+#include "lib/api/signals.h"
+
+#include "lib/api/guard.h"
+#include "lib/api/handles.h"
+#include "lib/api/issue.h"
+#include "lib/comm/host_wait.h"
+
+using namespace tw;       // NOLINT(google-build-using-namespace): entry points of this layer
+using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points of this layer
+
+namespace {
+
+constexpr size_t kMaxSlots = size_t{1} << 24;
+
+void check_slot(const SignalSet& s, int rank, size_t slot, const char* function, const char* name) {
+  require_range(rank, 0, s.comm().size() - 1, function, name);
+  if (slot >= s.slots)
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s: slot = %zu; valid: 0 to %zu", function, slot, s.slots - 1);
+}
+
+}  // namespace
+
+tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signals) {
+  return guard([&] {
+    Comm& c = comm_of(comm);
+    require(signals, "tw_signals_create", "signals");
+    if (slots < 1 || slots > kMaxSlots)
+      fail(TW_ERROR_INVALID_ARGUMENT, "tw_signals_create: slots = %zu; valid: 1 to %zu", slots,
+           kMaxSlots);
+    const InUse use(c);
+    const size_t size = static_cast<size_t>(c.size());
+    auto set = std::make_unique<SignalSet>();
+    set->slots = slots;
+    set->sent.resize(slots * size);
+    set->window = Window::create(c, slots * size * kSignalStride);
+    *signals = signal_sets.insert(set.get());
+    set.release();  // the handle's until destroy
+  });
+}
+
+tw_status_t tw_signals_destroy(tw_signals_t signals) {
+  return guard([&] {
+    SignalSet& s = signals_of(signals);
+    {
+      const InUse use(s.comm());
+      signal_sets.erase(signals);
+      s.window->close();
+    }
+    delete &s;
+  });
+}
+
+tw_status_t tw_signal(tw_signals_t signals, int peer, size_t slot, tw_stream_t stream) {
+  return guard([&] {
+    SignalSet& s = signals_of(signals);
+    check_slot(s, peer, slot, "tw_signal", "peer");
+    uint64_t* const word = s.word(peer, s.comm().rank(), slot);
+    uint64_t* const sent = &s.sent[static_cast<size_t>(peer) * s.slots + slot];
+    return issue(s.comm(), stream, [word, sent] {
+      __atomic_store_n(word, ++*sent, __ATOMIC_RELEASE);
+      return TW_OK;
+    });
+  });
+}
+
+tw_status_t tw_wait_signal(tw_signals_t signals, int sender, size_t slot, uint64_t value,
+                           int64_t timeout_ms, tw_stream_t stream) {
+  return guard([&] {
+    SignalSet& s = signals_of(signals);
+    check_slot(s, sender, slot, "tw_wait_signal", "sender");
+    require_range(timeout_ms, -1, INT64_MAX / 1000000, "tw_wait_signal", "timeout_ms");
+    Comm& comm = s.comm();
+    const uint64_t* const word = s.word(comm.rank(), sender, slot);
+    return issue(comm, stream, [&comm, word, value, sender, slot, timeout_ms] {
+      const int64_t limit = timeout_ms < 0 ? comm.options().timeout_ms : timeout_ms;
+      host_wait(comm, {"tw_wait_signal", sender, 0, slot}, word, value, limit);
+      return TW_OK;
+    });
+  });
+}
+
+tw_status_t tw_signals_get_view(tw_signals_t signals, tw_signal_view* view) {
+  return guard([&] {
+    SignalSet& s = signals_of(signals);
+    require(view, "tw_signals_get_view", "view");
+    const CommView& comm = s.comm().view();
+    *view = {kCommLayoutVersion,       comm.rank, comm.size,   s.slots,
+             s.window->table().data(), &s.epoch,  &s.finished, comm.wait};
+  });
+}
