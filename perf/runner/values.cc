@@ -128,6 +128,8 @@ double load_value(const void* array, size_t i, tw_type_t type) {
       return load_float<uint8_t>(array, i, kE4m3);
     case TW_FP8_E5M2:
       return load_float<uint8_t>(array, i, kE5m2);
+    default:
+      break;
   }
   return 0;
 }
@@ -159,6 +161,8 @@ void store_value(void* array, size_t i, tw_type_t type, double value) {
       return store_as(array, i, static_cast<uint8_t>(encode(value, kE4m3)));
     case TW_FP8_E5M2:
       return store_as(array, i, static_cast<uint8_t>(encode(value, kE5m2)));
+    default:
+      break;
   }
 }
 
