@@ -224,6 +224,7 @@ void Comm::set_up_waiting(const std::vector<Card>& cards) {
   wait_.spins = sharing > cores ? 0 : kSpins;
   wait_.timeout_ns = options_.timeout_ms * 1000000;
   wait_.slow = wait_slow;
+  wait_.idle = wait_idle;
   wait_.mismatch = wait_mismatch;
   wait_.comm = this;
 }

@@ -196,6 +196,7 @@ class Comm {
 /// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
 /// and deadline. Also for host code: see wait.cc.
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
+bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round);
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
 
 }  // namespace tw

@@ -20,6 +20,7 @@ constexpr int64_t kFirstSleepNs = 20'000;  // doubles up to
 constexpr int64_t kLongestSleepNs = 1'000'000;
 constexpr int64_t kLookNs = 2'000'000;  // how often peers are looked at
 constexpr int kYieldsPerClock = 8;
+constexpr uint64_t kIdleYields = 1 << 16;  // of wait_idle: then the clock is read every time
 
 uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
@@ -139,6 +140,34 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
        site.op, comm.rank(), static_cast<long long>(timeout_ms), site.peer,
        static_cast<unsigned long long>(site.index), static_cast<unsigned long long>(load(word)),
        static_cast<unsigned long long>(value));
+}
+
+bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
+  // Ranks are threads or processes with one waiting loop each, so this is the loop's own state.
+  static thread_local int64_t start = 0, look = 0;
+  if (load(context->abort) != 0) return false;
+  if (round == 0) {
+    start = now_ns();
+    look = start + kLookNs;
+  }
+  if (round % kYieldsPerClock != 0 && round < kIdleYields) {
+    sched_yield();
+    return true;
+  }
+  const int64_t now = now_ns();
+  if (now - start < kYieldNs)
+    sched_yield();
+  else
+    sleep_ns(now - start < 10 * kYieldNs ? kFirstSleepNs : kLongestSleepNs);
+  if (now < look) return true;
+  look = now + kLookNs;
+  // No single word decides here; a peer that left will never move again.
+  static const uint64_t never = 0;
+  const Waiting w{*static_cast<Comm*>(context->comm), *site, &never, 1};
+  if (peer_left(w)) return false;
+  if (context->timeout_ns == 0 || now - start < context->timeout_ns) return true;
+  time_out(w, context->timeout_ns);
+  return false;
 }
 
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {
