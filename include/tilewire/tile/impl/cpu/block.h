@@ -43,20 +43,22 @@ class Block {
   template <class SourceOf, class DestinationOf>
   TW_FN void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
                     DestinationOf destination, size_t count, size_t element) {
-    Operands o;
-    set_up(o, reduction, sources, destinations);
+    const Byte* from[kMaxRanks];
+    Byte* to[kMaxRanks];
+    uint64_t factors[kMaxRanks];
+    Operands o{from, to, factors, 0, 0, sources, destinations, reduction.op == TW_AVG};
     for (int s = 0; s < sources; ++s) {
-      const Source from = source(s);
-      o.source[s] = static_cast<const Byte*>(from.data);
-      if (from.scaled) {
-        o.factor[s] = from.factor;
+      const Source input = source(s);
+      from[s] = static_cast<const Byte*>(input.data);
+      if (input.scaled) {
+        factors[s] = input.factor;
         o.scaled |= uint64_t{1} << s;
       }
     }
     for (int d = 0; d < destinations; ++d) {
-      const Destination to = destination(d);
-      o.destination[d] = static_cast<Byte*>(to.data);
-      if (to.policy == StorePolicy::kNonTemporal) o.stream |= uint64_t{1} << d;
+      const Destination output = destination(d);
+      to[d] = static_cast<Byte*>(output.data);
+      if (output.policy == StorePolicy::kNonTemporal) o.stream |= uint64_t{1} << d;
     }
     streamed_ |= o.stream != 0;
     reduce_loop_of(reduction.type, reduction.op)(o, count * element);
@@ -119,27 +121,28 @@ class Block {
     Byte sum[kUnit] __attribute__((aligned(kUnit)));
     const Byte* in = static_cast<const Byte*>(own);
     Byte* out = static_cast<Byte*>(to);
-    Operands o;
-    set_up(o, reduction, ranks, 1);
-    o.destination[0] = sum;
+    const Byte* source[kMaxRanks];
+    Byte* const destination[] = {sum};
+    uint64_t factors[kMaxRanks];
+    Operands o{source, destination, factors, 0, 0, ranks, 1, reduction.op == TW_AVG};
     if (reduction.scaled) {
       o.scaled = uint64_t{1} << self;
-      o.factor[self] = reduction.factor;
+      factors[self] = reduction.factor;
     }
-    for (int r = 0; r < ranks; ++r) o.source[r] = r == self ? mine : bytes_at(inbox(r));
+    for (int r = 0; r < ranks; ++r) source[r] = r == self ? mine : bytes_at(inbox(r));
     clear_unit(mine);
     size_t bytes = count * element;
     do {
       const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
       for (int i = 1; i < ranks; ++i) {
         const int r = self + i < ranks ? self + i : self + i - ranks;
-        if (!wait_digest(packet_word(o.source[r]), word, r)) return false;
+        if (!wait_digest(packet_word(source[r]), word, r)) return false;
       }
       copy_small(mine, in, part);
       loop(o, kUnit);
       copy_small(out, sum, part);
       for (int r = 0; r < ranks; ++r)
-        if (r != self) o.source[r] += Target::kPacketBytes;
+        if (r != self) source[r] += Target::kPacketBytes;
       in += part;
       out += part;
       bytes -= part;
@@ -265,23 +268,9 @@ class Block {
     }
   }
 
-  TW_INLINE static void set_up(Operands& o, const Reduction& reduction, int sources,
-                               int destinations) {
-    o.scaled = 0;
-    o.sources = sources;
-    o.destinations = destinations;
-    o.average = reduction.op == TW_AVG;
-    o.stream = 0;
-  }
-
   /// Up to one packet's payload times the reduction's factor.
   static void scale_small(Byte* to, const Byte* from, size_t bytes, const Reduction& reduction) {
-    Operands o;
-    set_up(o, reduction, 1, 1);
-    o.source[0] = from;
-    o.destination[0] = to;
-    o.factor[0] = reduction.factor;
-    o.scaled = 1;
+    const Operands o{&from, &to, &reduction.factor, 1, 0, 1, 1, false};
     reduce_loop_of(reduction.type, TW_SUM)(o, bytes);
   }
 

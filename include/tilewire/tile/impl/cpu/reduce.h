@@ -12,11 +12,11 @@ namespace TW_NS {
 
 /// What one reduction reads and writes. A destination may be one of the sources (same address).
 struct Operands {
-  const Byte* source[kMaxRanks];
-  uint64_t factor[kMaxRanks];  // used where `scaled` has the source's bit
-  Byte* destination[kMaxRanks];
-  uint64_t scaled;  // bit s: source s is scaled
-  uint64_t stream;  // bit d: non-temporal stores to destination d where it is aligned
+  const Byte* const* source;
+  Byte* const* destination;
+  const uint64_t* factor;  // of each source; used where `scaled` has its bit; else may be null
+  uint64_t scaled;         // bit s: source s is scaled
+  uint64_t stream;         // bit d: non-temporal stores to destination d where it is aligned
   int sources;
   int destinations;
   bool average;  // divide by `sources`

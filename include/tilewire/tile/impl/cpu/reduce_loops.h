@@ -63,24 +63,28 @@ struct Small {
 // --------------------------------------------------
 
 struct Sum {
+  static constexpr bool kSums = true;  // factors and averages belong to sums
   template <class V>
   TW_INLINE static V combine(V a, V b) {
     return a + b;
   }
 };
 struct Prod {
+  static constexpr bool kSums = false;
   template <class V>
   TW_INLINE static V combine(V a, V b) {
     return a * b;
   }
 };
 struct Min {
+  static constexpr bool kSums = false;
   template <class V>
   TW_INLINE static V combine(V a, V b) {
     return select((b < a) | (a != a), b, a);
   }
 };
 struct Max {
+  static constexpr bool kSums = false;
   template <class V>
   TW_INLINE static V combine(V a, V b) {
     return select((b > a) | (a != a), b, a);
@@ -151,20 +155,19 @@ TW_INLINE void reduce_units(const Operands& o, size_t at) {
   UnitAccumulator<Element> sum[units];
 #pragma GCC unroll 4
   for (int u = 0; u < units; ++u) sum[u].load(o.source[0] + at + u * kUnit);
-  if (o.scaled & 1) {
+  if (Op::kSums && __builtin_expect((o.scaled & 1) != 0, 0)) {
     for (int u = 0; u < units; ++u) sum[u].scale(o.factor[0]);
   }
   for (int s = 1; s < o.sources; ++s) {
     UnitAccumulator<Element> next;
-    const bool scaled = (o.scaled >> s & 1) != 0;
 #pragma GCC unroll 4
     for (int u = 0; u < units; ++u) {
       next.load(o.source[s] + at + u * kUnit);
-      if (__builtin_expect(scaled, 0)) next.scale(o.factor[s]);
+      if (Op::kSums && __builtin_expect((o.scaled >> s & 1) != 0, 0)) next.scale(o.factor[s]);
       sum[u].template combine<Op>(next);
     }
   }
-  if (o.average) {
+  if (Op::kSums && o.average) {
     for (int u = 0; u < units; ++u) sum[u].divide(o.sources);
   }
   for (int d = 0; d < o.destinations; ++d) {
@@ -174,31 +177,26 @@ TW_INLINE void reduce_units(const Operands& o, size_t at) {
   }
 }
 
+using UnitReducer = void (*)(const Operands& operands, size_t at);
+
 /// The last `bytes` < 64 bytes at offset `at`, through padded copies.
-template <void (*unit)(const Operands&, size_t)>
-TW_FN void reduce_tail(const Operands& o, size_t at, size_t bytes) {
+TW_FN void reduce_tail(const Operands& o, size_t at, size_t bytes, UnitReducer unit) {
   Byte in[kMaxRanks * kUnit] __attribute__((aligned(kUnit)));
   Byte out[kUnit] __attribute__((aligned(kUnit)));
-  Operands padded = {};
+  const Byte* source[kMaxRanks];
+  Byte* const destination[] = {out};
   for (int s = 0; s < o.sources; ++s) {
     Byte* copy = in + s * kUnit;
     clear_unit(copy);
     copy_small(copy, o.source[s] + at, bytes);
-    padded.source[s] = copy;
-    padded.factor[s] = o.factor[s];
+    source[s] = copy;
   }
-  padded.scaled = o.scaled;
-  padded.sources = o.sources;
-  padded.average = o.average;
-  padded.destination[0] = out;
-  padded.destinations = 1;
-  padded.stream = 0;
-  unit(padded, 0);
+  unit({source, destination, o.factor, o.scaled, 0, o.sources, 1, o.average}, 0);
   for (int d = 0; d < o.destinations; ++d) copy_small(o.destination[d] + at, out, bytes);
 }
 
 template <class Element, class Op>
-TW_FN void reduce_one_unit(const Operands& o, size_t at) {
+__attribute__((noinline)) void reduce_one_unit(const Operands& o, size_t at) {
   reduce_units<Element, Op, 1>(o, at);
 }
 
@@ -211,8 +209,8 @@ void reduce_loop(const Operands& o, size_t bytes) {
   size_t at = 0;
   for (; at + kUnits * kUnit <= bytes; at += kUnits * kUnit)
     reduce_units<Element, Op, kUnits>(o, at);
-  for (; at + kUnit <= bytes; at += kUnit) reduce_units<Element, Op, 1>(o, at);
-  if (at < bytes) reduce_tail<reduce_one_unit<Element, Op>>(o, at, bytes - at);
+  for (; at + kUnit <= bytes; at += kUnit) reduce_one_unit<Element, Op>(o, at);
+  if (at < bytes) reduce_tail(o, at, bytes - at, reduce_one_unit<Element, Op>);
 }
 
 /// Averages of integers: the sum is taken in 64 bits, the quotient truncated towards zero.
