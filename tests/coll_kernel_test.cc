@@ -58,6 +58,9 @@ class Worked {
         arriving[r].push_back(plan.call == kAllGatherV ? counts[0][s] : counts[s][r]);
     }
     for (int r = 0; r < ranks; ++r) input.push_back(noise(send_elements(r) * element(), random()));
+    if (plan.call == kAllReduce || plan.call == kReduce || plan.call == kReduceScatter ||
+        plan.call == kReduceScatterV)
+      reduced = reduce(plan.type, plan.op, input, plan.scaled ? factors.data() : nullptr);
   }
 
   const Plan plan;
@@ -66,6 +69,7 @@ class Worked {
   std::vector<std::vector<size_t>> arriving;  // [receiver][sender]
   std::vector<uint64_t> factors;
   std::vector<Bytes> input;
+  Bytes reduced;  // of all inputs, for the ops that reduce
 
   size_t element() const { return bytes_of(plan.type); }
   bool uneven() const {
@@ -152,7 +156,7 @@ class Worked {
       case kReduce:
       case kReduceScatter:
       case kReduceScatterV:
-        append(reduce(plan.type, plan.op, input, plan.scaled ? factors.data() : nullptr),
+        append(reduced,
                plan.call == kReduceScatter || plan.call == kReduceScatterV ? sent_before(r, r) : 0,
                recv_elements(r));
         break;
