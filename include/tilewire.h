@@ -183,7 +183,12 @@ typedef struct tw_comm_config {
 TW_API tw_status_t tw_unique_id_create(tw_unique_id_t* id);
 
 /* An id as text, for environment variables and command lines, and back. `text` has room for
- * TW_UNIQUE_ID_TEXT_BYTES. */
+ * TW_UNIQUE_ID_TEXT_BYTES. The text holds the secret.
+ * from_text also takes a place instead of an id, for processes that are started without any
+ * launcher: "tcp://host:port/<secret>" with 32 hexadecimal digits of your own, fresh for each job,
+ * e.g. tcp://node7:4711/8f1e...; IPv6 in brackets, tcp://[fd00::7]:4711/8f1e.... Then rank 0
+ * listens there while it is in tw_comm_create, the others try until it does, and the id may serve
+ * one comm after another. Errors: INVALID_ARGUMENT. */
 TW_API tw_status_t tw_unique_id_to_text(const tw_unique_id_t* id, char* text);
 TW_API tw_status_t tw_unique_id_from_text(const char* text, tw_unique_id_t* id);
 
