@@ -11,6 +11,8 @@ template <class Args>
 TW_FN WaitContext* wait_context(const Args& args) {
   if constexpr (requires { args.comm.wait; }) {
     return args.comm.wait;
+  } else if constexpr (requires { args.signals.wait; }) {
+    return args.signals.wait;
   } else {
     return nullptr;
   }

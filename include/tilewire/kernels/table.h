@@ -1,0 +1,71 @@
+// Kernels outside the library's tree: what tw_kernel_launch takes.
+//
+// A kernel file `ring.cu` is compiled once per CPU target, as C++20, with
+//     -x c++ -DTW_NS=tw::<target> -DTW_TARGET_<TARGET> and the target's -march
+// and by nvcc for sm_90a; CMake's tilewire_add_kernel and pkg-config's variables know the flags. A
+// plain C++ file then makes the table, from rows of the user's own:
+//
+//     // kernels.def
+//     TW_KERNEL_ROW(ring, RingArgs)
+//
+//     // table.cc
+//     #include "ring.h"                     // RingArgs
+//     #define TW_KERNEL_ROWS "kernels.def"
+//     #include <tilewire/kernels/table.h>   // defines `const tw_kernel_t ring_kernel` for each row
+//
+// Targets that were not built are left null: their entries are weak references.
+#ifndef TILEWIRE_KERNELS_TABLE_H_
+#define TILEWIRE_KERNELS_TABLE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tilewire.h"
+#include "tilewire/tile/comm_view.h"
+
+struct tw_kernel {
+  size_t size;       // of this struct, as the kernel's build saw it
+  uint32_t version;  // tw::kCommLayoutVersion of that build
+  const char* name;
+  size_t args_bytes;
+  // By target: cpu_avx512, cpu_avx2, cpu_portable. Null = not built.
+  void (*cpu[3])(const void* args, int block, int blocks);
+  // sm_90a: the cubin, and NUL-terminated compute_90a PTX. Null = not built.
+  const unsigned char* cubin;
+  size_t cubin_bytes;
+  const char* ptx;
+};
+
+#endif  // TILEWIRE_KERNELS_TABLE_H_
+
+#if defined(TW_KERNEL_ROWS)
+
+#define TW_KERNEL_ROW(name, Args) \
+  [[gnu::weak]] void name##_entry(const void* args, int block, int blocks);
+namespace tw::cpu_avx512 {
+#include TW_KERNEL_ROWS
+}
+namespace tw::cpu_avx2 {
+#include TW_KERNEL_ROWS
+}
+namespace tw::cpu_portable {
+#include TW_KERNEL_ROWS
+}
+#undef TW_KERNEL_ROW
+
+#define TW_KERNEL_ROW(name, Args)                                                                 \
+  extern const tw_kernel_t name##_kernel;                                                         \
+  const tw_kernel_t name##_kernel = {                                                             \
+      sizeof(tw_kernel_t),                                                                        \
+      tw::kCommLayoutVersion,                                                                     \
+      #name,                                                                                      \
+      sizeof(Args),                                                                               \
+      {tw::cpu_avx512::name##_entry, tw::cpu_avx2::name##_entry, tw::cpu_portable::name##_entry}, \
+      nullptr,                                                                                    \
+      0,                                                                                          \
+      nullptr};
+#include TW_KERNEL_ROWS
+#undef TW_KERNEL_ROW
+#undef TW_KERNEL_ROWS
+
+#endif  // TW_KERNEL_ROWS

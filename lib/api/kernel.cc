@@ -1,0 +1,76 @@
+// Kernels of the user's own: tilewire.h, "Kernels of the user's own".
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "lib/api/guard.h"
+#include "lib/api/handles.h"
+#include "lib/api/issue.h"
+#include "tilewire/kernels/table.h"
+
+namespace tw::api {
+namespace {
+
+constexpr size_t kMaxArgs = 4096;  // what a GPU launch takes as well
+
+void check_kernel(const tw_kernel_t* kernel, const void* args, size_t bytes) {
+  require(kernel, "tw_kernel_launch", "kernel");
+  if (kernel->size < sizeof(tw_kernel_t))
+    fail(TW_ERROR_INVALID_ARGUMENT, "tw_kernel_launch: kernel->size = %zu; valid: at least %zu",
+         kernel->size, sizeof(tw_kernel_t));
+  if (kernel->version != kCommLayoutVersion)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "tw_kernel_launch: kernel \"%s\" was built against layout version %u of the device views; "
+         "this library's is %u: rebuild the kernel with its headers",
+         kernel->name, kernel->version, kCommLayoutVersion);
+  if (bytes != kernel->args_bytes || bytes > kMaxArgs)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "tw_kernel_launch: bytes = %zu; valid: %zu, the argument struct of kernel \"%s\"", bytes,
+         kernel->args_bytes, kernel->name);
+  if (bytes != 0) require(args, "tw_kernel_launch", "args");
+}
+
+/// The kernel's entry for the chosen target, or for the next narrower one that was built.
+CpuEntry entry_of(const tw_kernel_t& kernel) {
+  for (int i = static_cast<int>(cpu_target()); i < kCpuTargets; ++i)
+    if (kernel.cpu[i] != nullptr) return kernel.cpu[i];
+  fail(TW_ERROR_UNSUPPORTED, "tw_kernel_launch: kernel \"%s\" was not built for %s or below",
+       kernel.name, cpu_target_name(cpu_target()));
+}
+
+/// The argument struct, copied to memory that is aligned for any type.
+struct Arguments {
+  explicit Arguments(const void* args, size_t bytes) : words(bytes / 64 + 1) {
+    if (bytes != 0) std::memcpy(words.data(), args, bytes);
+  }
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  std::vector<Line> words;
+};
+
+tw_status_t launch(Comm& comm, const tw_kernel_t& kernel, const void* args, size_t bytes,
+                   int blocks, tw_stream_t stream) {
+  const CpuEntry entry = entry_of(kernel);
+  const auto copy = std::make_shared<Arguments>(args, bytes);
+  return issue(comm, stream, [&comm, entry, copy, blocks] {
+    comm.device().launch(entry, copy->words.data(), blocks);
+    comm.check();
+    return TW_OK;
+  });
+}
+
+}  // namespace
+}  // namespace tw::api
+
+tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const void* args,
+                             size_t bytes, int blocks, tw_stream_t stream) {
+  using namespace tw;       // NOLINT(google-build-using-namespace): entry point of this layer
+  using namespace tw::api;  // NOLINT(google-build-using-namespace): entry point of this layer
+  return guard([&] {
+    check_kernel(kernel, args, bytes);
+    Comm& c = comm_of(comm);
+    require_range(blocks, 0, c.view().layout.blocks, "tw_kernel_launch", "blocks");
+    return launch(c, *kernel, args, bytes, blocks != 0 ? blocks : c.max_blocks(), stream);
+  });
+}
