@@ -41,6 +41,10 @@ configure() { cmake -S tests/examples/05_cmake -B "$work/cmake" -DCMAKE_PREFIX_P
 check "example 05 configures" configure
 check "example 05 builds" cmake --build "$work/cmake"
 check "example 05 runs" "$prefix/bin/tw_run" -n 2 "$work/cmake/sum"
+configure_kernel() { cmake -S tests/examples/03_user_kernel -B "$work/kernel" -DCMAKE_PREFIX_PATH="$prefix"; }
+check "example 03, a user's own kernel, configures" configure_kernel
+check "example 03 builds" cmake --build "$work/kernel"
+check "example 03 runs" "$prefix/bin/tw_run" -n 3 "$work/kernel/ring_shift"
 too_new() { ! cmake -S tests/examples/05_cmake -B "$work/new" -DCMAKE_PREFIX_PATH="$prefix" -DWANT=1.0; }
 check "a newer version than the installed one is refused" too_new
 
