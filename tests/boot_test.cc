@@ -318,7 +318,6 @@ TEST(Boot, EachAddressOfAnIdWorks) {
   const Id id = decode(create_unique_id());
   ASSERT_FALSE(id.addresses.empty());
   EXPECT_TRUE(id.addresses[0].loopback());
-  std::atomic<size_t> next{0};
   const int n = static_cast<int>(id.addresses.size());
   expect_ok(in_threads(n, [&](int rank) {
     Id one = id;

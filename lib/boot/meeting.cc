@@ -79,30 +79,31 @@ void Meeting::lost(int connection, Answers* answers) {
            text("rank %d of %d hung up during set-up (its process ended?)", rank, n_), answers);
 }
 
+// Why `join` cannot be, or "".
+std::string Meeting::objection(const Join& join) const {
+  const int rank = static_cast<int>(join.rank), n = static_cast<int>(join.n);
+  if (n != n_)
+    return text("rank %d says that there are %d ranks, rank %d says %d", rank, n, first_, n_);
+  if (ranks_[join.rank].arrived) return text("two ranks claim to be rank %d of %d", rank, n_);
+  if (join.version != kVersion)
+    return text("rank %d speaks version %u of the set-up protocol, the root version %u", rank,
+                join.version, kVersion);
+  return rank == first_ ? std::string() : difference(rank, join.agreement);
+}
+
 bool Meeting::join(int connection, const Join& join, Answers* answers) {
   if (is_rank(connection)) return false;
-  const int rank = static_cast<int>(join.rank), n = static_cast<int>(join.n);
+  const int rank = static_cast<int>(join.rank);
   if (failed()) {
     tell(rank, connection, answers);
     return true;
   }
   if (n_ == 0) {
-    n_ = n;
+    n_ = static_cast<int>(join.n);
     first_ = rank;
-    ranks_.resize(static_cast<size_t>(n));
+    ranks_.resize(join.n);
   }
-  const bool taken = rank < n_ && ranks_[static_cast<size_t>(rank)].arrived;
-  std::string sentence;
-  if (n != n_)
-    sentence = text("rank %d says that there are %d ranks, rank %d says %d", rank, n, first_, n_);
-  else if (taken)
-    sentence = text("two ranks claim to be rank %d of %d", rank, n_);
-  else if (join.version != kVersion)
-    sentence = text("rank %d speaks version %u of the set-up protocol, the root version %u", rank,
-                    join.version, kVersion);
-  else if (rank != first_)
-    sentence = difference(rank, join.agreement);
-  if (!sentence.empty()) {
+  if (std::string sentence = objection(join); !sentence.empty()) {
     if (complete()) {
       refuse(connection, std::move(sentence), answers);
     } else {
@@ -111,22 +112,26 @@ bool Meeting::join(int connection, const Join& join, Answers* answers) {
     }
     return true;
   }
+  admit(connection, join, answers);
+  return true;
+}
+
+void Meeting::admit(int connection, const Join& join, Answers* answers) {
   Rank& it = ranks_[join.rank];
   it.connection = connection;
   it.arrived = true;
   it.agreement = join.agreement;
-  rank_of_[connection] = rank;
+  rank_of_[connection] = static_cast<int>(join.rank);
   ++arrived_;
   answers->push_back({connection, Kind::kWelcome, shared({})});
   if (join.hosts && host_ < 0) {
-    host_ = rank;
+    host_ = static_cast<int>(join.rank);
     send_all(Kind::kHost, shared(encode_number(join.rank)), answers);
   } else if (host_ >= 0) {
     answers->push_back(
         {connection, Kind::kHost, shared(encode_number(static_cast<uint64_t>(host_)))});
   }
   if (complete()) send_all(Kind::kReady, shared({}), answers);
-  return true;
 }
 
 bool Meeting::gather(int rank, std::string&& message, Answers* answers) {

@@ -46,7 +46,9 @@ class Meeting {
     std::optional<std::string> message;  // of the all_gather that is under way
   };
 
+  std::string objection(const Join& join) const;
   bool join(int connection, const Join& join, Answers* answers);
+  void admit(int connection, const Join& join, Answers* answers);
   bool gather(int rank, std::string&& message, Answers* answers);
   void leave(int rank, Answers* answers);
   void overdue(int rank, uint64_t waited_ms, Answers* answers);
