@@ -11,19 +11,12 @@
 
 namespace TW_NS {
 
-/// Memory order of the release at `site`. Tests compile kernels with TW_PLANT_RELAXED_SIGNAL set to
-/// a site to show that ThreadSanitizer sees a missing release there.
-TW_INLINE constexpr int release_order(Site site) {
-#if defined(TW_PLANT_RELAXED_SIGNAL)
-  return site == Site::TW_PLANT_RELAXED_SIGNAL ? __ATOMIC_RELAXED : __ATOMIC_RELEASE;
-#else
-  return static_cast<void>(site), __ATOMIC_RELEASE;
-#endif
-}
-
-class Block {
+/// `relaxed`: the site whose release is left out. Tests run kernels on such blocks to show that
+/// ThreadSanitizer sees a missing release there; it is kNone everywhere else.
+template <Site relaxed>
+class CpuBlock {
  public:
-  Block(int index, int blocks, const char* name, WaitContext* wait)
+  CpuBlock(int index, int blocks, const char* name, WaitContext* wait)
       : index_(index), blocks_(blocks), name_(name), wait_(wait) {}
 
   TW_FN int index() const { return index_; }
@@ -235,7 +228,7 @@ class Block {
 
   template <Site site>
   TW_INLINE static void store_word(uint64_t* word, uint64_t value) {
-    __atomic_store_n(word, value, release_order(site));
+    __atomic_store_n(word, value, site == relaxed ? __ATOMIC_RELAXED : __ATOMIC_RELEASE);
   }
 
   /// The order must be a constant where it is used, so the sites are told apart here.
@@ -256,7 +249,7 @@ class Block {
       case Site::kConsumed:
         return store_word<Site::kConsumed>(word, value);
       default:
-        return store_word<Site::kNone>(word, value);
+        __atomic_store_n(word, value, __ATOMIC_RELEASE);
     }
   }
 
@@ -301,5 +294,7 @@ class Block {
   WaitContext* wait_;
   bool streamed_ = false;  // non-temporal stores since the last signal
 };
+
+using Block = CpuBlock<Site::kNone>;
 
 }  // namespace TW_NS
