@@ -303,7 +303,8 @@ void add_comm(std::vector<Row>& rows) {
 return static_cast<void>(w), tw_unique_id_to_text(nullptr, text);
 }
 }
-, {"unique_id_from_text: garbage", kArgument, {"zzz"}, CALL{tw_unique_id_t id;
+, {"unique_id_from_text: garbage (never quoted: it may hold a secret)", kArgument, {"valid"},
+   CALL{tw_unique_id_t id;
 return static_cast<void>(w), tw_unique_id_from_text("zzz", &id);
 }
 }

@@ -59,6 +59,7 @@ struct Shared {
   std::atomic<int> ready;              // ranks that are about to enter it
   std::atomic<int64_t> killed_at;
   std::atomic<int64_t> longest_us;  // from the kill to a survivor's error
+  std::atomic<int> complained;
   char complaint[256];
 };
 
@@ -72,8 +73,9 @@ struct Trial {
 };
 
 [[noreturn]] void complain(const Trial& t, int rank, const char* what, tw_status_t status) {
-  std::snprintf(t.shared->complaint, sizeof t.shared->complaint, "rank %d: %s: %s: %.160s", rank,
-                what, tw_status_name(status), tw_last_error());
+  if (t.shared->complained.fetch_add(1) == 0)  // what follows from the first is of no interest
+    std::snprintf(t.shared->complaint, sizeof t.shared->complaint, "rank %d: %s: %s: %.160s", rank,
+                  what, tw_status_name(status), tw_last_error());
   _exit(kBad);
 }
 

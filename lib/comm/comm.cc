@@ -128,9 +128,10 @@ void Comm::open_heap() {
 void Comm::connect(boot::Exchange& exchange) {
   Card mine = {};
   try {
+    mesh_.emplace();
     open_heap();
     std::snprintf(mine.host, sizeof mine.host, "%s", net::host_id().c_str());
-    std::snprintf(mine.mesh_name, sizeof mine.mesh_name, "%s", mesh_.name().c_str());
+    std::snprintf(mine.mesh_name, sizeof mine.mesh_name, "%s", mesh_->name().c_str());
     mine.process = net::process_id();
     mine.heap = heap(rank_).id();
     randombytes_buf(mine.key_share.data(), mine.key_share.size());
@@ -194,14 +195,14 @@ void Comm::exchange_heaps(const std::vector<Card>& cards) {
     one_process_ &= same;
     names.emplace_back(same ? "" : card.mesh_name);
   }
-  mesh_.connect(rank_, names, key, deadline);
+  mesh_->connect(rank_, names, key, deadline);
   for (int r = 0; r < size_; ++r)
-    if (!same_process(r)) mesh_.send_fd(r, heap(rank_).file());
+    if (!same_process(r)) mesh_->send_fd(r, heap(rank_).file());
   for (int r = 0; r < size_; ++r) {
     std::shared_ptr<Heap>& heap = heaps_[static_cast<size_t>(r)];
     if (r == rank_) continue;
     const uint64_t id = cards[static_cast<size_t>(r)].heap;
-    heap = same_process(r) ? Heap::find(id) : Heap::adopt(id, mesh_.receive_fd(r, deadline));
+    heap = same_process(r) ? Heap::find(id) : Heap::adopt(id, mesh_->receive_fd(r, deadline));
     if (heap == nullptr) fail(TW_ERROR_PEER_LOST, "rank %d left during set-up", r);
     heap->grow(0, layout_.end);
   }
@@ -244,7 +245,7 @@ void Comm::watch_peers() {
   for (int peer = 0; peer < size_; ++peer)
     if (!same_process(peer))
       watches_.push_back(
-          net::Monitor::watch(mesh_.socket(peer), [this, peer] { on_hang_up(peer); }));
+          net::Monitor::watch(mesh_->socket(peer), [this, peer] { on_hang_up(peer); }));
 }
 
 uint64_t Comm::add_segment(const std::vector<char*>& at) {

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -108,7 +109,7 @@ class Comm {
   Control& control() const { return *control_; }
   Heap& heap(int rank) const { return *heaps_[static_cast<size_t>(rank)]; }
   RankControl& control_block(int rank) const;
-  const net::Mesh& mesh() const { return mesh_; }
+  const net::Mesh& mesh() const { return *mesh_; }
   bool same_process(int rank) const { return same_process_[static_cast<size_t>(rank)]; }
   RangeAllocator& allocator() { return allocator_; }
   /// Ranks known to be dead, from all processes of the comm.
@@ -157,7 +158,7 @@ class Comm {
   bool abort_pending() const;
   [[noreturn]] void throw_error() const;
   void adopt_error() const;
-  bool set_error(tw_status_t status, const std::string& sentence) const;
+  void keep_error(tw_status_t status, const std::string& sentence) const;
 
   const int rank_;
   const int size_;
@@ -166,7 +167,8 @@ class Comm {
   bool one_process_ = true;
   std::shared_ptr<Device> device_;
   std::atomic<int> max_blocks_{0};
-  net::Mesh mesh_;
+  std::optional<net::Mesh>
+      mesh_;  // made in connect, where lacking descriptors is told to all ranks
   CommLayout layout_;
   std::vector<std::shared_ptr<Heap>> heaps_;
   std::vector<char> same_process_;

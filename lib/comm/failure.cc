@@ -14,42 +14,42 @@ uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQU
 
 }  // namespace
 
-bool Comm::set_error(tw_status_t status, const std::string& sentence) const {
-  const std::lock_guard<std::mutex> lock(error_mutex_);
-  if (status_.load(std::memory_order_relaxed) != TW_OK) return false;
+void Comm::keep_error(tw_status_t status, const std::string& sentence) const {
   sentence_ = sentence;
   status_.store(status, std::memory_order_release);
   TW_LOGF(TW_LOG_ERROR, "%s: %s: %s", options_.name.c_str(), tw_status_name(status),
           sentence.c_str());
-  return true;
 }
 
+// Peers learn of the end before this rank's own thread can: it might leave at once, and a peer that
+// finds a rank gone without a reason would name that rank as lost.
 void Comm::end(tw_status_t status, const std::string& sentence) {
-  if (!set_error(status, sentence)) return;
+  const std::lock_guard<std::mutex> lock(error_mutex_);
+  if (status_.load(std::memory_order_relaxed) != TW_OK) return;
   char* const failure = host_control(control_block(rank_)).failure;
   std::snprintf(failure, sizeof(HostControl::failure), "%s", sentence.c_str());
   const uint64_t why = static_cast<uint64_t>(status) | static_cast<uint64_t>(rank_ + 1) << 8;
-  for (int r = 0; r < size_; ++r) {
+  for (int i = 1; i <= size_; ++i) {
     uint64_t none = 0;  // the first to end a rank's comm is the one it quotes
-    __atomic_compare_exchange_n(&control_block(r).abort, &none, why, false, __ATOMIC_RELEASE,
-                                __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&control_block((rank_ + i) % size_).abort, &none, why, false,
+                                __ATOMIC_RELEASE, __ATOMIC_RELAXED);
   }
+  keep_error(status, sentence);
 }
 
 bool Comm::abort_pending() const { return load(&control_block(rank_).abort) != 0; }
 
 void Comm::adopt_error() const {
-  if (status_.load(std::memory_order_acquire) != TW_OK) return;
+  const std::lock_guard<std::mutex> lock(error_mutex_);  // waits for an end() of our own
+  if (status_.load(std::memory_order_relaxed) != TW_OK) return;
   const uint64_t why = load(&control_block(rank_).abort);
   if (why == 0) return;
   const int by = static_cast<int>(why >> 8) - 1;
-  if (by == rank_) return;  // our own end() is about to set it
-  set_error(static_cast<tw_status_t>(why & 0xff), host_control(control_block(by)).failure);
+  keep_error(static_cast<tw_status_t>(why & 0xff), host_control(control_block(by)).failure);
 }
 
 void Comm::throw_error() const {
   adopt_error();
-  // end() sets status before the abort word, so it is there now.
   const std::lock_guard<std::mutex> lock(error_mutex_);
   throw Error(status_.load(std::memory_order_relaxed), sentence_);
 }

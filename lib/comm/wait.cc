@@ -76,6 +76,8 @@ bool calls_differ(const Waiting& w) {
 bool peer_left(const Waiting& w) {
   const HostControl& host = host_control(w.comm.control_block(w.site.peer));
   if (load(&host.left) == 0 || load(w.word) >= w.want) return false;
+  // It left because the comm has ended: then our abort word was written before it left.
+  if (load(w.comm.view().wait->abort) != 0) return true;
   w.comm.end(TW_ERROR_PEER_LOST,
              text("rank %d waited in %s for rank %d, which has destroyed the comm", w.comm.rank(),
                   w.site.op, w.site.peer));
