@@ -23,23 +23,34 @@ endef
 kernel_objects :=
 $(foreach target,cpu_portable $(filter-out cpu_portable,$(cpu_targets)),$(eval $(call cpu_kernel_rule,$(target))))
 
-# ---- GPU targets: nvcc, cubin and PTX of each source, with what ptxas says of it in .ptxas ----------
+# ---- GPU targets: nvcc makes PTX of each source, ptxas a cubin of the PTX --------------------------
+# build/gpu/<source>.<target>.{ptx,cubin}, and .ptxas: what ptxas says of registers and memory.
+# Both images go into the library (lib/device/gpu_image.S): the driver takes the cubin, a driver for
+# another chip and the virtual GPU take the PTX.
 ifeq ($(origin NVCC),undefined)
 NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 endif
+PTXAS ?= $(dir $(NVCC))ptxas
 gpu_targets := $(if $(NVCC),sm_90a)
-nvcc_flags := -std=c++20 -O3 -lineinfo -I. -Iinclude --expt-relaxed-constexpr -Werror all-warnings -ccbin g++
-gpu_images := $(foreach t,$(gpu_targets),$(kernel_sources:kernels/%.cu=build/gpu/%.$(t).cubin) $(kernel_sources:kernels/%.cu=build/gpu/%.$(t).ptx))
+gpu_sources := $(filter-out %/reduce_loops.cu,$(kernel_sources))
+nvcc_flags := -std=c++20 -O3 -lineinfo -fmad=false -I. -Iinclude --expt-relaxed-constexpr -Werror all-warnings -ccbin g++
+ptxas_flags := -O3 -lineinfo -v --warning-as-error
+gpu_images := $(foreach t,$(gpu_targets),$(gpu_sources:kernels/%.cu=build/gpu/%.$(t).cubin) $(gpu_sources:kernels/%.cu=build/gpu/%.$(t).ptx))
+gpu_objects := $(foreach t,$(gpu_targets),$(gpu_sources:kernels/%.cu=$(B)/obj/gpu/%.$(t).o))
 
 .PHONY: gpu
 gpu: $(gpu_images)
 	$(if $(NVCC),,@echo "GPU targets skipped: nvcc not found")
 
-build/gpu/%.sm_90a.cubin: kernels/%.cu kernels/kernels.mk
-	$(call quiet,NVCC)$(NVCC) $(nvcc_flags) $(call target_macro,sm_90a) -arch=sm_90a -cubin -Xptxas -v -MMD -MF $(@:.cubin=.d) -MT $@ $< -o $@ 2> $(@:.cubin=.ptxas) || { cat $(@:.cubin=.ptxas); exit 1; }
-
 build/gpu/%.sm_90a.ptx: kernels/%.cu kernels/kernels.mk
 	$(call quiet,NVCC)$(NVCC) $(nvcc_flags) $(call target_macro,sm_90a) -arch=compute_90a -ptx -MMD -MF $@.d -MT $@ $< -o $@
+
+build/gpu/%.sm_90a.cubin: build/gpu/%.sm_90a.ptx
+	$(call quiet,PTXAS)$(PTXAS) $(ptxas_flags) -arch=sm_90a $< -o $@ 2> $(@:.cubin=.ptxas) || { cat $(@:.cubin=.ptxas); exit 1; }
+
+gpu_symbol = $(subst .,_,$(notdir $(1)))
+$(B)/obj/gpu/%.o: build/gpu/%.cubin build/gpu/%.ptx lib/device/gpu_image.S $(flags_file)
+	$(call quiet,EMBED)$(CC) -c -DTW_IMAGE=$(call gpu_symbol,$*) -DTW_CUBIN='"build/gpu/$*.cubin"' -DTW_PTX='"build/gpu/$*.ptx"' lib/device/gpu_image.S -o $@
 
 -include $(call find_files,build/gpu,*.d)
 

@@ -2,7 +2,7 @@
 
 lib_layers := base device topo boot net comm coll api
 lib_sources := $(sort $(shell find $(wildcard $(addprefix lib/,$(lib_layers))) -name '*.cc' 2>/dev/null))
-lib_objects := $(lib_sources:%.cc=$(B)/obj/%.o) $(kernel_objects)
+lib_objects := $(lib_sources:%.cc=$(B)/obj/%.o) $(kernel_objects) $(gpu_objects)
 
 so_name := libtilewire.so.$(abi)
 so_file := $(B)/lib/libtilewire.so.$(version)

@@ -58,7 +58,7 @@ class Exchange {
       const Range out = slices_.out(p);
       const Range part = call_.share(out, Target::kPacketPayload);
       if (call_.silent(part)) continue;
-      if (!call_.ready(p)) return false;
+      if (!call_.inbox_ready(p)) return false;
       block_.put_packets(call_.inbox_at(p, part.begin - out.begin), send_ + part.begin, part.size(),
                          call_.word(), nullptr);
     }

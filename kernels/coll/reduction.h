@@ -85,7 +85,7 @@ class Reducer {
       const Range whole = owned(p);
       const Range part = call_.share(whole, granule);
       if (call_.silent(part)) continue;
-      if (!call_.ready(p)) return false;
+      if (!call_.inbox_ready(p)) return false;
       block_.put_packets(call_.inbox_at(p, (part.begin - whole.begin) * args_.element),
                          input(part.begin), part.size() * args_.element, call_.word(),
                          &args_.reduction);

@@ -35,7 +35,7 @@ class Mover {
     for (int i = 0; i < args_.n; ++i) {
       Transfer& t = args_.transfers[i];
       if (t.progress == kDone) continue;
-      uint64_t& held = t.is_send ? held_sends : held_receives;
+      const uint64_t held = t.is_send ? held_sends : held_receives;
       const uint64_t bit = uint64_t{1} << t.peer;
       if ((held & bit) == 0) {
         if (t.is_send) {
@@ -46,7 +46,9 @@ class Mover {
       }
       if (t.progress == kDone) continue;
       if (*waiting == nullptr) *waiting = &t;
-      if ((t.progress & kPosted) == 0) held |= bit;
+      if ((t.progress & kPosted) != 0) continue;
+      held_sends |= t.is_send ? bit : 0;
+      held_receives |= t.is_send ? 0 : bit;
     }
     return true;
   }

@@ -7,7 +7,7 @@
 namespace TW_NS {
 
 /// Slice `r` in elements: `count` each, or by the arrays of an uneven form.
-TW_FN Range slice_of(const size_t* counts, const size_t* displs, size_t count, int r) {
+TW_CALLED_FN Range slice_of(const size_t* counts, const size_t* displs, size_t count, int r) {
   if (counts == nullptr) return {r * count, (r + 1) * count};
   size_t begin = 0;
   if (displs != nullptr) {

@@ -111,17 +111,18 @@ class BlockOps {
   // bytes is one packet. `word` is epoch << 16 | digest. ----
 
   /// Puts a message into an inbox. `scale`: null, or the reduction whose factor is applied first.
-  /// Role: storer. Scope: system. Order: release, per packet. Blocks: no.
+  /// Role: storer. Scope: system. Order: release, per packet, if Target::kPacketsOrder; else of the
+  /// payload only. Blocks: no.
   void put_packets(void* inbox, const void* from, size_t bytes, uint64_t word,
                    const Reduction* scale);
 
   /// Receives a message of `bytes` into `to` (null when bytes is 0).
-  /// Role: all. Scope: system. Order: acquire, per packet. Blocks: yes.
+  /// Role: all. Scope: system. Order: acquire, as put_packets. Blocks: yes.
   bool get_packets(void* to, const void* inbox, size_t bytes, uint64_t word, int peer);
 
   /// to[i] = op over r = 0 .. ranks-1, in order, of own[i] (r == self) or the message in inbox(r).
   /// `to` may equal `own`. Own elements are scaled by the reduction's factor where it has one.
-  /// Role: all. Scope: system. Order: acquire, per packet. Blocks: yes.
+  /// Role: all. Scope: system. Order: acquire, as put_packets. Blocks: yes.
   template <class Inbox>
   bool reduce_packets(const Reduction& reduction, void* to, const void* own, int ranks, int self,
                       Inbox inbox, size_t count, size_t element, uint64_t word);

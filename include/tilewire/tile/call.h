@@ -17,6 +17,8 @@
 //   - into own staging that p reads,
 // it must know that p has entered epoch e - 1 (then p has left e - 2). It knows when it heard from
 // p in epoch e - 1: `BlockState::synced` holds the last epoch in which it heard from every peer.
+// On targets whose packets order only their own payload, packets count for the inboxes alone, which
+// are accessed by packets only: `BlockState::heard`, and `inbox_ready` is the rule for inboxes.
 // After calls in which not every pair talked (broadcast, gather ...) it looks at p's
 // `RankControl::entered` instead. `ready` is this rule. Memory within one call has its own proof at
 // the pipeline that reuses it.
@@ -33,15 +35,15 @@ class Call {
       : block_(block),
         args_(args),
         epoch_(*args.comm.epoch + 1),
-        word_(epoch_ << 16 | args.digest),
-        heard_(uint64_t{1} << args.comm.rank) {
+        heard_(uint64_t{1} << args.comm.rank),
+        synced_(heard_) {
     if (block.index() == 0) publish();
   }
 
   TW_FN Block& block() const { return block_; }
   TW_FN int rank() const { return args_.comm.rank; }
   TW_FN int size() const { return args_.comm.size; }
-  TW_FN uint64_t word() const { return word_; }
+  TW_FN uint64_t word() const { return epoch_ << 16 | args_.digest; }
 
   /// The i-th peer to send to and to receive from, i = 1 .. size - 1: at any time every rank is
   /// busy with another one, and what arrives first is taken first.
@@ -88,10 +90,11 @@ class Call {
   // ---- Protocol ----
 
   /// The reuse rule for `peer`. Role: all. Order: acquire. Blocks: yes.
-  TW_FN bool ready(int peer) {
-    if (state().synced + 1 >= epoch_) return true;
-    const auto* control = reinterpret_cast<const RankControl*>(heap(peer));
-    return block_.wait(&control->entered, epoch_ - 1, peer, 0);
+  TW_FN bool ready(int peer) { return state().synced + 1 >= epoch_ || has_entered(peer); }
+  /// The reuse rule for the inbox of `peer`.
+  TW_FN bool inbox_ready(int peer) {
+    if constexpr (Target::kPacketsOrder) return ready(peer);
+    return state().heard + 1 >= epoch_ || has_entered(peer);
   }
 
   TW_FN bool ready_all() {
@@ -102,7 +105,7 @@ class Call {
 
   /// Enters the call at `peer`, with what it needs to know (the peer must `leave` us later).
   TW_FN void enter(int peer, const EntryPayload& payload) {
-    block_.signal(Site::kEntry, flag_at(kFlagEntry, peer), word_, payload);
+    block_.signal(Site::kEntry, flag_at(kFlagEntry, peer), word(), payload);
   }
   /// What `peer` entered with. Valid from wait_step(0, peer) to leave(peer).
   TW_FN const FlagLine& entry(int peer) const { return *flag_from(kFlagEntry, peer); }
@@ -125,7 +128,7 @@ class Call {
     const Step s = at_step(step);
     const FlagLine* flag = flag_from(s.kind, peer);
     if (step != 0) return block_.wait(&flag->value, s.value, peer, step);
-    heard_ |= uint64_t{1} << peer;
+    synced_ |= uint64_t{1} << peer;
     return block_.wait_digest(&flag->value, s.value, peer);
   }
   TW_FN bool wait_step(uint64_t step) {
@@ -176,7 +179,12 @@ class Call {
 
   /// Ends the call in this block; the last block advances the epoch. Not called after a failure.
   TW_FN void close() {
-    if (heard_ == everyone()) block_.set(&state().synced, epoch_);
+    if constexpr (Target::kPacketsOrder) {
+      if ((synced_ | heard_) == everyone()) block_.set(&state().synced, epoch_);
+    } else {
+      if (synced_ == everyone()) block_.set(&state().synced, epoch_);
+      if ((synced_ | heard_) == everyone()) block_.set(&state().heard, epoch_);
+    }
     if (block_.last(args_.comm.finished)) block_.set(args_.comm.epoch, epoch_);
   }
 
@@ -192,7 +200,7 @@ class Call {
   };
 
   TW_FN Step at_step(uint64_t step) const {
-    if (step == 0) return {kFlagEntry, Site::kEntry, word_};
+    if (step == 0) return {kFlagEntry, Site::kEntry, word()};
     return {kFlagIn, Site::kIn, (epoch_ << 16) + step};
   }
 
@@ -216,10 +224,20 @@ class Call {
     return reinterpret_cast<FlagLine*>(heap(rank()) + layout().flag(kind, block_.index(), peer));
   }
 
+  TW_FN bool has_entered(int peer) {
+    const auto* control = reinterpret_cast<const RankControl*>(heap(peer));
+    return block_.wait(&control->entered, epoch_ - 1, peer, 0);
+  }
+
   TW_FN void publish() {
     auto* control = reinterpret_cast<RankControl*>(heap(rank()));
-    const CallRecord record{epoch_,     args_.call,  args_.reduction.type, args_.reduction.op,
-                            args_.root, args_.count, args_.digest};
+    const CallRecord record{epoch_,
+                            args_.call,
+                            static_cast<uint32_t>(args_.reduction.type),
+                            static_cast<uint32_t>(args_.reduction.op),
+                            args_.root,
+                            args_.count,
+                            args_.digest};
     block_.record(&control->records[epoch_ % kCallRecords], record);
     block_.publish(Site::kEntered, &control->entered, epoch_);
   }
@@ -227,8 +245,8 @@ class Call {
   Block& block_;
   const CollArgs& args_;
   uint64_t epoch_;
-  uint64_t word_;
-  uint64_t heard_;  // bit r: this block heard from r in this call
+  uint64_t heard_;   // bit r: this block got a packet of this call from r
+  uint64_t synced_;  // bit r: it saw a signal of this call from r
 };
 
 }  // namespace TW_NS

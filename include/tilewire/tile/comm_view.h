@@ -120,6 +120,7 @@ inline constexpr int kMaxSegments = 8192;
 /// State a block keeps between launches; written and read by that block only.
 struct alignas(128) BlockState {
   uint64_t synced;  // last epoch in which this block heard from every peer
+  uint64_t heard;   // the same, packets that order nothing else included (Target::kPacketsOrder)
 };
 
 /// Where a wait stands, for messages.
@@ -130,11 +131,24 @@ struct WaitSite {
   uint64_t index;  // tile, chunk or slot
 };
 
+/// Why a block on a GPU gave up: the first failure of a device. The host watches `status`, words
+/// the error and stops the peers. Zeroed by the host before the comm's first launch.
+struct WaitFailure {
+  uint64_t claimed;  // 1: a block is writing this record
+  uint64_t status;   // tw_status_t; 0 until the record is complete (release, system scope)
+  int32_t peer;
+  int32_t block;
+  uint64_t index;
+  uint64_t expected;
+  uint64_t got;
+  char op[32];  // name of the kernel, cut to 31 characters
+};
+
 /// Bounded waiting. The fast path spins `spins` times on the word; then `slow` (host code; null on
 /// GPUs) yields, sleeps, polls abort word and deadline, compares call records, and returns whether
 /// `*word >= want` came true. False means that the comm's error is set: leave the kernel.
 struct WaitContext {
-  const uint64_t* abort;
+  uint64_t* abort;     // non-zero: leave. A GPU block whose wait fails sets it
   int64_t timeout_ns;  // of one wait; 0 = never
   int spins;
   bool (*slow)(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
@@ -146,6 +160,7 @@ struct WaitContext {
   /// `slow` does, once. `round` counts the calls since the loop last got on; 0 starts the deadline.
   /// `site` is one of the things waited for. False: the comm's error is set, leave the kernel.
   bool (*idle)(WaitContext* context, const WaitSite* site, uint64_t round);
+  WaitFailure* failure = nullptr;  // GPUs: where a block writes why it gave up; null on CPUs
 };
 
 struct CommView {

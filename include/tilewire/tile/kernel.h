@@ -7,9 +7,10 @@
 //   }  // namespace TW_NS
 //
 // TW_KERNEL(name, Args) makes the entry that launches call: on CPUs
-// `void name_entry(const void* args, int block, int blocks)` in TW_NS (tw::CpuEntry), on GPUs a
-// __global__ function `name`. Args is trivially copyable; a member `CommView comm` or
-// `tw_signal_view signals` gives the block its bounded waits.
+// `void name_entry(const void* args, int block, int blocks)` in TW_NS (tw::CpuEntry), on GPUs
+// `__global__ void name_entry(Args args)` without name mangling, launched with Target::kThreads
+// threads. Args is trivially copyable; a member `CommView comm` or `tw_signal_view signals` gives
+// the block its bounded waits.
 //
 // Launch rule. A launch has the same number of blocks on every rank. Block b talks only to the b-th
 // blocks of peers, so a device with fewer workers than blocks may run them one after the other in
@@ -17,6 +18,22 @@
 #pragma once
 
 #include "tilewire/tile/block.h"
+
+namespace TW_NS {
+
+/// Where the waits of a kernel with these arguments find deadline and abort word.
+template <class Args>
+TW_FN WaitContext* wait_context(const Args& args) {
+  if constexpr (requires { args.comm.wait; }) {
+    return args.comm.wait;
+  } else if constexpr (requires { args.signals.wait; }) {
+    return args.signals.wait;
+  } else {
+    return nullptr;
+  }
+}
+
+}  // namespace TW_NS
 
 #if defined(__CUDACC__)
 #include "tilewire/tile/impl/gpu/kernel.h"

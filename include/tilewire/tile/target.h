@@ -4,9 +4,12 @@
 // The build gives TW_NS (tw::cpu_avx512 ...) and compiles each kernels/*.cu once per target.
 // A target's header defines:
 //   TW_FN               marks every function that runs in a kernel
+//   TW_CALLED_FN        the same, for functions that are large and used in many places
 //   Target::kName       "cpu_avx512"
 //   Target::kPacketBytes, kPacketPayload   framing of packets: bytes of one, and of them payload
-//   Target::kGranule    bytes in which work is split between blocks (a cache line, a sector)
+//   Target::kPacketsOrder   a packet releases and acquires what came before it, not only its
+//   payload Target::kGranule    bytes in which work is split between blocks (a cache line, a
+//   sector)
 #pragma once
 
 #ifndef TW_NS

@@ -6,6 +6,9 @@
 
 #define TW_FN inline
 
+/// As TW_FN, but one copy serves all its callers in a kernel on targets where code size counts.
+#define TW_CALLED_FN inline
+
 /// For the few functions whose call would cost as much as their body.
 #define TW_INLINE inline __attribute__((always_inline))
 
@@ -25,6 +28,7 @@ struct Target {
   /// A packet is one cache line: 56 bytes of payload, then the word that makes it valid.
   static constexpr size_t kPacketBytes = 64;
   static constexpr size_t kPacketPayload = 56;
+  static constexpr bool kPacketsOrder = true;
   static constexpr size_t kGranule = 64;
 };
 

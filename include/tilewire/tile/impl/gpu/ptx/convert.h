@@ -1,0 +1,42 @@
+// Conversions that the hardware has. All round to nearest even.
+#pragma once
+
+#include <cstdint>
+
+#include "tilewire/tile/target.h"
+
+namespace TW_NS::ptx {
+
+TW_FN float float_of_fp16(uint32_t code) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<uint16_t>(code)));
+  return value;
+}
+
+TW_FN uint32_t fp16_of(float value) {
+  uint16_t code;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(code) : "f"(value));
+  return code;
+}
+
+TW_FN uint32_t bf16_of(float value) {
+  uint16_t code;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(code) : "f"(value));
+  return code;
+}
+
+/// Two fp8_e4m3 in the low half of `codes` as two fp16.
+TW_FN uint32_t fp16x2_of_e4m3x2(uint32_t codes) {
+  uint32_t two;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(two) : "h"(static_cast<uint16_t>(codes)));
+  return two;
+}
+
+/// Saturates. NaN gives 0x7f.
+TW_FN uint32_t e4m3x2_of(float low, float high) {
+  uint16_t codes;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  return codes;
+}
+
+}  // namespace TW_NS::ptx

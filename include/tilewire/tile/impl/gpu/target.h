@@ -1,0 +1,27 @@
+// Constants of the GPU targets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+/// Everything that runs in a kernel is inlined, but for functions that say otherwise: those are
+/// called, without a stack, and must not take part in matrix multiplication (a wgmma would wait).
+#define TW_FN __device__ __forceinline__
+#define TW_CALLED_FN static __device__ __noinline__
+#define TW_INLINE __device__ __forceinline__
+
+namespace TW_NS {
+
+struct Target {
+  static constexpr const char* kName = "sm_90a";
+  /// Threads of a block: launches use exactly this many.
+  static constexpr int kThreads = 256;
+  /// A packet is one 16-byte access: 8 bytes of payload, then the word that makes it valid.
+  static constexpr size_t kPacketBytes = 16;
+  static constexpr size_t kPacketPayload = 8;
+  /// Packets are system-scope relaxed: they order nothing but their own payload (impl/gpu/block.h).
+  static constexpr bool kPacketsOrder = false;
+  static constexpr size_t kGranule = 128;
+};
+
+}  // namespace TW_NS
