@@ -25,32 +25,42 @@ $(foreach target,cpu_portable $(filter-out cpu_portable,$(cpu_targets)),$(eval $
 
 # ---- GPU targets: nvcc makes PTX of each source, ptxas a cubin of the PTX --------------------------
 # build/gpu/<source>.<target>.{ptx,cubin}, and .ptxas: what ptxas says of registers and memory.
-# Both images go into the library (lib/device/gpu_image.S): the driver takes the cubin, a driver for
-# another chip and the virtual GPU take the PTX.
+# Both images go into the library: the driver takes the cubin; a driver for another chip, and the
+# virtual GPU, take the PTX. The example's kernel is built too, for its report.
 ifeq ($(origin NVCC),undefined)
 NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 endif
 PTXAS ?= $(dir $(NVCC))ptxas
 gpu_targets := $(if $(NVCC),sm_90a)
 gpu_sources := $(filter-out %/reduce_loops.cu,$(kernel_sources))
-nvcc_flags := -std=c++20 -O3 -lineinfo -fmad=false -I. -Iinclude --expt-relaxed-constexpr -Werror all-warnings -ccbin g++
+gpu_flags := -std=c++20 -O3 -lineinfo -fmad=false --expt-relaxed-constexpr
+nvcc_flags := $(gpu_flags) -I. -Iinclude -Werror all-warnings -ccbin g++
 ptxas_flags := -O3 -lineinfo -v --warning-as-error
-gpu_images := $(foreach t,$(gpu_targets),$(gpu_sources:kernels/%.cu=build/gpu/%.$(t).cubin) $(gpu_sources:kernels/%.cu=build/gpu/%.$(t).ptx))
+gpu_stems := $(gpu_sources:kernels/%.cu=%) $(patsubst tests/%.cu,%,$(wildcard tests/examples/*/*.cu))
+gpu_images := $(foreach t,$(gpu_targets),$(gpu_stems:%=build/gpu/%.$(t).cubin))
 gpu_objects := $(foreach t,$(gpu_targets),$(gpu_sources:kernels/%.cu=$(B)/obj/gpu/%.$(t).o))
 
 .PHONY: gpu
 gpu: $(gpu_images)
 	$(if $(NVCC),,@echo "GPU targets skipped: nvcc not found")
 
-build/gpu/%.sm_90a.ptx: kernels/%.cu kernels/kernels.mk
-	$(call quiet,NVCC)$(NVCC) $(nvcc_flags) $(call target_macro,sm_90a) -arch=compute_90a -ptx -MMD -MF $@.d -MT $@ $< -o $@
-
-build/gpu/%.sm_90a.cubin: build/gpu/%.sm_90a.ptx
-	$(call quiet,PTXAS)$(PTXAS) $(ptxas_flags) -arch=sm_90a $< -o $@ 2> $(@:.cubin=.ptxas) || { cat $(@:.cubin=.ptxas); exit 1; }
+# Source lines in the images are named from here, wherever here is.
+define gpu_rules
+build/gpu/%.$(1).ptx: kernels/%.cu kernels/kernels.mk
+	$$(make_ptx)
+build/gpu/%.$(1).ptx: tests/%.cu kernels/kernels.mk
+	$$(make_ptx)
+build/gpu/%.$(1).cubin: build/gpu/%.$(1).ptx
+	$$(call quiet,PTXAS)$$(PTXAS) $$(ptxas_flags) -arch=$(1) $$< -o $$@ 2> $$(@:.cubin=.ptxas) || { cat $$(@:.cubin=.ptxas); exit 1; }
+endef
+gpu_target = $(lastword $(subst ., ,$(basename $@)))
+make_ptx = $(call quiet,NVCC)$(NVCC) $(nvcc_flags) $(call target_macro,$(gpu_target)) -arch=$(gpu_target:sm_%=compute_%) -ptx -MMD -MF $@.d -MT $@ $< -o $@ && sed -i 's|"$(CURDIR)/|"|' $@
+$(foreach t,$(gpu_targets),$(eval $(call gpu_rules,$(t))))
 
 gpu_symbol = $(subst .,_,$(notdir $(1)))
-$(B)/obj/gpu/%.o: build/gpu/%.cubin build/gpu/%.ptx lib/device/gpu_image.S $(flags_file)
-	$(call quiet,EMBED)$(CC) -c -DTW_IMAGE=$(call gpu_symbol,$*) -DTW_CUBIN='"build/gpu/$*.cubin"' -DTW_PTX='"build/gpu/$*.ptx"' lib/device/gpu_image.S -o $@
+gpu_image_source := include/tilewire/kernels/gpu_image.S
+$(B)/obj/gpu/%.o: build/gpu/%.cubin build/gpu/%.ptx $(gpu_image_source) $(flags_file)
+	$(call quiet,EMBED)$(CC) -c -DTW_IMAGE=$(call gpu_symbol,$*) -DTW_CUBIN='"build/gpu/$*.cubin"' -DTW_PTX='"build/gpu/$*.ptx"' $(gpu_image_source) -o $@
 
 -include $(call find_files,build/gpu,*.d)
 

@@ -1,5 +1,7 @@
 #!/bin/bash
-# What ptxas says of every GPU kernel: no spills, no stack, no serialised wgmma (warning C75xx).
+# What nvcc and ptxas made of every GPU kernel: registers and shared memory within
+# tests/gpu_build.def, no stack, no spills, no serialised wgmma (warning C75xx), and in the PTX no
+# access that the memory model does not order as the tile layer promises.
 . tests/tools/tap.sh
 
 if ! command -v nvcc > /dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
@@ -8,15 +10,40 @@ if ! command -v nvcc > /dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
   exit
 fi
 
-clean_report() {
-  ! grep -E '[1-9][0-9]* bytes (stack frame|spill)' "$1" && ! grep -E 'C75[0-9][0-9]' "$1" &&
-    grep -q 'Used [0-9]* registers' "$1"
+figures=$(tests/tools/gpu_report)
+
+# One kernel's figures against its row.
+within_row() {
+  local registers=$1 shared=$2 stack=$3 spill=$4 most_registers=$5 most_shared=$6
+  echo "$registers registers (at most $most_registers), $shared bytes shared ($most_shared)," \
+    "$stack stack, $spill spilled"
+  [ "$registers" -gt 0 ] && [ "$registers" -le "$most_registers" ] && [ "$shared" -le "$most_shared" ] &&
+    [ "$stack" -eq 0 ] && [ "$spill" -eq 0 ]
 }
-count=0
-while read -r source; do
-  report=build/gpu/${source#kernels/}
-  check "$source: registers, no stack, no spills" clean_report "${report%.cu}.sm_90a.ptxas"
-  count=$((count + 1))
-done < <(find kernels -name '*.cu')
-check "there are kernels" test "$count" -gt 0
+
+# .volatile, .nc and membar order nothing that the ops' contracts name; .local is a stack.
+ordered_ptx() { ! grep -nE '\.(volatile|local)\b|ld\.global\.nc|membar|vprintf' "$1"; }
+
+while read -r name target most_registers most_shared; do
+  [[ $name == "" || $name == "#"* ]] && continue
+  read -r _ _ registers shared stack spill <<< "$(grep "^$name $target " <<< "$figures")"
+  if [ -z "$registers" ]; then
+    not_ok "$name for $target: there is a report"
+    continue
+  fi
+  check "$name for $target: registers, shared memory, stack, spills" \
+    within_row "$registers" "$shared" "$stack" "$spill" "$most_registers" "$most_shared"
+  ptx=$(find build/gpu -name "$name.$target.ptx")
+  check "$name for $target: PTX without unordered accesses" ordered_ptx "$ptx"
+done < tests/gpu_build.def
+
+while read -r name target _; do
+  check "$name for $target has a row" grep -qE "^$name +$target " tests/gpu_build.def
+done <<< "$figures"
+
+rows=$(sed -n 's/^TW_KERNEL_ROW(\([a-z_0-9]*\),.*/\1/p' kernels/kernels.def)
+for name in $rows; do
+  check "$name of kernels.def is built" grep -q "^$name " <<< "$figures"
+done
+check "no warning C75xx" test -z "$(grep -rlE 'C75[0-9][0-9]' build/gpu --include='*.ptxas')"
 finish

@@ -45,6 +45,10 @@ configure_kernel() { cmake -S tests/examples/03_user_kernel -B "$work/kernel" -D
 check "example 03, a user's own kernel, configures" configure_kernel
 check "example 03 builds" cmake --build "$work/kernel"
 check "example 03 runs" "$prefix/bin/tw_run" -n 3 "$work/kernel/ring_shift"
+gpu_image() { nm "$work/kernel/ring_shift" | grep -q tw_gpu_ring_shift_sm_90a_cubin; }
+if command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  check "example 03 holds its GPU image" gpu_image
+fi
 too_new() { ! cmake -S tests/examples/05_cmake -B "$work/new" -DCMAKE_PREFIX_PATH="$prefix" -DWANT=1.0; }
 check "a newer version than the installed one is refused" too_new
 

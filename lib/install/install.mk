@@ -1,7 +1,7 @@
 # make install PREFIX=<dir> [DESTDIR=<dir>]: library, headers, programs, pkg-config and CMake files.
 # The two templates get the kernel targets and their flags from kernels/kernels.mk.
 
-public_headers := $(shell find include -name '*.h' 2>/dev/null)
+public_headers := $(shell find include -name '*.[hS]' 2>/dev/null)
 installed = $(DESTDIR)$(PREFIX)
 semicolons = $(subst $(eval) ,;,$(strip $(1)))
 # A list of `text\n` words as sed text, one a line.
@@ -11,6 +11,7 @@ define fill_template
 sed -e 's|@VERSION@|$(version)|g' -e 's|@ABI@|$(abi)|g' -e 's|@MAJOR@|$(firstword $(subst ., ,$(version)))|g' \
     -e 's|@CPU_TARGETS@|$(strip $(cpu_targets))|' -e 's|@KERNEL_FLAGS@|$(strip $(kernel_flags))|' \
     -e 's|@CPU_TARGETS_CMAKE@|$(call semicolons,$(cpu_targets))|' \
+    -e 's|@GPU_FLAGS_CMAKE@|$(call semicolons,$(gpu_flags))|' \
     -e 's|@KERNEL_FLAGS_CMAKE@|$(call semicolons,$(kernel_flags))|' \
     -e 's|@TARGET_LINES@|$(call lines,$(foreach t,$(cpu_targets),kernel_flags_$(t)=$(strip $(arch_$(t)) $(call target_macro,$(t)))\n))|' \
     -e 's|@TARGET_LINES_CMAKE@|$(call lines,$(foreach t,$(cpu_targets),set(TILEWIRE_KERNEL_FLAGS_$(t) $(call semicolons,$(arch_$(t)) $(call target_macro,$(t))))\n))|' $(1) > $(2)

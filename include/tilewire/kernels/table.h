@@ -53,6 +53,14 @@ namespace tw::cpu_portable {
 }
 #undef TW_KERNEL_ROW
 
+// The GPU images, from gpu_image.S.
+#define TW_KERNEL_ROW(name, Args)                                                  \
+  extern "C" [[gnu::weak]] const unsigned char tw_gpu_##name##_sm_90a_cubin[];     \
+  extern "C" [[gnu::weak]] const unsigned char tw_gpu_##name##_sm_90a_cubin_end[]; \
+  extern "C" [[gnu::weak]] const char tw_gpu_##name##_sm_90a_ptx[];
+#include TW_KERNEL_ROWS
+#undef TW_KERNEL_ROW
+
 #define TW_KERNEL_ROW(name, Args)                                                                 \
   extern const tw_kernel_t name##_kernel;                                                         \
   const tw_kernel_t name##_kernel = {                                                             \
@@ -61,9 +69,9 @@ namespace tw::cpu_portable {
       #name,                                                                                      \
       sizeof(Args),                                                                               \
       {tw::cpu_avx512::name##_entry, tw::cpu_avx2::name##_entry, tw::cpu_portable::name##_entry}, \
-      nullptr,                                                                                    \
-      0,                                                                                          \
-      nullptr};
+      tw_gpu_##name##_sm_90a_cubin,                                                               \
+      static_cast<size_t>(tw_gpu_##name##_sm_90a_cubin_end - tw_gpu_##name##_sm_90a_cubin),       \
+      tw_gpu_##name##_sm_90a_ptx};
 #include TW_KERNEL_ROWS
 #undef TW_KERNEL_ROW
 #undef TW_KERNEL_ROWS

@@ -1,5 +1,5 @@
 // One kernel source for one GPU target: the bytes of its cubin and its PTX, NUL-terminated.
-// TW_IMAGE, TW_CUBIN and TW_PTX come from kernels/kernels.mk.
+// Assembled once for each, with TW_IMAGE = <kernel>_<target> and the two file names in quotes.
 #define TW_JOIN_(a, b, c) a##b##c
 #define TW_JOIN(a, b, c) TW_JOIN_(a, b, c)
 #define TW_SYMBOL(part) TW_JOIN(tw_gpu_, TW_IMAGE, part)
