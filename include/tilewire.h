@@ -73,6 +73,20 @@ TW_API const char* tw_last_error(void);
 /* TW_VERSION of the loaded library. */
 TW_API int tw_version(void);
 
+/* What tw_describe tells, as text for people. The form of the text may change at any time. */
+typedef enum tw_describe_what {
+  TW_DESCRIBE_VERSION = 0,     /* version and targets of the build */
+  TW_DESCRIBE_TARGETS = 1,     /* instruction sets: what this CPU has, which target is chosen */
+  TW_DESCRIBE_TOPOLOGY = 2,    /* packages, NUMA nodes, caches, cores that this thread may use */
+  TW_DESCRIBE_CHOICES = 3,     /* the collectives' choice table of this machine, and the others */
+  TW_DESCRIBE_ENVIRONMENT = 4, /* every environment variable: value, default, help */
+  TW_DESCRIBE_LIBRARIES = 5    /* CUDA driver, NCCL, UCX: what was found, or why not. Opens them */
+} tw_describe_what_t;
+
+/* Writes `what` into `text` (room for `bytes`), NUL-terminated and cut where it does not fit, and
+ * the bytes that the whole needs, NUL included, to *needed. `text` may be NULL when bytes is 0. */
+TW_API tw_status_t tw_describe(tw_describe_what_t what, char* text, size_t bytes, size_t* needed);
+
 /* ---- Types, reductions, devices ------------------------------------------------------------- */
 
 typedef enum tw_type {

@@ -69,6 +69,20 @@ bool is_set(const char* name) {
   return set != nullptr && *set != '\0';
 }
 
+std::string describe() {
+  std::string out;
+  for (const Row& r : rows()) {
+    const bool set = is_set(r.name);
+    const bool secret = std::strcmp(r.name, "TW_UNIQUE_ID") == 0;
+    const char* const shown = secret && set ? "(not shown: it holds a secret)" : value(r);
+    out += text("%-26s %-9s%s %s", r.name, *shown == '\0' ? "(empty)" : shown, set ? "  [set]" : "",
+                r.help);
+    if (set && *r.default_value != '\0') out += text("; default %s", r.default_value);
+    out += '\n';
+  }
+  return out;
+}
+
 void warn_unknown() {
   static std::mutex mutex;
   static std::set<std::string> warned;

@@ -30,6 +30,9 @@ std::string string(const char* name);
 /// True when the variable is set to a non-empty value.
 bool is_set(const char* name);
 
+/// Every row with its value, default and help, for people. Secrets are not shown.
+std::string describe();
+
 /// Logs a warning, once per process and variable, for each TW_* variable that is not a row.
 void warn_unknown();
 
