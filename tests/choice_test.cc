@@ -9,11 +9,11 @@
 namespace tw::test {
 namespace {
 
-constexpr size_t kPacketLimit = 1 << 10, kSlotLimit = 256 << 10;
+constexpr CommLayout kLayout = comm_layout(2, 4, 128, 2 << 10, 128 << 10, 1 << 20, 64 << 10);
 
 ChoiceTable table(const Machine& machine, RanksClass ranks, const Forced& forced = {},
                   int max_blocks = 1) {
-  return {machine, ranks, forced, kPacketLimit, kSlotLimit, max_blocks};
+  return {machine, ranks, forced, kLayout, max_blocks};
 }
 
 TEST(Choice, MachineIsFoundByCpu) {
@@ -74,9 +74,15 @@ TEST(Choice, ForcingHoldsWithinTheBuffers) {
   const ChoiceTable t = table(machines().back(), RanksClass::kTwo, forced, 3);
   for (uint32_t op = 0; op < kCollOps; ++op) {
     const auto call = static_cast<CollOp>(op);
-    EXPECT_EQ(t.choose(call, kPacketLimit).algo, CollAlgo::kPacket);
-    EXPECT_EQ(t.choose(call, kPacketLimit + 1).algo, CollAlgo::kSlot);
-    EXPECT_EQ(t.choose(call, kSlotLimit + 1).algo, CollAlgo::kPull);
+    const auto limit = [&](CollAlgo algo) { return message_limit(kLayout, algo, call); };
+    if (call == kAllToAllV) {
+      EXPECT_EQ(t.choose(call, 0).algo, CollAlgo::kDirect);
+    } else {
+      EXPECT_EQ(t.choose(call, limit(CollAlgo::kPacket)).algo, CollAlgo::kPacket);
+      EXPECT_EQ(t.choose(call, limit(CollAlgo::kPacket) + 1).algo, CollAlgo::kSlot);
+      EXPECT_EQ(t.choose(call, limit(CollAlgo::kSlot) + 1).algo, CollAlgo::kPull);
+      EXPECT_EQ(t.choose(call, limit(CollAlgo::kPull) + 1).algo, CollAlgo::kDirect);
+    }
     EXPECT_EQ(t.choose(call, 8).store, StorePolicy::kNonTemporal);
     EXPECT_EQ(t.choose(call, 8).chunk, size_t{64 << 10});
     EXPECT_EQ(t.choose(call, 8).blocks, 3);
@@ -106,16 +112,17 @@ TEST(Choice, EnvironmentIsReadAndChecked) {
   }
 }
 
-TEST(Choice, AgreementTellsTablesApart) {
-  const Machine& machine = machines().front();
-  Forced forced;
-  const std::string plain = table(machine, RanksClass::kTwo).agreement();
-  EXPECT_EQ(plain, table(machine, RanksClass::kTwo).agreement());
-  EXPECT_NE(plain, table(machine, RanksClass::kOver).agreement());
-  EXPECT_NE(plain, table(machines().back(), RanksClass::kTwo).agreement());
-  EXPECT_NE(plain, table(machine, RanksClass::kTwo, {}, 2).agreement());
-  forced.chunk = 4096;
-  EXPECT_NE(plain, table(machine, RanksClass::kTwo, forced).agreement());
+TEST(Choice, AgreementHoldsEverythingForced) {
+  const std::string none = Forced{}.agreement();
+  for (const auto& [name, value] : {std::pair{"TW_COLL_ALGO", "pull"},
+                                    {"TW_COLL_STORE", "plain"},
+                                    {"TW_COLL_CHUNK", "4096"},
+                                    {"TW_COLL_BLOCKS", "2"}}) {
+    const ScopedEnv set(name, value);
+    const std::string forced = Forced::from_environment().agreement();
+    EXPECT_NE(forced, none);
+    EXPECT_NE(forced.find(std::string(name) + "=" + value), std::string::npos) << forced;
+  }
 }
 
 }  // namespace

@@ -142,14 +142,15 @@ Forced Forced::from_environment() {
   return forced;
 }
 
+std::string Forced::agreement() const {
+  return text("TW_COLL_ALGO=%s\nTW_COLL_STORE=%s\nTW_COLL_CHUNK=%zu\nTW_COLL_BLOCKS=%d\n",
+              algo_set ? name_of(algo) : "auto", store_set ? name_of(store) : "auto", chunk,
+              blocks);
+}
+
 ChoiceTable::ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced,
-                         size_t packet_limit, size_t slot_limit, int max_blocks)
-    : machine_(machine),
-      ranks_(ranks),
-      forced_(forced),
-      packet_limit_(packet_limit),
-      slot_limit_(slot_limit),
-      max_blocks_(max_blocks) {
+                         const CommLayout& layout, int max_blocks)
+    : forced_(forced), layout_(layout), max_blocks_(max_blocks) {
   for (const ChoiceLine& line : machine.lines)
     if (line.ranks == ranks)
       segments_[line.op].push_back({line.up_to, line.algo, line.store, line.chunk});
@@ -161,16 +162,19 @@ ChoiceTable::ChoiceTable(const Machine& machine, RanksClass ranks, const Forced&
   }
 }
 
-CollAlgo ChoiceTable::possible(CollAlgo wanted, size_t bytes) const {
-  if (wanted == CollAlgo::kPacket && bytes > packet_limit_) wanted = CollAlgo::kSlot;
-  if (wanted == CollAlgo::kSlot && bytes > slot_limit_) wanted = CollAlgo::kPull;
+CollAlgo ChoiceTable::possible(CollAlgo wanted, CollOp op, size_t bytes) const {
+  // No rank knows all counts of all_to_all_v, so none may rely on the size of a buffer.
+  if (op == kAllToAllV) return CollAlgo::kDirect;
+  for (const CollAlgo algo : {CollAlgo::kPacket, CollAlgo::kSlot, CollAlgo::kPull})
+    if (wanted == algo && bytes > message_limit(layout_, algo, op))
+      wanted = static_cast<CollAlgo>(static_cast<uint32_t>(algo) + 1);
   return wanted;
 }
 
 Choice ChoiceTable::choose(CollOp op, size_t bytes) const {
   const Segment* segment = segments_[op].data();
   while (bytes > segment->up_to) ++segment;
-  Choice choice{possible(forced_.algo_set ? forced_.algo : segment->algo, bytes),
+  Choice choice{possible(forced_.algo_set ? forced_.algo : segment->algo, op, bytes),
                 forced_.store_set ? forced_.store : segment->store,
                 forced_.chunk != 0 ? forced_.chunk : segment->chunk, 1};
   if (choice.chunk == 0) choice.chunk = kDefaultChunk;
@@ -180,15 +184,6 @@ Choice ChoiceTable::choose(CollOp op, size_t bytes) const {
     choice.blocks = static_cast<int>(
         std::min<size_t>(static_cast<size_t>(max_blocks_), 1 + bytes / kBytesPerBlock));
   return choice;
-}
-
-std::string ChoiceTable::agreement() const {
-  return text(
-      "choice table %s/%s, TW_COLL_ALGO %s, TW_COLL_STORE %s, TW_COLL_CHUNK %zu, "
-      "TW_COLL_BLOCKS %d, blocks %d",
-      machine_.name, name_of(ranks_), forced_.algo_set ? name_of(forced_.algo) : "auto",
-      forced_.store_set ? name_of(forced_.store) : "auto", forced_.chunk, forced_.blocks,
-      max_blocks_);
 }
 
 }  // namespace tw

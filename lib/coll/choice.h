@@ -63,8 +63,7 @@ const char* name_of(StorePolicy store);
 const char* name_of(RanksClass ranks);
 const char* name_of(CollOp op);
 
-/// What TW_COLL_ALGO, TW_COLL_CHUNK, TW_COLL_STORE and TW_COLL_BLOCKS force. Part of what the ranks
-/// compare at set-up (see `agreement`).
+/// What TW_COLL_ALGO, TW_COLL_CHUNK, TW_COLL_STORE and TW_COLL_BLOCKS force.
 struct Forced {
   bool algo_set = false, store_set = false;
   CollAlgo algo = CollAlgo::kPacket;
@@ -74,21 +73,21 @@ struct Forced {
 
   /// Throws INVALID_ARGUMENT naming variable, value and the valid ones.
   static Forced from_environment();
+
+  /// "key=value" lines, which must be equal on all ranks.
+  std::string agreement() const;
 };
 
 /// The table of one comm: picks by op and size. Trivially cheap after construction.
 class ChoiceTable {
  public:
-  /// `packet_limit`, `slot_limit`: the largest message that the comm's inboxes and slots hold.
-  /// `max_blocks`: blocks that a launch may have on every rank.
-  ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced, size_t packet_limit,
-              size_t slot_limit, int max_blocks);
+  /// `layout`: of the comm's memory, which limits what an algorithm can carry. `max_blocks`: blocks
+  /// that a launch may have on every rank.
+  ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced,
+              const CommLayout& layout, int max_blocks);
 
   /// `bytes`: what one rank sends to one peer (the largest over peers, for uneven forms).
   Choice choose(CollOp op, size_t bytes) const;
-
-  /// One text that is equal on two ranks exactly when their tables are.
-  std::string agreement() const;
 
   void set_max_blocks(int max_blocks) { max_blocks_ = max_blocks; }
 
@@ -99,12 +98,10 @@ class ChoiceTable {
     StorePolicy store;
     size_t chunk;
   };
-  CollAlgo possible(CollAlgo wanted, size_t bytes) const;
+  CollAlgo possible(CollAlgo wanted, CollOp op, size_t bytes) const;
 
-  const Machine& machine_;
-  RanksClass ranks_;
   Forced forced_;
-  size_t packet_limit_, slot_limit_;
+  CommLayout layout_;
   int max_blocks_;
   std::vector<Segment> segments_[kCollOps];
 };

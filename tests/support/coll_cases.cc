@@ -71,6 +71,8 @@ Shape::Shape(const CollCase& c, int rank, int ranks)
   const bool at_root = rank == c.root;
   send_count = recv_count = c.count;
   switch (c.call) {
+    case kAllReduce:
+      break;
     case kReduce:
       if (!at_root) recv_count = 0;
       break;

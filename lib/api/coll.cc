@@ -1,0 +1,174 @@
+// The collectives' entry points: from C arguments to a Call or Message, run at once, queued, or
+// kept by the thread's open group.
+#include <memory>
+
+#include "lib/api/group.h"
+#include "lib/api/guard.h"
+#include "lib/api/handles.h"
+#include "lib/base/error.h"
+#include "lib/coll/collectives.h"
+#include "lib/comm/comm.h"
+
+namespace tw::api {
+namespace {
+
+void queue(Comm& comm, const Call& call, tw_stream_t stream) {
+  const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));
+  comm.device().issue(stream, [&comm, copy] {
+    comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+    comm.check();
+    return TW_OK;
+  });
+}
+
+void launch(Comm& comm, const Launch& launch, const CollArgs& args) {
+  if (launch.blocks == 1)
+    launch.entry(&args, 0, 1);
+  else
+    comm.device().launch(launch.entry, &args, launch.blocks);
+}
+
+void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
+  Comm& comm = comm_of(handle);
+  const InUse use(comm);
+  comm.check();
+  if (group::is_open()) return group::add(handle, comm, call, stream);
+  Device& device = comm.device();
+  device.check_queued();
+  if (stream != nullptr) return queue(comm, call, stream);
+  Collectives& collectives = comm.collectives();
+  const Launch how = collectives.prepare(call);
+  if (__builtin_expect(device.idle(), 1)) {
+    launch(comm, how, collectives.args());
+  } else {
+    device.issue(nullptr, [&] {
+      launch(comm, how, collectives.args());
+      return TW_OK;
+    });
+  }
+  comm.check();
+}
+
+void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
+  Comm& comm = comm_of(handle);
+  const InUse use(comm);
+  comm.check();
+  if (group::is_open()) return group::add(handle, comm, message, stream);
+  Device& device = comm.device();
+  device.check_queued();
+  check_message(message, {comm.rank(), comm.size()}, false);
+  Transfer transfer = comm.collectives().number(message);
+  device.issue(stream, [&comm, transfer]() mutable {
+    comm.collectives().run_transfers(&transfer, 1);
+    return TW_OK;
+  });
+}
+
+}  // namespace
+}  // namespace tw::api
+
+using tw::Call;
+using tw::Message;
+using tw::api::guard;
+using tw::api::run;
+namespace group = tw::api::group;
+
+tw_status_t tw_all_reduce(const void* send, void* recv, size_t count, tw_type_t type, tw_op_t op,
+                          tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] { run(comm, Call{tw::kAllReduce, send, recv, count, type, op}, stream); });
+}
+
+tw_status_t tw_reduce(const void* send, void* recv, size_t count, tw_type_t type, tw_op_t op,
+                      int root, tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] { run(comm, Call{tw::kReduce, send, recv, count, type, op, root}, stream); });
+}
+
+tw_status_t tw_broadcast(const void* send, void* recv, size_t count, tw_type_t type, int root,
+                         tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] {
+    run(comm, Call{tw::kBroadcast, send, recv, count, type, TW_SUM, root}, stream);
+  });
+}
+
+tw_status_t tw_all_gather(const void* send, void* recv, size_t send_count, tw_type_t type,
+                          tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] { run(comm, Call{tw::kAllGather, send, recv, send_count, type}, stream); });
+}
+
+tw_status_t tw_reduce_scatter(const void* send, void* recv, size_t recv_count, tw_type_t type,
+                              tw_op_t op, tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] {
+    run(comm, Call{tw::kReduceScatter, send, recv, recv_count, type, op}, stream);
+  });
+}
+
+tw_status_t tw_all_to_all(const void* send, void* recv, size_t count, tw_type_t type,
+                          tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] { run(comm, Call{tw::kAllToAll, send, recv, count, type}, stream); });
+}
+
+tw_status_t tw_gather(const void* send, void* recv, size_t send_count, tw_type_t type, int root,
+                      tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] {
+    run(comm, Call{tw::kGather, send, recv, send_count, type, TW_SUM, root}, stream);
+  });
+}
+
+tw_status_t tw_scatter(const void* send, void* recv, size_t recv_count, tw_type_t type, int root,
+                       tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] {
+    run(comm, Call{tw::kScatter, send, recv, recv_count, type, TW_SUM, root}, stream);
+  });
+}
+
+tw_status_t tw_all_gather_v(const void* send, void* recv, const size_t* counts,
+                            const size_t* displs, tw_type_t type, tw_comm_t comm,
+                            tw_stream_t stream) {
+  return guard([&] {
+    Call call{tw::kAllGatherV, send, recv, 0, type};
+    call.recv_counts = counts;
+    call.recv_displs = displs;
+    run(comm, call, stream);
+  });
+}
+
+tw_status_t tw_reduce_scatter_v(const void* send, void* recv, const size_t* counts, tw_type_t type,
+                                tw_op_t op, tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] {
+    Call call{tw::kReduceScatterV, send, recv, 0, type, op};
+    call.send_counts = counts;
+    run(comm, call, stream);
+  });
+}
+
+tw_status_t tw_all_to_all_v(const void* send, const size_t* send_counts, const size_t* send_displs,
+                            void* recv, const size_t* recv_counts, const size_t* recv_displs,
+                            tw_type_t type, tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] {
+    Call call{tw::kAllToAllV, send, recv, 0, type};
+    call.send_counts = send_counts;
+    call.send_displs = send_displs;
+    call.recv_counts = recv_counts;
+    call.recv_displs = recv_displs;
+    run(comm, call, stream);
+  });
+}
+
+tw_status_t tw_barrier(tw_comm_t comm, tw_stream_t stream) {
+  return guard([&] { run(comm, Call{tw::kBarrier, nullptr, nullptr, 0, TW_UINT8}, stream); });
+}
+
+tw_status_t tw_send(const void* send, size_t count, tw_type_t type, int peer, tw_comm_t comm,
+                    tw_stream_t stream) {
+  return guard([&] {
+    run(comm, Message{true, const_cast<void*>(send), count, type, peer}, stream);
+  });
+}
+
+tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, tw_comm_t comm,
+                    tw_stream_t stream) {
+  return guard([&] { run(comm, Message{false, recv, count, type, peer}, stream); });
+}
+
+tw_status_t tw_group_begin() { return guard(group::begin); }
+tw_status_t tw_group_end() { return guard(group::end); }

@@ -1,0 +1,29 @@
+// The calls that a thread has gathered since tw_group_begin.
+#pragma once
+
+#include "lib/coll/call.h"
+#include "lib/coll/point_to_point.h"
+#include "tilewire.h"
+
+namespace tw {
+
+class Comm;
+
+namespace api::group {
+
+/// How many tw_group_begin of this thread are open. Initial-exec: a plain load on the way of every
+/// collective.
+extern constinit thread_local int t_depth __attribute__((tls_model("initial-exec")));
+inline bool is_open() { return __builtin_expect(t_depth != 0, 0); }
+
+/// Checks the arguments (throws) and keeps the call for the end of the group.
+void add(tw_comm_t handle, Comm& comm, const Call& call, tw_stream_t stream);
+void add(tw_comm_t handle, Comm& comm, const Message& message, tw_stream_t stream);
+
+void begin();
+
+/// Ends the innermost group; the outermost one runs what was gathered. Throws.
+void end();
+
+}  // namespace api::group
+}  // namespace tw

@@ -1,0 +1,33 @@
+// Reductions of the user's own: scaled sums.
+#include <cstring>
+
+#include "lib/api/guard.h"
+#include "lib/api/handles.h"
+#include "lib/coll/collectives.h"
+#include "lib/comm/comm.h"
+
+using tw::api::comm_of;
+using tw::api::guard;
+
+tw_status_t tw_op_create_scaled_sum(const void* factor, tw_type_t type, tw_comm_t comm,
+                                    tw_op_t* op) {
+  return guard([&] {
+    tw::Comm& c = comm_of(comm);
+    tw::api::require(factor, "tw_op_create_scaled_sum", "factor");
+    tw::api::require(op, "tw_op_create_scaled_sum", "op");
+    const int number = type;
+    tw::api::require_range(number, 0, tw::kTypes - 1, "tw_op_create_scaled_sum", "type");
+    const tw::api::InUse use(c);
+    uint64_t bits = 0;
+    std::memcpy(&bits, factor, tw::kTypeBytes[number]);
+    *op = c.collectives().create_scaled_sum(bits, number);
+  });
+}
+
+tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm) {
+  return guard([&] {
+    tw::Comm& c = comm_of(comm);
+    const tw::api::InUse use(c);
+    c.collectives().destroy_op(op);
+  });
+}

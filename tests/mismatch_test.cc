@@ -1,0 +1,144 @@
+// Calls that do not match between ranks end, promptly, in an error that shows both ranks' calls.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+
+#include "tests/runner/ranks.h"
+
+namespace tw::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kPrompt = std::chrono::seconds(2);
+constexpr size_t kRoom = 1 << 16;
+
+/// A call of one rank; `name` and `fact` are words that its description must hold.
+struct Made {
+  std::function<tw_status_t(tw_comm_t, float* send, float* recv)> call;
+  std::string name, fact;
+};
+
+struct Pair {
+  const char* what;
+  Made a, b;
+};
+
+Made all_reduce(size_t count, tw_type_t type = TW_FP32, tw_op_t op = TW_SUM,
+                const std::string& fact = "") {
+  return {[=](tw_comm_t comm, float* send, float* recv) {
+            return tw_all_reduce(send, recv, count, type, op, comm, nullptr);
+          },
+          "all_reduce", fact.empty() ? std::to_string(count) : fact};
+}
+
+Made broadcast(size_t count, int root) {
+  return {[=](tw_comm_t comm, float* send, float* recv) {
+            return tw_broadcast(send, recv, count, TW_FP32, root, comm, nullptr);
+          },
+          "broadcast", std::to_string(root)};
+}
+
+Made barrier() {
+  return {[](tw_comm_t comm, float*, float*) { return tw_barrier(comm, nullptr); }, "barrier", ""};
+}
+
+Made all_gather(size_t count) {
+  return {[=](tw_comm_t comm, float* send, float* recv) {
+            return tw_all_gather(send, recv, count, TW_FP32, comm, nullptr);
+          },
+          "all_gather", std::to_string(count)};
+}
+
+std::vector<Pair> pairs() {
+  std::vector<Pair> all;
+  for (size_t count : {2, 1001, 9001}) {
+    all.push_back({"count", all_reduce(count), all_reduce(count + 1)});
+    all.push_back({"count, far apart", all_reduce(count), all_reduce(16000)});
+    all.push_back({"type", all_reduce(count, TW_FP32, TW_SUM, "TW_FP32"),
+                   all_reduce(count, TW_INT32, TW_SUM, "TW_INT32")});
+    all.push_back({"reduction", all_reduce(count, TW_FP32, TW_SUM, "TW_SUM"),
+                   all_reduce(count, TW_FP32, TW_MAX, "TW_MAX")});
+    all.push_back({"op", all_reduce(count), all_gather(count)});
+    all.push_back({"op without data", all_reduce(count), barrier()});
+    all.push_back({"root", broadcast(count, 0), broadcast(count, 1)});
+    all.push_back({"rooted and not", broadcast(count, 0), all_reduce(count)});
+  }
+  all.push_back({"nothing and something", all_reduce(0), all_reduce(1)});
+  return all;
+}
+
+class Mismatch : public testing::TestWithParam<int> {};
+
+TEST_P(Mismatch, BothCallsAreShown) {
+  const int n = GetParam();
+  for (const Pair& pair : pairs()) {
+    const ThreadRanks ranks(n);
+    const auto begin = Clock::now();
+    int with_both = 0;
+    std::mutex mutex;
+    ranks.run([&](int rank, tw_comm_t comm) {
+      std::vector<float> send(kRoom), recv(kRoom * 8);
+      const Made& mine = rank == n - 1 ? pair.b : pair.a;
+      tw_status_t status = mine.call(comm, send.data(), recv.data());
+      // A rank that only sends may be done before its peer disagrees: the next call tells it.
+      if (status == TW_OK) status = tw_barrier(comm, nullptr);
+      const std::string sentence = tw_last_error();
+      const std::lock_guard<std::mutex> lock(mutex);
+      EXPECT_EQ(status, TW_ERROR_MISMATCH) << pair.what << " rank " << rank << ": " << sentence;
+      const auto has = [&](const std::string& word) {
+        return sentence.find(word) != std::string::npos;
+      };
+      with_both += has(pair.a.name) && has(pair.b.name) && has(pair.a.fact) && has(pair.b.fact);
+      if (!(has(pair.a.name) && has(pair.b.name) && has(pair.a.fact) && has(pair.b.fact)))
+        ADD_FAILURE() << pair.what << " rank " << rank << " says: " << sentence;
+    });
+    EXPECT_EQ(with_both, n) << pair.what;
+    EXPECT_LT(Clock::now() - begin, kPrompt) << pair.what;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, Mismatch, testing::Values(2, 3));
+
+TEST(Mismatch, OrderOfDifferentCalls) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    std::vector<float> a(64), b(64);
+    tw_status_t status = TW_OK;
+    for (int i = 0; i < 2 && status == TW_OK; ++i)
+      status = i == rank ? tw_all_reduce(a.data(), b.data(), 8, TW_FP32, TW_SUM, comm, nullptr)
+                         : tw_reduce_scatter(a.data(), b.data(), 8, TW_FP32, TW_SUM, comm, nullptr);
+    EXPECT_EQ(status, TW_ERROR_MISMATCH) << tw_last_error();
+    EXPECT_NE(std::string(tw_last_error()).find("reduce_scatter"), std::string::npos);
+  });
+}
+
+TEST(Mismatch, UnevenCounts) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    std::vector<float> send(64), recv(64);
+    const size_t counts[] = {8, rank == 0 ? size_t{9} : size_t{10}};
+    const tw_status_t status =
+        tw_all_gather_v(send.data(), recv.data(), counts, nullptr, TW_FP32, comm, nullptr);
+    EXPECT_EQ(status, TW_ERROR_MISMATCH) << tw_last_error();
+  });
+}
+
+TEST(Mismatch, LaterCallsFailTheSameWay) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    std::vector<float> send(64), recv(64);
+    EXPECT_EQ(tw_all_reduce(send.data(), recv.data(), 8 + static_cast<size_t>(rank), TW_FP32, TW_SUM,
+                            comm, nullptr),
+              TW_ERROR_MISMATCH);
+    EXPECT_EQ(tw_all_reduce(send.data(), recv.data(), 8, TW_FP32, TW_SUM, comm, nullptr),
+              TW_ERROR_MISMATCH);
+    tw_status_t status = TW_OK;
+    EXPECT_EQ(tw_comm_error(comm, &status, nullptr), TW_OK);
+    EXPECT_EQ(status, TW_ERROR_MISMATCH);
+  });
+}
+
+}  // namespace
+}  // namespace tw::test
