@@ -16,8 +16,8 @@ constexpr size_t kArena = 4 << 20;
 
 std::vector<CollCase> bits_cases(int ranks) {
   std::vector<CollCase> cases;
-  for (CollOp call : {kAllReduce, kReduce, kReduceScatter, kReduceScatterV, kAllGather, kBroadcast,
-                      kAllToAll})
+  for (CollOp call :
+       {kAllReduce, kReduce, kReduceScatter, kReduceScatterV, kAllGather, kBroadcast, kAllToAll})
     for (tw_type_t type : {TW_FP32, TW_BF16, TW_FP16, TW_FP8_E4M3})
       for (size_t count : kBitsCounts) {
         CollCase c;

@@ -8,6 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/coll/call.h"
 #include "lib/coll/point_to_point.h"
+#include "lib/comm/call_text.h"
 
 namespace tw::test {
 namespace {
@@ -191,7 +192,7 @@ TEST(CollCall, Messages) {
   EXPECT_SAYS(check({true, m, 8, 99, 0}), "type = 99");
   EXPECT_SAYS(check({true, nullptr, 8, TW_FP32, 0}), "NULL");
   EXPECT_SAYS(check({true, m, SIZE_MAX / 4, TW_FP32, 0}), "overflow");
-  EXPECT_EQ(describe_message(message_digest({true, m, 8, TW_BF16, 0})), "8 of TW_BF16");
+  EXPECT_EQ(message_text(message_digest(TW_BF16, 8)), "8 of TW_BF16");
 }
 
 }  // namespace

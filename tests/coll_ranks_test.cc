@@ -50,8 +50,7 @@ bool run_sequence(tw_comm_t comm, uint64_t seed, int steps) {
   CaseRunner runner(comm, kArena);
   std::mt19937_64 random(seed), late(seed * 64 + static_cast<uint64_t>(rank));
   for (int step = 0; step < steps; ++step) {
-    if (late() % 16 == 0)
-      std::this_thread::sleep_for(std::chrono::microseconds(late() % 300));
+    if (late() % 16 == 0) std::this_thread::sleep_for(std::chrono::microseconds(late() % 300));
     if (!runner.run(random_case(&random, n), seed + static_cast<uint64_t>(step))) {
       ADD_FAILURE() << "rank " << rank << " of " << n << ", seed " << seed << ", step " << step;
       tw_comm_abort(comm);
@@ -76,9 +75,9 @@ void rooted_then_symmetric(tw_comm_t comm) {
                 TW_OK)
           << tw_last_error();
     for (size_t i = 0; i < count; ++i) ASSERT_EQ(value[i], round);
-    ASSERT_EQ(tw_reduce(value.data(), sum.data(), count, TW_INT32, TW_SUM, (root + 1) % n, comm,
-                        nullptr),
-              TW_OK);
+    ASSERT_EQ(
+        tw_reduce(value.data(), sum.data(), count, TW_INT32, TW_SUM, (root + 1) % n, comm, nullptr),
+        TW_OK);
     if (rank == (root + 1) % n) {
       for (size_t i = 0; i < count; ++i) ASSERT_EQ(sum[i], round * n);
     }

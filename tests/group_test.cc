@@ -13,8 +13,7 @@ tw_status_t sum(const std::vector<float>& in, std::vector<float>* out, tw_comm_t
 
 std::vector<float> ramp(size_t count, int rank) {
   std::vector<float> v(count);
-  for (size_t i = 0; i < count; ++i)
-    v[i] = static_cast<float>(i % 100) + static_cast<float>(rank);
+  for (size_t i = 0; i < count; ++i) v[i] = static_cast<float>(i % 100) + static_cast<float>(rank);
   return v;
 }
 
@@ -230,18 +229,6 @@ TEST(Group, TransfersWithTheOwnRank) {
   ASSERT_EQ(tw_send(in.data(), 10, TW_FP32, 0, ranks.comm(0), nullptr), TW_OK);
   ASSERT_EQ(tw_recv(out.data(), 9, TW_FP32, 0, ranks.comm(0), nullptr), TW_OK);
   EXPECT_EQ(tw_group_end(), TW_ERROR_MISMATCH);
-}
-
-TEST(Group, OneThreadInlineOutsideAGroupIsAnError) {
-  for (size_t count : {1, 100000}) {
-    const ThreadRanks ranks(2);
-    const std::vector<float> in = ramp(count, 0);
-    std::vector<float> out(count);
-    tw_status_t status = sum(in, &out, ranks.comm(0));
-    EXPECT_EQ(status, TW_ERROR_INVALID_STATE) << tw_last_error();
-    EXPECT_NE(std::string(tw_last_error()).find("tw_group_begin"), std::string::npos)
-        << tw_last_error();
-  }
 }
 
 TEST(Group, CommDestroyedInsideIsNoticed) {

@@ -129,8 +129,8 @@ TEST(Mismatch, LaterCallsFailTheSameWay) {
   const ThreadRanks ranks(2);
   ranks.run([&](int rank, tw_comm_t comm) {
     std::vector<float> send(64), recv(64);
-    EXPECT_EQ(tw_all_reduce(send.data(), recv.data(), 8 + static_cast<size_t>(rank), TW_FP32, TW_SUM,
-                            comm, nullptr),
+    EXPECT_EQ(tw_all_reduce(send.data(), recv.data(), 8 + static_cast<size_t>(rank), TW_FP32,
+                            TW_SUM, comm, nullptr),
               TW_ERROR_MISMATCH);
     EXPECT_EQ(tw_all_reduce(send.data(), recv.data(), 8, TW_FP32, TW_SUM, comm, nullptr),
               TW_ERROR_MISMATCH);

@@ -21,16 +21,16 @@ void fill(std::vector<unsigned char>* bytes, size_t seed) {
 bool holds(const std::vector<unsigned char>& bytes, size_t begin, size_t size, size_t seed) {
   for (size_t i = 0; i < size; ++i)
     if (bytes[begin + i] != pattern(seed, i)) {
-      ADD_FAILURE() << "byte " << i << " of message " << seed << " is "
-                    << int{bytes[begin + i]} << ", want " << int{pattern(seed, i)};
+      ADD_FAILURE() << "byte " << i << " of message " << seed << " is " << int{bytes[begin + i]}
+                    << ", want " << int{pattern(seed, i)};
       return false;
     }
   return true;
 }
 
 /// Around the edges of rings and chunks, and well beyond any buffer.
-constexpr size_t kSizes[] = {0,    1,     7,     8,     55,    56,     57,      64,     1000,
-                             4095, 4096,  4097,  20000, 65536, 262145, 1 << 20, 5 << 20};
+constexpr size_t kSizes[] = {0,    1,    7,    8,     55,    56,     57,      64,     1000,
+                             4095, 4096, 4097, 20000, 65536, 262145, 1 << 20, 5 << 20};
 
 TEST(SendRecv, EverySizeInOrder) {
   const ThreadRanks ranks(2);
@@ -43,11 +43,13 @@ TEST(SendRecv, EverySizeInOrder) {
         std::vector<unsigned char> bytes(size + 2, 0xEE);
         if (sends) {
           fill(&bytes, seed);
-          ASSERT_EQ(tw_send(bytes.data() + seed % 2, size, TW_UINT8, 1 - rank, comm, nullptr), TW_OK)
+          ASSERT_EQ(tw_send(bytes.data() + seed % 2, size, TW_UINT8, 1 - rank, comm, nullptr),
+                    TW_OK)
               << tw_last_error();
           std::memset(bytes.data(), 0, bytes.size());  // the buffer is ours again
         } else {
-          ASSERT_EQ(tw_recv(bytes.data() + seed % 2, size, TW_UINT8, 1 - rank, comm, nullptr), TW_OK)
+          ASSERT_EQ(tw_recv(bytes.data() + seed % 2, size, TW_UINT8, 1 - rank, comm, nullptr),
+                    TW_OK)
               << tw_last_error();
           for (size_t i = 0; i < size; ++i)
             ASSERT_EQ(bytes[seed % 2 + i], pattern(seed, i + seed % 2)) << size << " at " << i;
@@ -131,8 +133,8 @@ TEST(SendRecv, AllPairsAtOnceWithSeveralMessagesEach) {
       ASSERT_EQ(tw_group_end(), TW_OK) << tw_last_error();
       for (int peer = 0; peer < n; ++peer)
         for (size_t k = 0; k < 4; ++k)
-          ASSERT_TRUE(holds(in[static_cast<size_t>(peer) * 4 + k], 0, kLengths[k],
-                            seed(peer, rank, k)));
+          ASSERT_TRUE(
+              holds(in[static_cast<size_t>(peer) * 4 + k], 0, kLengths[k], seed(peer, rank, k)));
     });
   }
 }

@@ -18,7 +18,7 @@ class Mover {
       moved_ = false;
       if (!pass(&waiting) || waiting == nullptr) return;
       round = moved_ ? 0 : round + 1;
-      if (!moved_ && !block_.idle(waiting->peer, waiting->seq, round)) return;
+      if (!moved_ && !block_.idle(waiting->peer, waiting->seq, round - 1)) return;
     }
   }
 

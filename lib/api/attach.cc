@@ -16,7 +16,7 @@ void attach_collectives(Comm& comm) {
 
 void set_collective_blocks(Comm& comm, int max_blocks) {
   const InUse use(comm);
-  comm.collectives().set_max_blocks(max_blocks);
+  comm.set_max_blocks(comm.collectives().set_max_blocks(max_blocks));
 }
 
 }  // namespace tw::api

@@ -14,6 +14,7 @@ namespace {
 
 void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));
+  comm.collectives().number(&copy->args);
   comm.device().issue(stream, [&comm, copy] {
     comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
     comm.check();
@@ -38,6 +39,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   if (stream != nullptr) return queue(comm, call, stream);
   Collectives& collectives = comm.collectives();
   const Launch how = collectives.prepare(call);
+  collectives.number(&collectives.args());
   if (__builtin_expect(device.idle(), 1)) {
     launch(comm, how, collectives.args());
   } else {

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "lib/base/error.h"
+#include "lib/comm/call_text.h"
 #include "lib/comm/comm.h"
 #include "lib/device/kernels.h"
 
@@ -53,6 +54,7 @@ RanksClass ranks_class(const Comm& comm) {
 
 Collectives::Collectives(Comm& comm, const Forced& forced)
     : comm_(comm),
+      most_blocks_(comm.max_blocks()),
       table_(this_machine(), ranks_class(comm), forced, comm.view().layout, comm.max_blocks()),
       entries_(entries_of(cpu_target())),
       send_recv_(kernels::send_recv.cpu[static_cast<int>(cpu_target())]) {
@@ -60,10 +62,11 @@ Collectives::Collectives(Comm& comm, const Forced& forced)
   args_.comm = comm.view();
 }
 
-void Collectives::set_max_blocks(int max_blocks) {
-  const int most = comm_.max_blocks();
-  table_.set_max_blocks(max_blocks == 0 ? most : std::min(max_blocks, most));
+int Collectives::set_max_blocks(int max_blocks) {
+  const int blocks = max_blocks == 0 ? most_blocks_ : std::min(max_blocks, most_blocks_);
+  table_.set_max_blocks(blocks);
   forget_plan();
+  return blocks;
 }
 
 void Collectives::make_plan(const Call& call) {
@@ -84,8 +87,6 @@ void Collectives::make_plan(const Call& call) {
   args_.store = choice.store;
   args_.reduction = {static_cast<tw_type_t>(call.type), static_cast<tw_op_t>(checked.op),
                      scaled != nullptr, scaled != nullptr ? scaled->factor : 0};
-  args_.digest = static_cast<uint16_t>(call_digest(checked, place, scaled != nullptr) ^
-                                       blocks_digest(choice.blocks));
   args_.root = call.root;
   args_.count = total_count(checked, place);
   args_.element = kTypeBytes[call.type];
@@ -97,6 +98,8 @@ void Collectives::make_plan(const Call& call) {
   args_.recv_displs = call.recv_displs;
   plan_.extents = extents;
   plan_.launch = {entries_[call.call], choice.blocks};
+  plan_.digest = static_cast<uint16_t>(call_digest(checked, place, scaled != nullptr) ^
+                                       blocks_digest(choice.blocks));
   plan_.locate = choice.algo == CollAlgo::kDirect;
   // Counts of uneven forms may change under the same pointers: their plans serve one call.
   if (!is_uneven(call.call)) plan_.of = call;
@@ -132,8 +135,14 @@ PreparedCall Collectives::prepare_copy(const Call& call) {
 
 Transfer Collectives::number(const Message& m) {
   const size_t bytes = m.count * kTypeBytes[m.type];
-  return {m.peer, m.is_send,         m.data,           comm_.locate(m.data, bytes),
-          bytes,  message_digest(m), numbers_.next(m), 0};
+  return {m.peer,
+          m.is_send,
+          m.data,
+          comm_.locate(m.data, bytes),
+          bytes,
+          message_digest(m.type, m.count),
+          numbers_.next(m),
+          0};
 }
 
 void Collectives::run_transfers(Transfer* transfers, int n) {

@@ -39,17 +39,26 @@ class Collectives {
  public:
   Collectives(Comm& comm, const Forced& forced);
 
-  /// Fills `args()` for the call. The arrays of uneven forms stay the caller's. Throws what
-  /// check_call does.
+  /// Fills `args()` for the call, which may still be given up. The arrays of uneven forms stay the
+  /// caller's. Throws what check_call does.
   Launch prepare(const Call& call) {
     if (__builtin_expect(!plan_.is_for(call), 0)) make_plan(call);
     if (__builtin_expect(!plan_.extents.fit(call.send, call.recv), 0)) refuse(call);
+    args_.digest = plan_.digest;
     args_.send = call.send;
     args_.recv = call.recv;
     if (plan_.locate) locate_buffers();
     return plan_.launch;
   }
-  const CollArgs& args() const { return args_; }
+  CollArgs& args() { return args_; }
+
+  /// Gives prepared arguments their place in the comm's sequence of calls: from now on the call
+  /// must be launched, before any that is numbered later. Digests are chained, so that a call in
+  /// which ranks did not hear of each other is still compared by the next in which they do.
+  void number(CollArgs* args) {
+    history_ = static_cast<uint16_t>((history_ << 5 | history_ >> 11) * 0x9E37 + args->digest);
+    args->digest = history_;
+  }
 
   /// As prepare, self-contained: for queued calls and groups.
   PreparedCall prepare_copy(const Call& call);
@@ -67,8 +76,8 @@ class Collectives {
   void destroy_op(int op);
 
   const ChoiceTable& table() const { return table_; }
-  /// 0 = what the comm was made with, which is also the most.
-  void set_max_blocks(int max_blocks);
+  /// 0 = what the comm was made with, which is also the most. Returns what holds now.
+  int set_max_blocks(int max_blocks);
 
   /// Made when first asked for.
   Lane& lane(LaneUse use);
@@ -79,6 +88,7 @@ class Collectives {
     Call of{};  // of.call == kCollOps: none
     Extents extents{};
     Launch launch{};
+    uint16_t digest = 0;
     bool locate = false;  // the algorithm uses windows in place
 
     bool is_for(const Call& call) const {
@@ -101,11 +111,13 @@ class Collectives {
   const ScaledSum* find_scaled_sum(int op) const;
 
   Comm& comm_;
+  const int most_blocks_;
   ChoiceTable table_;
   std::array<CpuEntry, kCollOps> entries_;
   CpuEntry send_recv_;
   Plan plan_;
   CollArgs args_{};
+  uint16_t history_ = 0;  // digest of all calls so far
   std::vector<ScaledSum> scaled_;
   MessageNumbers numbers_;
   std::unique_ptr<Lane> lanes_[kLanes];

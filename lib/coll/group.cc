@@ -106,7 +106,7 @@ Shares partition(std::vector<GroupItem> items) {
 }
 
 /// Everything that can fail without having reached a peer: own messages that do not match, helper
-/// threads. Only then are messages numbered.
+/// threads. Only then are calls and messages numbered.
 void prepare(const Shares& shares) {
   for (const auto& share : shares) {
     if (share != shares.front()) share->comm().collectives().lane(kShareLane);
@@ -116,10 +116,12 @@ void prepare(const Shares& shares) {
       if (!alone) m.comm->collectives().lane(kMessageLane);
     }
   }
-  for (const auto& share : shares)
+  for (const auto& share : shares) {
+    for (GroupItem& item : share->calls) item.comm->collectives().number(&item.call->args);
     for (Messages& m : share->messages)
       for (const Message& message : m.peers)
         m.transfers.push_back(m.comm->collectives().number(message));
+  }
 }
 
 void run_calls(const Share& share) {

@@ -3,12 +3,15 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/comm/call_text.h"
 
 namespace tw {
 namespace {
 
-constexpr int kTypeShift = 56;
-constexpr uint64_t kCountMask = (UINT64_C(1) << kTypeShift) - 1;
+/// A digest has room for this many elements.
+constexpr size_t kMaxCount = (size_t{1} << kMessageTypeShift) - 1;
+
+uint64_t digest_of(const Message& m) { return message_digest(m.type, m.count); }
 
 const char* call_name(const Message& m) { return m.is_send ? "send" : "recv"; }
 
@@ -35,7 +38,7 @@ void check_message(const Message& m, const Place& place, bool in_group) {
          "%s: peer = %d is the own rank, which is valid only between tw_group_begin and "
          "tw_group_end",
          name, m.peer);
-  if (m.count > kCountMask / kTypeBytes[m.type])
+  if (m.count > kMaxCount / kTypeBytes[m.type])
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: count = %zu elements of %s overflow", name, m.count,
          type_name(m.type));
   const size_t bytes = m.count * kTypeBytes[m.type];
@@ -47,15 +50,6 @@ void check_message(const Message& m, const Place& place, bool in_group) {
          m.data, bytes);
 }
 
-uint64_t message_digest(const Message& m) {
-  return static_cast<uint64_t>(m.type + 1) << kTypeShift | m.count;
-}
-
-std::string describe_message(uint64_t digest) {
-  return text("%llu of %s", static_cast<unsigned long long>(digest & kCountMask),
-              type_name(static_cast<int>(digest >> kTypeShift) - 1));
-}
-
 void check_own_messages(const std::vector<Message>& messages) {
   for (size_t k = 0;; ++k) {
     const Message* send = nth(messages, true, k);
@@ -64,10 +58,9 @@ void check_own_messages(const std::vector<Message>& messages) {
     if (send == nullptr || recv == nullptr)
       fail(TW_ERROR_INVALID_STATE, "%s %zu of the group with the own rank has no matching %s in it",
            send != nullptr ? "send" : "recv", k + 1, send != nullptr ? "recv" : "send");
-    if (message_digest(*send) != message_digest(*recv))
+    if (digest_of(*send) != digest_of(*recv))
       fail(TW_ERROR_MISMATCH, "to the own rank: send of %s, but recv of %s",
-           describe_message(message_digest(*send)).c_str(),
-           describe_message(message_digest(*recv)).c_str());
+           message_text(digest_of(*send)).c_str(), message_text(digest_of(*recv)).c_str());
   }
 }
 

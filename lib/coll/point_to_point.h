@@ -1,7 +1,6 @@
 // Sends and receives of one rank: numbering, and transfers to the own rank.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "lib/coll/call.h"
@@ -20,10 +19,6 @@ struct Message {
 
 /// Throws INVALID_ARGUMENT with the offending value. `in_group`: the peer may be the own rank.
 void check_message(const Message& message, const Place& place, bool in_group);
-
-/// Type and count in one word, so that a mismatch can show both sides' values.
-uint64_t message_digest(const Message& message);
-std::string describe_message(uint64_t digest);
 
 /// Numbers the messages of each ordered pair of ranks.
 class MessageNumbers {

@@ -38,4 +38,10 @@ std::string call_text(const CallRecord& record) {
   return result + ")";
 }
 
+std::string message_text(uint64_t digest) {
+  const uint64_t count = digest & ((UINT64_C(1) << kMessageTypeShift) - 1);
+  return text("%llu of %s", static_cast<unsigned long long>(count),
+              name_in(kTypes, static_cast<uint32_t>(digest >> kMessageTypeShift) - 1));
+}
+
 }  // namespace tw

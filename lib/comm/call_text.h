@@ -1,6 +1,7 @@
-// A recorded collective call in words, for messages.
+// Recorded calls in words, for messages.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "tilewire/tile/comm_view.h"
@@ -9,5 +10,12 @@ namespace tw {
 
 /// "all_reduce(count 1024, TW_FP32, TW_SUM)".
 std::string call_text(const CallRecord& record);
+
+/// Type and count of a message (tw_send, tw_recv) in one word, and in words.
+constexpr int kMessageTypeShift = 56;
+constexpr uint64_t message_digest(int type, size_t count) {
+  return static_cast<uint64_t>(type + 1) << kMessageTypeShift | count;
+}
+std::string message_text(uint64_t digest);
 
 }  // namespace tw

@@ -83,6 +83,13 @@ struct Comm::Card {
   cpu_set_t cores;
 };
 
+/// How set-up ended on a rank (then its failure in words), and its limits.
+struct Comm::Terms {
+  int32_t status;
+  int32_t blocks;
+  int32_t shares_cores;
+};
+
 Comm::Comm(const boot::Exchange& exchange, CommOptions options)
     : rank_(exchange.rank()),
       size_(exchange.size()),
@@ -154,24 +161,38 @@ void Comm::connect(boot::Exchange& exchange) {
            cards[static_cast<size_t>(r)].failure);
   check_hosts(cards);
 
+  Terms terms = {};
   std::string failure;
   try {
     exchange_heaps(cards);
     set_up_waiting(cards);
     fill_view();
+    terms = {TW_OK, max_blocks(), wait_.spins == 0};
   } catch (const Error& error) {
-    failure.assign(1, static_cast<char>(error.status()));
-    failure += error.what();
+    terms.status = error.status();
+    failure = error.what();
   }
-  const std::vector<std::string> results = exchange.all_gather(failure);
-  for (int r = 0; r < size_; ++r)
-    if (const std::string& result = results[static_cast<size_t>(r)]; !result.empty())
-      fail(static_cast<tw_status_t>(result[0]), "rank %d: %s", r, result.c_str() + 1);
+  const std::string said(reinterpret_cast<const char*>(&terms), sizeof terms);
+  adopt_terms(exchange.all_gather(said + failure));
   control_ = std::make_unique<Control>(*this);
   allocator_.add_segment(heap(rank_).segment_bytes(0), layout_.end);
   heap_segments_.push_back(add_segment(heap_starts_));
   watch_peers();
   TW_LOGF(TW_LOG_INFO, "%s: rank %d of %d", options_.name.c_str(), rank_, size_);
+}
+
+/// What every rank must know of the others: kernels have as many blocks on all ranks, and the choice
+/// of algorithm is made alike, however the ranks are bound.
+void Comm::adopt_terms(const std::vector<std::string>& said) {
+  for (size_t r = 0; r < said.size(); ++r) {
+    Terms terms;
+    std::memcpy(&terms, said[r].data(), sizeof terms);
+    if (terms.status != TW_OK)
+      fail(static_cast<tw_status_t>(terms.status), "rank %zu: %s", r,
+           said[r].c_str() + sizeof terms);
+    set_max_blocks(std::min(max_blocks(), terms.blocks));
+    more_ranks_than_cores_ |= terms.shares_cores != 0;
+  }
 }
 
 void Comm::check_hosts(const std::vector<Card>& cards) const {

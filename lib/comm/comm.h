@@ -77,7 +77,8 @@ class Comm {
   int max_blocks() const { return max_blocks_.load(std::memory_order_relaxed); }
   void set_max_blocks(int blocks) { max_blocks_.store(blocks, std::memory_order_relaxed); }
   size_t memory() const { return view_.layout.end; }
-  bool more_ranks_than_cores() const { return wait_.spins == 0; }
+  /// On some cores. The same on all ranks.
+  bool more_ranks_than_cores() const { return more_ranks_than_cores_; }
   bool one_process() const { return one_process_; }
 
   /// Location of [ptr, ptr + bytes) when it lies in a window, else 0.
@@ -140,7 +141,8 @@ class Comm {
  private:
   Comm(const boot::Exchange& exchange, CommOptions options);
 
-  struct Card;  // what a rank tells the others
+  struct Card;   // what a rank tells the others
+  struct Terms;  // and how its set-up ended
   struct Range {
     const char* begin;
     const char* end;
@@ -152,6 +154,7 @@ class Comm {
   void check_hosts(const std::vector<Card>& cards) const;
   void exchange_heaps(const std::vector<Card>& cards);
   void set_up_waiting(const std::vector<Card>& cards);
+  void adopt_terms(const std::vector<std::string>& said);
   void fill_view();
   void watch_peers();
   void on_hang_up(int peer);
@@ -165,6 +168,7 @@ class Comm {
   const CommOptions options_;
   uint64_t unique_number_ = 0;
   bool one_process_ = true;
+  bool more_ranks_than_cores_ = false;
   std::shared_ptr<Device> device_;
   std::atomic<int> max_blocks_{0};
   std::optional<net::Mesh>

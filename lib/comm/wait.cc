@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "lib/base/deadline.h"
 #include "lib/base/error.h"
@@ -49,27 +50,32 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   return load(&record.seq) == sequence;
 }
 
-void end_by_mismatch(Comm& comm, int peer, uint64_t sequence, const CallRecord& mine,
-                     const CallRecord& theirs) {
-  const std::string a = call_text(mine), b = call_text(theirs);
-  comm.end(TW_ERROR_MISMATCH,
-           text("call %llu: rank %d called %s, rank %d called %s%s",
-                static_cast<unsigned long long>(sequence), comm.rank(), a.c_str(), peer, b.c_str(),
-                a == b ? " (with other counts per rank)" : ""));
+/// Ends the comm by the first call up to `sequence` in which this rank and `peer` differ. Digests
+/// are chained (each holds all calls before), so that a call in which nobody heard of the peer is
+/// found out in the next one; the first digest that differs is the culprit's. False when none does.
+bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
+  const uint64_t oldest = sequence < kCallRecords ? 1 : sequence - kCallRecords + 1;
+  CallRecord mine, theirs;
+  for (uint64_t s = oldest; s <= sequence; ++s) {
+    if (!record_at(comm, comm.rank(), s, mine) || !record_at(comm, peer, s, theirs)) continue;
+    if (mine.digest == theirs.digest) continue;
+    const std::string a = call_text(mine), b = call_text(theirs);
+    comm.end(
+        TW_ERROR_MISMATCH,
+        text("call %llu: rank %d called %s, rank %d called %s%s",
+             static_cast<unsigned long long>(s), comm.rank(), a.c_str(), peer, b.c_str(),
+             a == b ? " (with other counts per rank or blocks, or an earlier call differed)" : ""));
+    return true;
+  }
+  return false;
 }
 
 /// A peer that is in another call of the same number than this rank will never do what it waits
 /// for.
 bool calls_differ(const Waiting& w) {
   const uint64_t sequence = *w.comm.view().epoch + 1;
-  CallRecord mine, theirs;
-  if (!record_at(w.comm, w.comm.rank(), sequence, mine)) return false;
-  for (int peer = 0; peer < w.comm.size(); ++peer) {
-    if (peer == w.comm.rank() || !record_at(w.comm, peer, sequence, theirs)) continue;
-    if (mine.digest == theirs.digest) continue;
-    end_by_mismatch(w.comm, peer, sequence, mine, theirs);
-    return true;
-  }
+  for (int peer = 0; peer < w.comm.size(); ++peer)
+    if (peer != w.comm.rank() && end_by_difference(w.comm, peer, sequence)) return true;
   return false;
 }
 
@@ -174,19 +180,18 @@ bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
 
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {
   Comm& comm = *static_cast<Comm*>(context->comm);
-  const uint64_t sequence = want >> 16;
-  CallRecord mine, theirs;
-  if (record_at(comm, comm.rank(), sequence, mine) &&
-      record_at(comm, site->peer, sequence, theirs)) {
-    end_by_mismatch(comm, site->peer, sequence, mine, theirs);
+  if (std::strcmp(site->op, "send_recv") == 0) {
+    comm.end(TW_ERROR_MISMATCH,
+             text("rank %d sent %s to rank %d, which expects %s", site->peer,
+                  message_text(got).c_str(), comm.rank(), message_text(want).c_str()));
     return;
   }
-  comm.end(
-      TW_ERROR_MISMATCH,
-      text("%s, call %llu: ranks %d and %d passed different arguments (digests %04llx, %04llx)",
-           site->op, static_cast<unsigned long long>(sequence), comm.rank(), site->peer,
-           static_cast<unsigned long long>(want & 0xffff),
-           static_cast<unsigned long long>(got & 0xffff)));
+  if (end_by_difference(comm, site->peer, *comm.view().epoch + 1)) return;
+  comm.end(TW_ERROR_MISMATCH,
+           text("%s, call %llu: rank %d expects %llu bytes from rank %d, which sends %llu",
+                site->op, static_cast<unsigned long long>(*comm.view().epoch + 1), comm.rank(),
+                static_cast<unsigned long long>(want), site->peer,
+                static_cast<unsigned long long>(got)));
 }
 
 }  // namespace tw
