@@ -76,70 +76,77 @@ class CpuBlock {
 
   TW_FN void put_packets(void* inbox, const void* from, size_t bytes, uint64_t word,
                          const Reduction* scale) {
-    Byte* line = static_cast<Byte*>(inbox);
-    const Byte* in = static_cast<const Byte*>(from);
-    do {
-      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
-      if (__builtin_expect(scale != nullptr && scale->scaled, 0)) {
-        scale_small(line, in, part, *scale);
-      } else {
-        copy_small(line, in, part);
-      }
+    Byte* line = bytes_at(inbox);
+    const Byte* in = bytes_at(from);
+    if (__builtin_expect(scale != nullptr && scale->scaled, 0))
+      return put_scaled_packets(line, in, bytes, word, *scale);
+    for (; bytes > Target::kPacketPayload; bytes -= Target::kPacketPayload) {
+      copy_payload(line, in);
       store_word<Site::kPacket>(packet_word(line), word);
       line += Target::kPacketBytes;
-      in += part;
-      bytes -= part;
-    } while (bytes != 0);
+      in += Target::kPacketPayload;
+    }
+    copy_small(line, in, bytes);
+    store_word<Site::kPacket>(packet_word(line), word);
   }
 
   TW_FN bool get_packets(void* to, const void* inbox, size_t bytes, uint64_t word, int peer) {
-    const Byte* line = static_cast<const Byte*>(inbox);
-    Byte* out = static_cast<Byte*>(to);
-    do {
-      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
+    const Byte* line = bytes_at(inbox);
+    Byte* out = bytes_at(to);
+    for (; bytes > Target::kPacketPayload; bytes -= Target::kPacketPayload) {
       if (!wait_digest(packet_word(line), word, peer)) return false;
-      copy_small(out, line, part);
+      copy_payload(out, line);
       line += Target::kPacketBytes;
-      out += part;
-      bytes -= part;
-    } while (bytes != 0);
+      out += Target::kPacketPayload;
+    }
+    if (!wait_digest(packet_word(line), word, peer)) return false;
+    copy_small(out, line, bytes);
     return true;
   }
 
   template <class Inbox>
   TW_FN bool reduce_packets(const Reduction& reduction, void* to, const void* own, int ranks,
                             int self, Inbox inbox, size_t count, size_t element, uint64_t word) {
-    const ReduceLoop loop = reduce_loop_of(reduction.type, reduction.op);
-    Byte mine[kUnit] __attribute__((aligned(kUnit)));
-    Byte sum[kUnit] __attribute__((aligned(kUnit)));
-    const Byte* in = static_cast<const Byte*>(own);
-    Byte* out = static_cast<Byte*>(to);
     const Byte* source[kMaxRanks];
-    Byte* const destination[] = {sum};
+    Byte* destination[1];
     uint64_t factors[kMaxRanks];
     Operands o{source, destination, factors, 0, 0, ranks, 1, reduction.op == TW_AVG};
     if (reduction.scaled) {
       o.scaled = uint64_t{1} << self;
       factors[self] = reduction.factor;
     }
-    for (int r = 0; r < ranks; ++r) source[r] = r == self ? mine : bytes_at(inbox(r));
-    clear_unit(mine);
-    size_t bytes = count * element;
-    do {
-      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
+    const ReduceLoop loop = reduce_loop_of(reduction.type, reduction.op);
+    const size_t bytes = count * element;
+    if (bytes <= Target::kPacketPayload) {
+      // One packet: reduced where it lies, as a unit whose last bytes, the words, are not used.
+      Byte mine[kUnit] __attribute__((aligned(kUnit)));
+      Byte sum[kUnit] __attribute__((aligned(kUnit)));
       for (int i = 1; i < ranks; ++i) {
         const int r = self + i < ranks ? self + i : self + i - ranks;
+        source[r] = bytes_at(inbox(r));
         if (!wait_digest(packet_word(source[r]), word, r)) return false;
       }
-      copy_small(mine, in, part);
+      clear_unit(mine);
+      copy_small(mine, bytes_at(own), bytes);
+      source[self] = mine;
+      destination[0] = sum;
       loop(o, kUnit);
-      copy_small(out, sum, part);
-      for (int r = 0; r < ranks; ++r)
-        if (r != self) source[r] += Target::kPacketBytes;
-      in += part;
-      out += part;
-      bytes -= part;
-    } while (bytes != 0);
+      copy_small(bytes_at(to), sum, bytes);
+      return true;
+    }
+    Byte unpacked[kMaxRanks][kUnpacked];
+    for (size_t begin = 0; begin < bytes; begin += kUnpacked) {
+      const size_t part = bytes - begin < kUnpacked ? bytes - begin : kUnpacked;
+      for (int i = 1; i < ranks; ++i) {
+        const int r = self + i < ranks ? self + i : self + i - ranks;
+        const void* packets = bytes_at(inbox(r)) + begin / kUnpacked * kUnpackedLines;
+        if (!get_packets(unpacked[r], packets, part, word, r)) return false;
+        source[r] = unpacked[r];
+      }
+      source[self] = bytes_at(own) + begin;
+      destination[0] = bytes_at(to) + begin;
+      loop(o, part);
+    }
     return true;
   }
 
@@ -219,6 +226,10 @@ class CpuBlock {
   TW_INLINE static Byte* bytes_at(void* p) { return static_cast<Byte*>(p); }
   TW_INLINE static const Byte* bytes_at(const void* p) { return static_cast<const Byte*>(p); }
 
+  /// Packets that reduce_packets unpacks at once: whole units of payload.
+  static constexpr size_t kUnpackedLines = 8 * Target::kPacketBytes;
+  static constexpr size_t kUnpacked = 8 * Target::kPacketPayload;
+
   TW_INLINE static uint64_t* packet_word(Byte* line) {
     return reinterpret_cast<uint64_t*>(line + Target::kPacketPayload);
   }
@@ -261,10 +272,20 @@ class CpuBlock {
     }
   }
 
-  /// Up to one packet's payload times the reduction's factor.
-  static void scale_small(Byte* to, const Byte* from, size_t bytes, const Reduction& reduction) {
-    const Operands o{&from, &to, &reduction.factor, 1, 0, 1, 1, false};
-    reduce_loop_of(reduction.type, TW_SUM)(o, bytes);
+  void put_scaled_packets(Byte* line, const Byte* in, size_t bytes, uint64_t word,
+                          const Reduction& scale) {
+    Byte product[kUnit];
+    do {
+      const size_t part = bytes < Target::kPacketPayload ? bytes : Target::kPacketPayload;
+      Byte* const to = product;
+      const Operands o{&in, &to, &scale.factor, 1, 0, 1, 1, false};
+      reduce_loop_of(scale.type, TW_SUM)(o, part);
+      copy_small(line, product, part);
+      store_word<Site::kPacket>(packet_word(line), word);
+      line += Target::kPacketBytes;
+      in += part;
+      bytes -= part;
+    } while (bytes != 0);
   }
 
   bool wait_long(const uint64_t* word, uint64_t value, int peer, uint64_t index) {

@@ -129,6 +129,19 @@ TW_INLINE void copy_small(Byte* to, const Byte* from, size_t bytes) {
   }
 }
 
+/// The payload of one packet.
+TW_INLINE void copy_payload(Byte* to, const Byte* from) {
+  static_assert(Target::kPacketPayload == 56);
+  using Half = VecOf<uint64_t, (Target::kVectorBytes < 32 ? 16 : 32)>::type;
+  Half v[56 / sizeof(Half) + 1];
+  constexpr size_t kParts = sizeof v / sizeof v[0];
+  constexpr size_t kLast = 56 - sizeof(Half);  // overlaps the one before
+  for (size_t i = 0; i < kParts; ++i)
+    v[i] = load_vector<Half>(from + (i + 1 < kParts ? i * sizeof(Half) : kLast));
+  for (size_t i = 0; i < kParts; ++i)
+    store_vector(to + (i + 1 < kParts ? i * sizeof(Half) : kLast), v[i]);
+}
+
 template <bool stream>
 TW_FN void copy_loop(Byte* to, const Byte* from, size_t bytes) {
   size_t i = 0;
