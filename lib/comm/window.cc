@@ -25,8 +25,6 @@ T value_of(const std::string& bytes) {
 
 /// What a rank says of memory that it registers.
 struct Registration {
-  int32_t status;  // its argument check
-  char failure[256];
   uint64_t pool;
   size_t offset;
   size_t pool_bytes;
@@ -70,26 +68,12 @@ void Window::place(size_t bytes) {
 std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t bytes) {
   std::unique_ptr<Window> window(new Window(comm));
   window->registered_ = true;
-  Registration mine = {};
-  PoolMemory memory = {};
-  try {
-    memory = mem_find(ptr, bytes);
-    mine.pool = memory.pool;
-    mine.offset = memory.offset;
-    mine.pool_bytes = memory.pool_bytes;
-    mine.bytes = bytes;
-  } catch (const Error& error) {
-    mine.status = error.status();
-    std::snprintf(mine.failure, sizeof mine.failure, "%s", error.what());
-  }
+  const PoolMemory memory = mem_find(ptr, bytes);  // bad arguments are refused before peers hear
+  const Registration mine = {memory.pool, memory.offset, memory.pool_bytes, bytes};
   std::vector<Registration> all;
   for (const std::string& said :
        comm.control().all_gather(ControlKind::kWindowRegister, bytes_of(mine)))
     all.push_back(value_of<Registration>(said));
-  if (mine.status != TW_OK) fail(static_cast<tw_status_t>(mine.status), "%s", mine.failure);
-  for (size_t r = 0; r < all.size(); ++r)
-    if (all[r].status != TW_OK)
-      fail(static_cast<tw_status_t>(all[r].status), "rank %zu: %s", r, all[r].failure);
 
   // A peer's pool is passed once per process and comm; who lacks it says so, its owner sends it.
   tw_status_t status = TW_OK;
