@@ -24,12 +24,12 @@ class CpuBlock {
   TW_FN const char* name() const { return name_; }
 
   TW_FN void copy(void* to, const void* from, size_t bytes) {
-    copy_bytes(to, from, bytes, /*stream=*/false);
+    copy_pieces(to, from, bytes, /*stream=*/false);
   }
 
   TW_FN void store(void* to, const void* from, size_t bytes, StorePolicy policy) {
     const bool stream = policy == StorePolicy::kNonTemporal;
-    copy_bytes(to, from, bytes, stream);
+    copy_pieces(to, from, bytes, stream);
     streamed_ |= stream;
   }
 
@@ -54,7 +54,14 @@ class CpuBlock {
       if (output.policy == StorePolicy::kNonTemporal) o.stream |= uint64_t{1} << d;
     }
     streamed_ |= o.stream != 0;
-    reduce_loop_of(reduction.type, reduction.op)(o, count * element);
+    const ReduceLoop loop = reduce_loop_of(reduction.type, reduction.op);
+    size_t bytes = count * element;
+    for (; bytes > kPiece && !ended(); bytes -= kPiece) {
+      loop(o, kPiece);
+      for (int i = 0; i < sources; ++i) from[i] += kPiece;
+      for (int i = 0; i < destinations; ++i) to[i] += kPiece;
+    }
+    if (bytes <= kPiece) loop(o, bytes);
   }
 
   TW_FN void store_input(const Reduction& reduction, void* to, const void* from, size_t count,
@@ -223,6 +230,27 @@ class CpuBlock {
   }
 
  private:
+  /// Long moves look at the abort word after each piece, so that a rank with much to move learns of
+  /// a dead peer in time. What is left out then does not matter: every rank's call fails.
+  static constexpr size_t kPiece = size_t{4} << 20;
+
+  TW_INLINE bool ended() const { return wait_ != nullptr && load_word(wait_->abort) != 0; }
+  TW_INLINE static uint64_t load_word(const uint64_t* word) {
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+  }
+
+  TW_INLINE void copy_pieces(void* to, const void* from, size_t bytes, bool stream) {
+    Byte* out = bytes_at(to);
+    const Byte* in = bytes_at(from);
+    for (; bytes > kPiece; bytes -= kPiece) {
+      if (ended()) return;
+      copy_bytes(out, in, kPiece, stream);
+      out += kPiece;
+      in += kPiece;
+    }
+    copy_bytes(out, in, bytes, stream);
+  }
+
   TW_INLINE static Byte* bytes_at(void* p) { return static_cast<Byte*>(p); }
   TW_INLINE static const Byte* bytes_at(const void* p) { return static_cast<const Byte*>(p); }
 
