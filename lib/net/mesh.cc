@@ -15,6 +15,7 @@
 namespace tw::net {
 namespace {
 
+constexpr int kProbeMs = 50;       // how often a rank that does not come is looked for
 constexpr int kGreetingMs = 2000;  // a stranger who connects and says nothing is dropped after this
 
 /// What a connecting rank says first: who it is, and proof that it knows the key. The connection
@@ -76,33 +77,51 @@ void Mesh::connect(int rank, const std::vector<std::string>& names, const MeshKe
   sockets_.resize(names.size());
   // A connect succeeds as soon as it is queued at the listener, so all ranks connect to lower ranks
   // first and accept afterwards, without waiting for each other.
-  int expected = 0;
-  for (int peer = 0; peer < static_cast<int>(names.size()); ++peer) {
-    if (names[static_cast<size_t>(peer)].empty()) continue;
-    if (peer < rank)
-      connect_to(rank, peer, names[static_cast<size_t>(peer)], key);
-    else
-      ++expected;
-  }
-  while (expected > 0) {
-    const auto connected = [&] {
-      int n = 0;
-      for (int peer = rank + 1; peer < static_cast<int>(names.size()); ++peer)
-        n += sockets_[static_cast<size_t>(peer)] ? 1 : 0;
-      return n;
-    };
-    const int before = connected();
-    accept_one(rank, key, deadline, names);
-    expected -= connected() - before;
+  for (int peer = 0; peer < rank; ++peer)
+    if (const std::string& name = names[static_cast<size_t>(peer)]; !name.empty())
+      connect_to(rank, peer, name, key);
+  while (!missing(rank, names).empty()) {
+    if (readable(listener_.get(), deadline.remaining_ms(kProbeMs))) {
+      accept_one(rank, key, names);
+    } else if (deadline.passed()) {
+      fail(TW_ERROR_TIMEOUT, "rank %d: no connection from rank %d within %lld ms", rank,
+           missing(rank, names).front(), static_cast<long long>(deadline.timeout_ms()));
+    } else {
+      check_alive(rank, names);
+    }
   }
   listener_.reset();
+}
+
+std::vector<int> Mesh::missing(int rank, const std::vector<std::string>& names) const {
+  std::vector<int> result;
+  for (size_t peer = static_cast<size_t>(rank) + 1; peer < names.size(); ++peer)
+    if (!names[peer].empty() && !sockets_[peer]) result.push_back(static_cast<int>(peer));
+  return result;
+}
+
+// A rank listens until every rank above it has connected, and connects to those below it first. So
+// one that has not come to us and does not listen any more is dead, unless it has just come.
+void Mesh::check_alive(int rank, const std::vector<std::string>& names) const {
+  for (const int peer : missing(rank, names)) {
+    const Socket probe = Socket::open(AF_UNIX, SOCK_STREAM);
+    sockaddr_un address;
+    const socklen_t bytes = address_of(names[static_cast<size_t>(peer)], address);
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0 &&
+        errno == ECONNREFUSED && !readable(listener_.get(), 0))
+      fail(TW_ERROR_PEER_LOST, "rank %d died during set-up", peer);
+  }
 }
 
 void Mesh::connect_to(int rank, int peer, const std::string& name, const MeshKey& key) {
   Socket socket = Socket::open(AF_UNIX, SOCK_STREAM);
   sockaddr_un address;
   const socklen_t bytes = address_of(name, address);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0)
+  const bool connected =
+      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) == 0;
+  if (!connected && errno == ECONNREFUSED)  // it listens until we have come
+    fail(TW_ERROR_PEER_LOST, "rank %d died during set-up", peer);
+  if (!connected)
     fail(TW_ERROR_UNREACHABLE,
          "rank %d cannot reach rank %d on this machine (%s): they must share a network namespace "
          "and a user",
@@ -116,15 +135,7 @@ void Mesh::connect_to(int rank, int peer, const std::string& name, const MeshKey
   sockets_[static_cast<size_t>(peer)] = std::move(socket);
 }
 
-void Mesh::accept_one(int rank, const MeshKey& key, const Deadline& deadline,
-                      const std::vector<std::string>& names) {
-  if (!readable(listener_.get(), deadline.remaining_ms())) {
-    std::string missing;
-    for (size_t peer = static_cast<size_t>(rank) + 1; peer < names.size(); ++peer)
-      if (!names[peer].empty() && !sockets_[peer]) missing += text(" %zu", peer);
-    fail(TW_ERROR_TIMEOUT, "rank %d: no connection from rank%s within %lld ms", rank,
-         missing.c_str(), static_cast<long long>(deadline.timeout_ms()));
-  }
+void Mesh::accept_one(int rank, const MeshKey& key, const std::vector<std::string>& names) {
   sockaddr_storage from;
   socklen_t from_bytes = sizeof from;
   Socket socket = Socket::accept(listener_.get(), &from, &from_bytes);

@@ -27,7 +27,8 @@ class Mesh {
   const std::string& name() const { return name_; }
 
   /// Connects to every rank of `names` (by rank; empty: no connection, as for the own rank and
-  /// those of this process). Every rank calls it. Throws UNREACHABLE naming both ranks, TIMEOUT.
+  /// those of this process). Every rank calls it. Throws UNREACHABLE naming both ranks,
+  /// PEER_LOST, TIMEOUT.
   void connect(int rank, const std::vector<std::string>& names, const MeshKey& key,
                const Deadline& deadline);
 
@@ -40,8 +41,10 @@ class Mesh {
 
  private:
   void connect_to(int rank, int peer, const std::string& name, const MeshKey& key);
-  void accept_one(int rank, const MeshKey& key, const Deadline& deadline,
-                  const std::vector<std::string>& names);
+  void accept_one(int rank, const MeshKey& key, const std::vector<std::string>& names);
+  /// Ranks above `rank` that have not connected.
+  std::vector<int> missing(int rank, const std::vector<std::string>& names) const;
+  void check_alive(int rank, const std::vector<std::string>& names) const;
 
   std::string name_;
   Socket listener_;
