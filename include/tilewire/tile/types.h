@@ -10,7 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <type_traits>
 
 #include "tilewire.h"
 #include "tilewire/tile/target.h"
@@ -37,6 +37,17 @@ TW_INLINE T splat(S value) {
   return T{} + value;
 }
 
+/// a < b for values below 2^31: signed, which every vector unit can do.
+template <class U>
+TW_INLINE auto below(U a, U b) {
+  if constexpr (std::is_integral_v<U>) {
+    return a < b;
+  } else {
+    using Signed = decltype(a < b);
+    return bits_as<Signed>(a) < bits_as<Signed>(b);
+  }
+}
+
 /// A float of 16 or 8 bits. kInfinity: the code of +infinity, or 0 when the format has none;
 /// kMax: the code of the largest finite value.
 template <int exponent_bits, int mantissa_bits, int bias, uint32_t infinity, uint32_t max,
@@ -59,10 +70,10 @@ struct SmallFloat {
     // A subnormal is mantissa * 2^k: exact as the difference of two normal fp32 numbers.
     const U subnormal =
         bits_as<U>(bits_as<F>(moved + kMinNormal) - bits_as<F>(splat<U>(kMinNormal)));
-    U wide = select(moved < (1u << 23), subnormal, normal);
+    U wide = select(below(moved, splat<U>(1u << 23)), subnormal, normal);
     if constexpr (infinity != 0) {
       wide = select(magnitude == infinity, splat<U>(0x7f800000u), wide);
-      wide = select(magnitude > infinity, splat<U>(0x7fc00000u), wide);
+      wide = select(below(splat<U>(infinity), magnitude), splat<U>(0x7fc00000u), wide);
     } else {
       wide = select(magnitude == nan, splat<U>(0x7fc00000u), wide);
     }
@@ -79,10 +90,10 @@ struct SmallFloat {
     // Adding a power of two whose last place is the format's smallest step rounds in hardware.
     constexpr uint32_t kStep = kRebias + (static_cast<uint32_t>(kDrop + 1) << 23);
     const U subnormal = bits_as<U>(bits_as<F>(magnitude) + bits_as<F>(splat<U>(kStep))) - kStep;
-    U code = select(magnitude < kMinNormal, subnormal, normal);
-    code = select(code > kOverflow, splat<U>(kOverflow), code);
+    U code = select(below(magnitude, splat<U>(kMinNormal)), subnormal, normal);
+    code = select(below(splat<U>(kOverflow), code), splat<U>(kOverflow), code);
     code = code | ((bits >> (32 - kBits)) & (1u << (kBits - 1)));
-    return select(magnitude > 0x7f800000u, splat<U>(nan), code);
+    return select(value != value, splat<U>(nan), code);
   }
 };
 
@@ -97,11 +108,16 @@ struct Bf16 {
   TW_INLINE static F widen(U code) {
     return bits_as<F>(code << 16);
   }
+  /// The code in the upper half of the result; the lower half is arbitrary.
+  template <class F, class U>
+  TW_INLINE static U narrow_high(F value) {
+    const U bits = bits_as<U>(value);
+    const U rounded = bits + (((bits >> 16) & 1u) + 0x7fffu);
+    return select(value != value, splat<U>(0x7fc00000u), rounded);
+  }
   template <class F, class U>
   TW_INLINE static U narrow(F value) {
-    const U bits = bits_as<U>(value);
-    const U rounded = (bits + (((bits >> 16) & 1u) + 0x7fffu)) >> 16;
-    return select((bits & 0x7fffffffu) > 0x7f800000u, splat<U>(0x7fc0u), rounded);
+    return narrow_high<F, U>(value) >> 16;
   }
 };
 

@@ -58,6 +58,24 @@ struct Small {
   }
 };
 
+/// bf16: the two halves of a word need no shift on one side.
+struct SmallBf16 {
+  using Stored = uint16_t;
+  using Lane = float;
+  using Word = Vec<uint32_t>;
+  static constexpr int kParts = 2;
+  TW_INLINE static void widen(Vec<uint16_t> raw, Vec<float>* out) {
+    const Word word = bits_as<Word>(raw);
+    out[0] = bits_as<Vec<float>>(word << 16);
+    out[1] = bits_as<Vec<float>>(word & 0xffff0000u);
+  }
+  TW_INLINE static Vec<uint16_t> narrow(const Vec<float>* in) {
+    const Word low = Bf16::narrow_high<Vec<float>, Word>(in[0]);
+    const Word high = Bf16::narrow_high<Vec<float>, Word>(in[1]);
+    return bits_as<Vec<uint16_t>>((low >> 16) | (high & 0xffff0000u));
+  }
+};
+
 // ---- Combinations. NaN: a sum or product with a NaN is NaN; min and max return the other operand,
 // and of equal ones (+0 and -0) the lower rank's.
 // --------------------------------------------------
@@ -281,7 +299,7 @@ ReduceLoop reduce_loop_of(tw_type_t type, tw_op_t op) {
     case TW_FP16:
       return loop_of_op<Small<uint16_t, Fp16>>(op);
     case TW_BF16:
-      return loop_of_op<Small<uint16_t, Bf16>>(op);
+      return loop_of_op<SmallBf16>(op);
     case TW_FP64:
       return loop_of_op<Plain<double>>(op);
     case TW_FP8_E4M3:
