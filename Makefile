@@ -7,6 +7,7 @@
 #   PREFIX=<dir>     with install
 
 MAKEFLAGS += --no-builtin-rules
+comma := ,
 .SUFFIXES:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:

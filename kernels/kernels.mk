@@ -11,12 +11,14 @@ arch_cpu_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
 arch_cpu_avx2 := -march=x86-64-v3 -mprefer-vector-width=256
 arch_cpu_portable :=
 kernel_flags := -O3 -ffp-contract=off -fno-exceptions -fno-rtti
+# The unrolled loops under all checks of UBSan take minutes to compile: fewer checks, less optimised.
+kernel_sanitize := $(if $(filter asan fuzz,$(VARIANT)),-O1 -fno-sanitize=null$(comma)object-size$(comma)pointer-overflow$(comma)vptr)
 target_macro = -DTW_NS=tw::$(1) -DTW_TARGET_$(shell echo $(1) | tr a-z A-Z)
 
 define cpu_kernel_rule
 kernel_objects += $$(kernel_sources:%.cu=$$(B)/obj/$(1)/%.o)
 $$(B)/obj/$(1)/%.o: %.cu $$(flags_file) kernels/kernels.mk
-	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(arch_$(1)) $(call target_macro,$(1)) -x c++ -c $$< -o $$@
+	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(kernel_sanitize) $$(arch_$(1)) $(call target_macro,$(1)) -x c++ -c $$< -o $$@
 endef
 # The portable objects come first: should an inline function slip out of TW_NS all the same, the linker
 # keeps the copy that every machine can run.
