@@ -36,7 +36,8 @@ abi := $(firstword $(subst ., ,$(version)))
 
 # ---- Flags ------------------------------------------------------------------------------------------
 warnings := -Wall -Wextra -Werror
-optimise := -O2 -g1
+# Sanitizer builds are run once and not timed: their compile time counts for more.
+optimise := $(if $(VARIANT),-O1,-O2) -g1
 sanitize_tsan := -fsanitize=thread -DTW_SANITIZE_THREAD
 sanitize_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DTW_SANITIZE_ADDRESS
 sanitize_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -DTW_SANITIZE_ADDRESS -DTW_FUZZ
