@@ -6,7 +6,7 @@
 
 MPI_CFLAGS ?= $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS ?= $(shell pkg-config --libs ompi-c 2>/dev/null)
-GTEST_LIBS ?= -lgtest -lgtest_main
+GTEST_LIBS ?= -lgtest_main -lgtest
 
 test_programs := $(patsubst tests/%.cc,$(B)/tests/%,$(wildcard tests/*_test.cc))
 support_objects := $(patsubst %.cc,$(B)/obj/%.o,$(wildcard tests/support/*.cc))
