@@ -15,11 +15,14 @@ namespace {
 void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));
   comm.collectives().number(&copy->args);
-  comm.device().issue(stream, [&comm, copy] {
-    comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
-    comm.check();
-    return TW_OK;
-  });
+  comm.device().issue(
+      stream,
+      [&comm, copy] {
+        comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+        comm.check();
+        return TW_OK;
+      },
+      &comm);
 }
 
 void launch(Comm& comm, const Launch& launch, const CollArgs& args) {
@@ -35,7 +38,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   comm.check();
   if (group::is_open()) return group::add(handle, comm, call, stream);
   Device& device = comm.device();
-  device.check_queued();
+  device.check_queued(&comm);
   if (stream != nullptr) return queue(comm, call, stream);
   Collectives& collectives = comm.collectives();
   const Launch how = collectives.prepare(call);
@@ -43,10 +46,13 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   if (__builtin_expect(device.idle(), 1)) {
     launch(comm, how, collectives.args());
   } else {
-    device.issue(nullptr, [&] {
-      launch(comm, how, collectives.args());
-      return TW_OK;
-    });
+    device.issue(
+        nullptr,
+        [&] {
+          launch(comm, how, collectives.args());
+          return TW_OK;
+        },
+        &comm);
   }
   comm.check();
 }
@@ -57,13 +63,16 @@ void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
   comm.check();
   if (group::is_open()) return group::add(handle, comm, message, stream);
   Device& device = comm.device();
-  device.check_queued();
+  device.check_queued(&comm);
   check_message(message, {comm.rank(), comm.size()}, false);
   Transfer transfer = comm.collectives().number(message);
-  device.issue(stream, [&comm, transfer]() mutable {
-    comm.collectives().run_transfers(&transfer, 1);
-    return TW_OK;
-  });
+  device.issue(
+      stream,
+      [&comm, transfer]() mutable {
+        comm.collectives().run_transfers(&transfer, 1);
+        return TW_OK;
+      },
+      &comm);
 }
 
 }  // namespace

@@ -113,6 +113,8 @@ void destroy(tw_comm_t handle) {
       fail(TW_ERROR_INVALID_STATE,
            "comm \"%s\" has %d live child comm(s) made by split: destroy them first",
            comm.options().name.c_str(), children);
+    comm.device().drain();  // queued calls use the comm
+    comm.device().forget(&comm);
     comms.erase(handle);
   }
   delete &comm;

@@ -1,6 +1,8 @@
 // Runs a call of the C API on a comm: the checks that all share, then inline or queued.
 #pragma once
 
+#include <utility>
+
 #include "lib/api/handles.h"
 
 namespace tw::api {
@@ -9,10 +11,10 @@ namespace tw::api {
 template <class F>
 tw_status_t issue(Comm& comm, tw_stream_t stream, F work) {
   const InUse use(comm);
-  comm.device().check_queued();
+  comm.device().check_queued(&comm);
   comm.check();
   if (stream == nullptr && comm.device().idle()) return work();
-  return comm.device().issue(stream, work);
+  return comm.device().issue(stream, std::move(work), &comm);
 }
 
 }  // namespace tw::api

@@ -31,11 +31,12 @@ void check_kernel(const tw_kernel_t* kernel, const void* args, size_t bytes) {
 }
 
 /// The kernel's entry for the chosen target, or for the next narrower one that was built.
-CpuEntry entry_of(const tw_kernel_t& kernel) {
-  for (int i = static_cast<int>(cpu_target()); i < kCpuTargets; ++i)
+CpuEntry entry_of(const tw_kernel_t& kernel, CpuTarget target) {
+  for (int i = static_cast<int>(target); i < kCpuTargets; ++i)
     if (kernel.cpu[i] != nullptr) return kernel.cpu[i];
-  fail(TW_ERROR_UNSUPPORTED, "tw_kernel_launch: kernel \"%s\" was not built for %s or below",
-       kernel.name, cpu_target_name(cpu_target()));
+  fail(TW_ERROR_UNSUPPORTED,
+       "tw_kernel_launch: kernel \"%s\" was not built for %s nor for a target that it includes",
+       kernel.name, cpu_target_name(target));
 }
 
 /// The argument struct, copied to memory that is aligned for any type.
@@ -51,13 +52,16 @@ struct Arguments {
 
 tw_status_t launch(Comm& comm, const tw_kernel_t& kernel, const void* args, size_t bytes,
                    int blocks, tw_stream_t stream) {
-  const CpuEntry entry = entry_of(kernel);
-  const auto copy = std::make_shared<Arguments>(args, bytes);
-  return issue(comm, stream, [&comm, entry, copy, blocks] {
-    comm.device().launch(entry, copy->words.data(), blocks);
+  const CpuEntry entry = entry_of(kernel, comm.device().target());
+  const auto run = [&comm, entry, blocks](const void* arguments) {
+    comm.device().launch(entry, arguments, blocks);
     comm.check();
     return TW_OK;
-  });
+  };
+  // Inline the launch is over before this returns: the caller's own struct will do.
+  if (stream == nullptr) return issue(comm, stream, [&] { return run(args); });
+  const auto copy = std::make_shared<Arguments>(args, bytes);
+  return issue(comm, stream, [run, copy] { return run(copy->words.data()); });
 }
 
 }  // namespace

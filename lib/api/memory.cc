@@ -67,6 +67,7 @@ tw_status_t tw_window_destroy(tw_window_t window) {
     Window& w = window_of(window);
     {
       const InUse use(w.comm());
+      w.comm().device().drain();  // queued calls use the window
       windows.erase(window);
       w.close();
     }

@@ -44,6 +44,7 @@ tw_status_t tw_signals_destroy(tw_signals_t signals) {
     SignalSet& s = signals_of(signals);
     {
       const InUse use(s.comm());
+      s.comm().device().drain();  // queued calls use the set
       signal_sets.erase(signals);
       s.window->close();
     }

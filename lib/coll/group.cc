@@ -147,10 +147,13 @@ void run_share(Share& share) {
 }
 
 void issue_share(const std::shared_ptr<Share>& share, tw_stream_t stream) {
-  share->device->issue(stream, [share] {
-    run_share(*share);
-    return TW_OK;
-  });
+  share->device->issue(
+      stream,
+      [share] {
+        run_share(*share);
+        return TW_OK;
+      },
+      &share->comm());
 }
 
 /// Returns when what `stream` holds now is done.

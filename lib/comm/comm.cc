@@ -181,8 +181,8 @@ void Comm::connect(boot::Exchange& exchange) {
   TW_LOGF(TW_LOG_INFO, "%s: rank %d of %d", options_.name.c_str(), rank_, size_);
 }
 
-/// What every rank must know of the others: kernels have as many blocks on all ranks, and the choice
-/// of algorithm is made alike, however the ranks are bound.
+/// What every rank must know of the others: kernels have as many blocks on all ranks, and the
+/// choice of algorithm is made alike, however the ranks are bound.
 void Comm::adopt_terms(const std::vector<std::string>& said) {
   for (size_t r = 0; r < said.size(); ++r) {
     Terms terms;
@@ -239,8 +239,15 @@ void Comm::set_up_waiting(const std::vector<Card>& cards) {
   }
   const int cores = std::max(1, CPU_COUNT(&own));
   const int workers = options_.workers != 0 ? options_.workers : std::max(1, cores / sharing);
-  if (device_ == nullptr) device_ = create_cpu_device(workers);
-  const int blocks = std::min(device_->blocks(), kLayoutBlocks);
+  const bool crowded = sharing * workers > cores;
+  if (device_ != nullptr) {
+    device_->share(workers, crowded);
+  } else {
+    // A process with one rank is one device, whatever comms it makes; else each rank has its own.
+    const bool alone = std::count(same_process_.begin(), same_process_.end(), 1) == 1;
+    device_ = alone ? process_cpu_device(workers, crowded) : create_cpu_device(workers, crowded);
+  }
+  const int blocks = std::min(workers, kLayoutBlocks);
   set_max_blocks(options_.max_blocks != 0 ? std::min(options_.max_blocks, blocks) : blocks);
   // With a core for everyone a waiting rank spins; else its core is wanted by those it waits for.
   wait_.spins = sharing > cores ? 0 : kSpins;

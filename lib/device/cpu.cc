@@ -3,7 +3,9 @@
 // Order. Every piece of work that is queued, or made inline while something is queued, takes a
 // ticket when it is issued and runs when all earlier tickets are done, whatever stream it is on. So
 // launches run one after the other in issue order, across comms and streams of this rank.
+#include <algorithm>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 
 #include "lib/base/error.h"
@@ -16,28 +18,54 @@ namespace {
 
 class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> {
  public:
-  explicit CpuDevice(int workers) : pool_(workers - 1) {}
+  CpuDevice(int workers, bool crowded)
+      : target_(cpu_target()), workers_(workers), crowded_(crowded) {}
 
-  int blocks() const override { return pool_.threads() + 1; }
+  CpuTarget target() const override { return target_; }
+
+  void share(int workers, bool crowded) override {
+    int most = workers_.load(std::memory_order_relaxed);
+    while (most < workers && !workers_.compare_exchange_weak(most, workers)) {
+    }
+    if (crowded) crowded_.store(true, std::memory_order_relaxed);
+  }
 
   void launch(CpuEntry entry, const void* args, int blocks) override {
     if (blocks == 1) return entry(args, 0, 1);
-    pool_.run(entry, args, blocks);
+    pool_.run(entry, args, blocks, workers_.load(std::memory_order_relaxed) - 1,
+              !crowded_.load(std::memory_order_relaxed));
   }
 
-  tw_status_t issue(tw_stream_t stream, Work work) override {
+  tw_status_t issue(tw_stream_t stream, Work work, const void* owner) override {
     if (stream == nullptr) {
       if (idle()) return work();
-      const Turn turn(*this, take_ticket());
+      std::unique_lock<std::mutex> lock(mutex_);
+      const uint64_t ticket = take_ticket();
+      lock.unlock();
+      const Turn turn(*this, ticket);
       return work();
     }
     const std::shared_ptr<Stream> queue = stream_of(stream);
-    const uint64_t ticket = take_ticket();
-    queue->push([self = shared_from_this(), ticket, work = std::move(work)] {
+    // Ticket and place in the queue are taken together: the tickets of one queue are in its order.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const uint64_t ticket = tickets_;
+    queue->push([self = shared_from_this(), ticket, owner, work = std::move(work)] {
       const Turn turn(*self, ticket);
-      return self->run_queued(work);
+      return self->run_queued(work, owner);
     });
+    take_ticket();  // the work waits for mutex_ before it looks at its turn
     return TW_OK;
+  }
+
+  void drain() override {
+    std::unique_lock<std::mutex> lock(mutex_);
+    turned_.wait(lock, [this] { return idle(); });
+  }
+
+  void forget(const void* owner) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    errors_.erase(owner);
+    failed_.store(!errors_.empty(), std::memory_order_relaxed);
   }
 
  private:
@@ -61,13 +89,14 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     CpuDevice& device_;
   };
 
+  /// Under mutex_.
   uint64_t take_ticket() {
-    const std::lock_guard<std::mutex> lock(mutex_);
     queued_.fetch_add(1, std::memory_order_relaxed);
     return tickets_++;
   }
 
-  std::unique_ptr<Error> run_queued(const Work& work) {
+  /// Never throws: the error is the stream's, and the owner's.
+  std::unique_ptr<Error> run_queued(const Work& work, const void* owner) {
     std::unique_ptr<Error> error;
     try {
       const tw_status_t status = work();
@@ -81,34 +110,52 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     }
     if (error != nullptr) {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (error_ == nullptr) error_ = std::make_unique<Error>(*error);
+      errors_.try_emplace(owner, *error);
       failed_.store(true, std::memory_order_release);
     }
     return error;
   }
 
-  void throw_queued() override {
-    std::unique_ptr<Error> error;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      error.swap(error_);
-      failed_.store(false, std::memory_order_relaxed);
-    }
-    if (error != nullptr) throw Error(*error);
+  void throw_queued(const void* owner) override {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = errors_.find(owner);
+    if (found == errors_.end()) return;
+    const Error error = found->second;
+    errors_.erase(found);
+    failed_.store(!errors_.empty(), std::memory_order_relaxed);
+    lock.unlock();
+    throw Error(error);
   }
 
+  const CpuTarget target_;
+  std::atomic<int> workers_;
+  std::atomic<bool> crowded_;
   Pool pool_;
   std::mutex mutex_;
   std::condition_variable turned_;
-  uint64_t tickets_ = 0;  // next to give
-  uint64_t turn_ = 0;     // next to run
-  std::unique_ptr<Error> error_;
+  uint64_t tickets_ = 0;                 // next to give
+  uint64_t turn_ = 0;                    // next to run
+  std::map<const void*, Error> errors_;  // of queued work, by owner; the first of each
 };
 
 }  // namespace
 
-std::shared_ptr<Device> create_cpu_device(int workers) {
-  return std::make_shared<CpuDevice>(workers);
+std::shared_ptr<Device> create_cpu_device(int workers, bool crowded) {
+  return std::make_shared<CpuDevice>(workers, crowded);
+}
+
+std::shared_ptr<Device> process_cpu_device(int workers, bool crowded) {
+  static std::mutex mutex;
+  static std::weak_ptr<CpuDevice> current;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::shared_ptr<CpuDevice> device = current.lock();
+  if (device == nullptr || device->target() != cpu_target()) {
+    device = std::make_shared<CpuDevice>(workers, crowded);
+    current = device;
+  } else {
+    device->share(workers, crowded);
+  }
+  return device;
 }
 
 }  // namespace tw

@@ -36,16 +36,17 @@ bool cpu_runs(CpuTarget target);
 /// What queued work does: throws Error, or returns a status whose sentence it has reported.
 using Work = std::function<tw_status_t()>;
 
-/// One CPU device: worker threads, and the order of launches. Comms of one rank (splits) share it.
+/// One CPU device: worker threads, and the order of launches. Comms of one rank share it.
 class Device {
  public:
   virtual ~Device() = default;
 
-  /// Blocks that can run at once: caller and workers.
-  virtual int blocks() const = 0;
+  /// The target that its kernels are launched for, chosen when the device was made.
+  virtual CpuTarget target() const = 0;
 
-  /// Runs all blocks of a kernel and returns when they are done: block 0 in this thread, the others
-  /// in increasing order on the workers (and here, when there are more blocks than workers).
+  /// Runs all blocks of a kernel and returns when they are done: block 0 in this thread, each
+  /// thread in increasing order. There may be more blocks than workers, or all of them run here
+  /// when another thread is launching.
   virtual void launch(CpuEntry entry, const void* args, int blocks) = 0;
 
   /// True when nothing is queued: then inline work may simply run. One load.
@@ -53,22 +54,37 @@ class Device {
 
   /// Runs `work` in the device's issue order: in this thread after what was issued before it, when
   /// `stream` is null, else queued on `stream`. Inline: work's status, or it throws. Queued: TW_OK,
-  /// and an error surfaces at the next call and at synchronise. Throws INVALID_HANDLE for a bad
-  /// stream.
-  virtual tw_status_t issue(tw_stream_t stream, Work work) = 0;
+  /// and an error surfaces at the owner's next check_queued and at synchronise. Throws
+  /// INVALID_HANDLE for a bad stream. `owner`: the comm whose call it is.
+  virtual tw_status_t issue(tw_stream_t stream, Work work, const void* owner = nullptr) = 0;
 
-  /// Throws the first error of queued work since the last time, when there was one.
-  void check_queued() {
-    if (__builtin_expect(failed_.load(std::memory_order_acquire), 0)) throw_queued();
+  /// Throws the first error of `owner`'s queued work since the last time, when there was one.
+  void check_queued(const void* owner = nullptr) {
+    if (__builtin_expect(failed_.load(std::memory_order_acquire), 0)) throw_queued(owner);
   }
 
+  /// Returns when nothing is queued any more: before what queued work uses goes away.
+  virtual void drain() = 0;
+
+  /// Drops `owner`'s errors: it ends.
+  virtual void forget(const void* owner) = 0;
+
+  /// One more comm uses the device: its workers become those of the comm that wants most, and it
+  /// is crowded when one of them is.
+  virtual void share(int workers, bool crowded) = 0;
+
  protected:
-  virtual void throw_queued() = 0;
+  virtual void throw_queued(const void* owner) = 0;
   std::atomic<int> queued_{0};
   std::atomic<bool> failed_{false};
 };
 
-/// `workers` >= 1: the caller's thread and workers - 1 pool threads, started when first needed.
-std::shared_ptr<Device> create_cpu_device(int workers);
+/// A device of its own: the caller's thread and `workers` - 1 pool threads (`workers` >= 1),
+/// started when first needed. `crowded`: there are fewer cores than threads that want them, so
+/// nobody spins. Throws what cpu_target throws.
+std::shared_ptr<Device> create_cpu_device(int workers, bool crowded = false);
+
+/// The device of this process, for comms of which it has one rank only; they all share it.
+std::shared_ptr<Device> process_cpu_device(int workers, bool crowded);
 
 }  // namespace tw

@@ -4,78 +4,98 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
+
 #include "lib/base/error.h"
+#include "lib/device/thread.h"
 
 namespace tw {
 namespace {
 
-constexpr int kYields = 200;  // before a worker sleeps
+constexpr int kSpins = 2000;  // about 50 us: launches that follow each other find workers awake
+constexpr int kYields = 100;  // then; after that the thread sleeps
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  sched_yield();
+#endif
+}
+
+/// Returns when `word` is no longer `old`; its value (acquire). Spins, yields, then sleeps.
+uint32_t wait_for_change(const std::atomic<uint32_t>& word, uint32_t old, bool spin) {
+  for (int i = 0; i < (spin ? kSpins : 0) + kYields; ++i) {
+    const uint32_t value = word.load(std::memory_order_acquire);
+    if (value != old) return value;
+    if (spin && i < kSpins)
+      pause();
+    else
+      sched_yield();
+  }
+  word.wait(old, std::memory_order_acquire);
+  return word.load(std::memory_order_acquire);
+}
 
 }  // namespace
 
 Pool::~Pool() {
-  {
-    const std::lock_guard<std::mutex> lock(sleep_mutex_);
-    ending_.store(true, std::memory_order_release);
+  ending_.store(true, std::memory_order_relaxed);
+  for (const auto& worker : workers_) {
+    worker->posted.fetch_add(1, std::memory_order_release);
+    worker->posted.notify_one();
   }
-  wake_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (const auto& worker : workers_) worker->thread.join();
 }
 
-void Pool::start() {
-  sigset_t all, before;  // workers take no signal of the program's
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    for (int i = static_cast<int>(threads_.size()); i < wanted_; ++i)
-      threads_.emplace_back([this, i] { work(i + 1); });
-  } catch (const std::system_error& error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    fail(TW_ERROR_OUT_OF_RESOURCES, "starting %d worker threads: %s", wanted_, error.what());
+void Pool::start_until(int threads) {
+  while (workers_.size() < static_cast<size_t>(threads)) {
+    auto worker = std::make_unique<Worker>();
+    workers_.reserve(workers_.size() + 1);
+    const int number = static_cast<int>(workers_.size()) + 1;
+    Worker& started = *worker;
+    started.thread = start_thread("tw-worker", [this, &started, number] { work(started, number); });
+    workers_.push_back(std::move(worker));
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void Pool::take_blocks(const Job& job, int first) const {
-  for (int block = first; block < job.blocks; block += wanted_ + 1)
+void Pool::take_blocks(const Job& job, int first) {
+  for (int block = first; block < job.blocks; block += job.stride)
     job.entry(job.args, block, job.blocks);
 }
 
-void Pool::run(CpuEntry entry, const void* args, int blocks) {
-  const std::lock_guard<std::mutex> lock(run_mutex_);
-  if (static_cast<int>(threads_.size()) < wanted_) start();
-  job_ = {entry, args, blocks};
-  pending_.store(wanted_, std::memory_order_relaxed);
-  {
-    const std::lock_guard<std::mutex> sleep_lock(sleep_mutex_);
-    posted_.fetch_add(1, std::memory_order_release);
+void Pool::run(CpuEntry entry, const void* args, int blocks, int threads, bool spin) {
+  threads = std::min(threads, blocks - 1);
+  const std::unique_lock<std::mutex> lock(run_mutex_, std::try_to_lock);
+  if (!lock || threads <= 0) return take_blocks({entry, args, blocks, 1, spin}, 0);
+  start_until(threads);
+  job_ = {entry, args, blocks, threads + 1, spin};
+  pending_.store(static_cast<uint32_t>(threads), std::memory_order_relaxed);
+  for (int i = 0; i < threads; ++i) {
+    std::atomic<uint32_t>& posted = workers_[static_cast<size_t>(i)]->posted;
+    posted.fetch_add(1, std::memory_order_release);
+    posted.notify_one();  // no system call when the worker is awake
   }
-  wake_.notify_all();
   take_blocks(job_, 0);
-  while (pending_.load(std::memory_order_acquire) != 0) sched_yield();
+  wait_for_workers(spin);
 }
 
-uint64_t Pool::next_job(uint64_t seen) {
-  for (int i = 0; i < kYields; ++i) {
-    const uint64_t posted = posted_.load(std::memory_order_acquire);
-    if (posted != seen || ending_.load(std::memory_order_acquire)) return posted;
-    sched_yield();
-  }
-  std::unique_lock<std::mutex> lock(sleep_mutex_);
-  wake_.wait(lock, [&] {
-    return posted_.load(std::memory_order_acquire) != seen ||
-           ending_.load(std::memory_order_acquire);
-  });
-  return posted_.load(std::memory_order_acquire);
+void Pool::wait_for_workers(bool spin) {
+  for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;)
+    left = wait_for_change(pending_, left, spin);
 }
 
-void Pool::work(int thread) {
-  for (uint64_t seen = 0;;) {
-    const uint64_t posted = next_job(seen);
-    if (posted == seen) return;  // ending
-    seen = posted;
-    take_blocks(job_, thread);
-    pending_.fetch_sub(1, std::memory_order_release);
+void Pool::work(Worker& worker, int number) {
+  bool spin = false;
+  for (uint32_t seen = 0;;) {
+    seen = wait_for_change(worker.posted, seen, spin);
+    if (ending_.load(std::memory_order_relaxed)) return;
+    const Job job = job_;
+    spin = job.spin;
+    take_blocks(job, number);
+    // The last access to the pool of this job: the caller may return, but not end the pool, since
+    // that joins this thread.
+    if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
   }
 }
 

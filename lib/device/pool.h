@@ -2,7 +2,8 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
+#include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -13,41 +14,42 @@ namespace tw {
 
 class Pool {
  public:
-  /// `threads` beside the caller's; started at the first run.
-  explicit Pool(int threads) : wanted_(threads) {}
+  Pool() = default;
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
   ~Pool();
 
-  int threads() const { return wanted_; }
-
-  /// Runs blocks 0 .. blocks - 1 and returns when all are done. Block 0 runs in this thread; every
-  /// thread takes its blocks in increasing order. One run at a time; others wait.
-  void run(CpuEntry entry, const void* args, int blocks);
+  /// Runs blocks 0 .. blocks - 1 and returns when all are done, on this thread and on up to
+  /// `threads` workers, which are started when they are first needed. Block 0 runs here; every
+  /// thread takes its blocks in increasing order. While another thread is in `run`, all blocks run
+  /// here: a launch never waits for another one. `spin`: workers and caller wait for a moment
+  /// without giving up their cores. Throws OUT_OF_RESOURCES before any block has run.
+  void run(CpuEntry entry, const void* args, int blocks, int threads, bool spin);
 
  private:
   struct Job {
     CpuEntry entry;
     const void* args;
     int blocks;
+    int stride;
+    bool spin;
+  };
+  /// A job is handed to a worker by adding 1 to `posted` (release).
+  struct alignas(128) Worker {
+    std::atomic<uint32_t> posted{0};
+    std::thread thread;
   };
 
-  void start();
-  void work(int thread);
-  uint64_t next_job(uint64_t seen);
-  void take_blocks(const Job& job, int first) const;
+  void start_until(int threads);
+  void work(Worker& worker, int number);
+  static void take_blocks(const Job& job, int first);
+  void wait_for_workers(bool spin);
 
-  const int wanted_;
   std::mutex run_mutex_;
-  std::vector<std::thread> threads_;
-  // A job is published by storing its number in `posted_` (release); workers acquire it. It is done
-  // when `pending_` is 0 again, which the caller acquires.
+  std::vector<std::unique_ptr<Worker>> workers_;
   Job job_{};
-  std::atomic<uint64_t> posted_{0};
-  std::atomic<int> pending_{0};
   std::atomic<bool> ending_{false};
-  std::mutex sleep_mutex_;
-  std::condition_variable wake_;
+  alignas(128) std::atomic<uint32_t> pending_{0};  // workers that have not finished the job
 };
 
 }  // namespace tw

@@ -1,31 +1,26 @@
 #include "lib/device/stream.h"
 
-#include <pthread.h>
-#include <signal.h>
-
-#include <map>
-
 #include "lib/base/handle.h"
+#include "lib/device/thread.h"
 
 namespace tw {
 namespace {
 
 HandleTable<tw_stream_t, std::shared_ptr<Stream>, 4> g_streams;
+std::mutex g_mutex;  // between copying a table's pointer and ending it
+
+/// With g_mutex.
+std::shared_ptr<Stream>* find(tw_stream_t handle) {
+  std::shared_ptr<Stream>* stream = g_streams.find(handle);
+  if (stream == nullptr)
+    fail(TW_ERROR_INVALID_HANDLE, "stream = %p is %s; valid: one of tw_stream_create", handle,
+         handle == nullptr ? "NULL" : "destroyed or not of this library");
+  return stream;
+}
 
 }  // namespace
 
-Stream::Stream() {
-  sigset_t all, before;  // the thread takes no signal of the program's
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error& error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    fail(TW_ERROR_OUT_OF_RESOURCES, "starting a stream's thread: %s", error.what());
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-}
+Stream::Stream() : thread_(start_thread("tw-stream", [this] { run(); })) {}
 
 Stream::~Stream() {
   {
@@ -76,17 +71,15 @@ tw_stream_t create_stream() {
 }
 
 std::shared_ptr<Stream> stream_of(tw_stream_t handle) {
-  std::shared_ptr<Stream>* stream = g_streams.find(handle);
-  if (stream == nullptr)
-    fail(TW_ERROR_INVALID_HANDLE, "stream = %p is %s; valid: one of tw_stream_create", handle,
-         handle == nullptr ? "NULL" : "destroyed or not of this library");
-  return *stream;
+  const std::lock_guard<std::mutex> lock(g_mutex);
+  return *find(handle);
 }
 
 void destroy_stream(tw_stream_t handle) {
-  std::shared_ptr<Stream>* stream = g_streams.find(handle);
-  if (stream == nullptr || !g_streams.erase(handle)) stream_of(handle);
-  delete stream;
+  std::unique_ptr<std::shared_ptr<Stream>> stream;  // ends after the lock: what is queued runs then
+  const std::lock_guard<std::mutex> lock(g_mutex);
+  stream.reset(find(handle));
+  g_streams.erase(handle);
 }
 
 }  // namespace tw

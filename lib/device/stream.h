@@ -39,10 +39,10 @@ class Stream {
   std::thread thread_;
 };
 
-/// Streams by handle. `stream_of` throws INVALID_HANDLE for one that is not live.
+/// Streams by handle; any thread. `stream_of` throws INVALID_HANDLE for one that is not live.
 tw_stream_t create_stream();
 std::shared_ptr<Stream> stream_of(tw_stream_t handle);
-/// Ends the handle; what is queued runs before this returns.
+/// Ends the handle; what is queued runs before this returns. Throws as `stream_of`.
 void destroy_stream(tw_stream_t handle);
 
 }  // namespace tw
