@@ -532,5 +532,26 @@ TEST(CollKernel, UnequalPairCountsAreReported) {
   EXPECT_EQ(world.failure(), TW_ERROR_MISMATCH);
 }
 
+TEST(CollKernel, AMoveCutShortIsNotSignalled) {
+  // Long moves stop when the comm has ended. The peer must not take what arrived for whole.
+  constexpr size_t kBytes = size_t{9} << 20;
+  World world({.ranks = 2, .slot_bytes = kBytes});
+  world.stop();
+  std::vector<char> send(kBytes, 7), recv(kBytes);
+  for (int rank : {0, 1}) {
+    CollArgs args{};
+    args.comm = world.view(rank);
+    args.call = kBroadcast;
+    args.algo = CollAlgo::kSlot;
+    args.reduction.type = TW_INT8;
+    args.count = kBytes;
+    args.element = 1;
+    args.send = send.data();
+    args.recv = recv.data();
+    World::launch(entry_of(kBroadcast), &args, 1, false);
+  }
+  EXPECT_EQ(*world.view(1).epoch, 0u) << "rank 1 believes that its broadcast is done";
+}
+
 }  // namespace
 }  // namespace tw::test

@@ -159,12 +159,12 @@ class CpuBlock {
 
   template <class Line>
   TW_FN void signal(Site site, int n, Line line, uint64_t value) {
-    complete_stores();
+    if (!complete_stores()) return;
     for (int i = 0; i < n; ++i) store_release(site, &line(i)->value, value);
   }
 
   TW_FN void signal(Site site, FlagLine* line, uint64_t value, const EntryPayload& payload) {
-    complete_stores();
+    if (!complete_stores()) return;
     line->send_at = payload.send_at;
     line->recv_at = payload.recv_at;
     line->factor = payload.factor;
@@ -173,6 +173,7 @@ class CpuBlock {
   }
 
   TW_FN bool wait(const uint64_t* word, uint64_t value, int peer, uint64_t index) {
+    if (__builtin_expect(cut_short_, 0)) return false;
     if (__builtin_expect(load(word) >= value, 1)) return true;
     return wait_long(word, value, peer, index);
   }
@@ -207,7 +208,7 @@ class CpuBlock {
   TW_FN void set(uint64_t* word, uint64_t value) { *word = value; }
 
   TW_FN void publish(Site site, uint64_t* word, uint64_t value) {
-    complete_stores();
+    if (!complete_stores()) return;
     store_release(site, word, value);
   }
 
@@ -231,10 +232,14 @@ class CpuBlock {
 
  private:
   /// Long moves look at the abort word after each piece, so that a rank with much to move learns of
-  /// a dead peer in time. What is left out then does not matter: every rank's call fails.
+  /// a dead peer in time. After a move that was cut short this block signals nothing and waits for
+  /// nothing any more, so that no peer takes the data for whole.
   static constexpr size_t kPiece = size_t{4} << 20;
 
-  TW_INLINE bool ended() const { return wait_ != nullptr && load_word(wait_->abort) != 0; }
+  TW_INLINE bool ended() {
+    cut_short_ = cut_short_ || (wait_ != nullptr && load_word(wait_->abort) != 0);
+    return cut_short_;
+  }
   TW_INLINE static uint64_t load_word(const uint64_t* word) {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
   }
@@ -293,11 +298,13 @@ class CpuBlock {
   }
 
   /// Non-temporal stores are not ordered by a release store: they are fenced once, before it.
-  TW_INLINE void complete_stores() {
+  /// False when this block must not signal.
+  TW_INLINE bool complete_stores() {
     if (kHasStream && streamed_) {
       stream_fence();
       streamed_ = false;
     }
+    return __builtin_expect(!cut_short_, 1);
   }
 
   void put_scaled_packets(Byte* line, const Byte* in, size_t bytes, uint64_t word,
@@ -341,7 +348,8 @@ class CpuBlock {
   int blocks_;
   const char* name_;
   WaitContext* wait_;
-  bool streamed_ = false;  // non-temporal stores since the last signal
+  bool streamed_ = false;   // non-temporal stores since the last signal
+  bool cut_short_ = false;  // a move ended early: see kPiece
 };
 
 using Block = CpuBlock<Site::kNone>;
