@@ -56,8 +56,9 @@ class Backend {
 // What a program is linked with: makes the ranks of this process, one per thread.
 std::string backend_name();      // "tilewire 0.1.0", "Open MPI v4.1.4, ..."
 bool backend_threads_allowed();  // whether several ranks may live in one process
-// Called once, before and after everything else, in the main thread.
-void backend_start(int* argc, char*** argv);
+// Called once, before and after everything else, in the main thread. `threads`: ranks in this
+// process.
+void backend_start(int threads);
 void backend_stop();
 // How many processes were started together, and which of them this is.
 int backend_processes();

@@ -104,7 +104,7 @@ int run(int argc, char** argv) {
   const Options options = parse_options(argc, argv);
   const int threads = options.backend.threads;
   if (options.bind) bind_to_core(threads, 0);  // before MPI_Init, which may look
-  backend_start(&argc, &argv);
+  backend_start(threads);
   if (threads > 1 && !backend_threads_allowed())
     throw std::runtime_error("-g: this library has one rank per process");
   if (backend_processes() * threads == 1 && !options.alone)

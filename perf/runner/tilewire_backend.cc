@@ -10,6 +10,7 @@
 #include "perf/runner/backend.h"
 #include "perf/runner/loops.h"
 #include "tilewire.h"
+#include "tilewire/mpi.h"
 
 namespace tw::perf {
 
@@ -34,7 +35,7 @@ int environment_number(const char* name) {
   return text ? std::atoi(text) : 0;
 }
 
-// Where the ranks of this run meet; made by process 0.
+// Where the ranks of this run meet when they are threads; made by process 0.
 tw_unique_id_t meeting;
 
 class TilewireBackend final : public Backend {
@@ -45,6 +46,8 @@ class TilewireBackend final : public Backend {
     if (launcher() == Launcher::kTwRun) {
       if (options.threads > 1) throw std::runtime_error("-g needs mpirun, or no launcher at all");
       must(tw_comm_create_env(nullptr, &comm_));
+    } else if (launcher() == Launcher::kMpi && options.threads == 1) {
+      must(tw_comm_create_mpi(MPI_COMM_WORLD, nullptr, &comm_));
     } else {
       must(tw_comm_create(n, rank, &meeting, nullptr, &comm_));
     }
@@ -132,11 +135,12 @@ std::string backend_name() {
 
 bool backend_threads_allowed() { return true; }
 
-void backend_start(int* argc, char*** argv) {
-  if (launcher() == Launcher::kMpi) MPI_Init(argc, argv);
-  if (launcher() == Launcher::kTwRun) return;
-  if (backend_process() == 0) must(tw_unique_id_create(&meeting));
-  if (launcher() == Launcher::kMpi)
+void backend_start(int threads) {
+  if (launcher() == Launcher::kMpi) MPI_Init(nullptr, nullptr);
+  // Otherwise tilewire/mpi.h or tw_run see to where the ranks meet.
+  const bool by_id = launcher() == Launcher::kNone || threads > 1;
+  if (by_id && backend_process() == 0) must(tw_unique_id_create(&meeting));
+  if (by_id && launcher() == Launcher::kMpi)
     MPI_Bcast(&meeting, sizeof(meeting), MPI_BYTE, 0, MPI_COMM_WORLD);
 }
 
