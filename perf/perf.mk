@@ -41,6 +41,27 @@ perf-local:  ## loops of one core: copy, reduce, packets
 	@$(MAKE) --no-print-directory $(local_program)
 	$(local_program)
 
+# ---- The choice table of this machine (perf/tune.cc) ------------------------------------------------
+# The program sees lib/coll's table, so it is linked with the archive.
+tune_program := $(B)/perf/tune
+tune_objects := $(filter-out %/runner/main.o,$(perf_objects)) $(perf_backend) $(B)/obj/perf/tune.o
+tuned := build/tune/machine.def
+
+$(tune_program): $(tune_objects) $(internal)
+	$(call quiet,LINK)$(CXX) $(tune_objects) $(internal) $(link_flags) $(libs) $(MPI_LIBS) -o $@
+
+.PHONY: tune tune-accept
+tune:  ## measure this machine's choice table into build/tune (under five minutes)
+	@tests/tools/deps build
+	@$(MAKE) --no-print-directory $(tune_program)
+	@mkdir -p $(dir $(tuned))
+	$(tune_program) $(tuned)
+
+tune-accept:  ## check the measured table in: lib/coll/tuning/<machine>.def
+	@name=$$(sed -n 's/^TW_MACHINE(\([a-z0-9_]*\),.*/\1/p' $(tuned)) && test -n "$$name" || { echo "tune-accept: run make tune first"; exit 1; }; \
+	test "$$name" != generic || { echo "tune-accept: this machine has no row in lib/coll/tuning.def yet: add one"; exit 1; }; \
+	cp $(tuned) lib/coll/tuning/$$name.def && echo "lib/coll/tuning/$$name.def: accepted"
+
 # ---- Peers ------------------------------------------------------------------------------------------
 peers := build/peers
 mpi_of_wheel = -I$(peers)/$(1)/include -L$(peers)/$(1)/lib -Wl,-rpath,$(abspath $(peers))/$(1)/lib -lmpi

@@ -271,9 +271,7 @@ std::vector<ChoiceLine> tune_class(RanksClass ranks, int n, double seconds) {
   options.threads = n;
   for (const Candidate& c : candidates()) {
     force(c);
-    int argc = 0;
-    char** argv = nullptr;
-    backend_start(&argc, &argv);  // a new place to meet
+    backend_start(n);  // a new place to meet
     run_threads(
         n, [&](int t) { backends[static_cast<size_t>(t)].push_back(backend_join(options, t)); });
   }
