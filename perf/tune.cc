@@ -95,6 +95,7 @@ class Clock {
 /// Runs `body(thread)` in `n` threads; the first exception is thrown here.
 void run_threads(int n, const std::function<void(int)>& body) {
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(n));
   std::mutex mutex;
   std::string error;
   for (int t = 0; t < n; ++t)
