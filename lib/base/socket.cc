@@ -239,6 +239,15 @@ Address bound_address(const Socket& socket) {
   return Address::from_system(reinterpret_cast<const sockaddr*>(&bound));
 }
 
+bool connected_to_itself(const Socket& socket) {
+  sockaddr_storage peer = {};
+  socklen_t bytes = sizeof peer;
+  if (getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer), &bytes) != 0) return false;
+  const Address other = Address::from_system(reinterpret_cast<const sockaddr*>(&peer));
+  const Address own = bound_address(socket);
+  return own.port() == other.port() && own.ip() == other.ip();
+}
+
 void set_no_delay(const Socket& socket) {
   const int on = 1;
   setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -75,6 +75,10 @@ Socket listen_at(const Address& address);
 /// The address that `socket` is bound to.
 Address bound_address(const Socket& socket);
 
+/// Where nobody listens at an ephemeral port, the system may give that very port to the socket that
+/// connects to it, and TCP then connects the socket to itself.
+bool connected_to_itself(const Socket& socket);
+
 /// No delay for small messages.
 void set_no_delay(const Socket& socket);
 

@@ -109,6 +109,7 @@ std::string Link::open(const Address& address, const Deadline& deadline) {
     getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &bytes);
     if (error != 0) return std::strerror(error);
   }
+  if (connected_to_itself(socket_)) return std::strerror(ECONNREFUSED);
   std::string why = write(channel_.start(), deadline);
   while (why.empty() && !channel_.proven()) {
     if (!wait_for(socket_, POLLIN, deadline)) return "it does not answer";
@@ -324,6 +325,18 @@ TcpExchange::~TcpExchange() {
   }
 }
 
+// Somebody listens where rank 0 should. If it is another rank 0, joining there tells all ranks.
+[[noreturn]] void occupied(const Id& id, int n, std::string_view agreement) {
+  try {
+    TcpExchange(id, n, 0, Deadline(kAnswerMs)).arrive(agreement);
+  } catch (const Error& error) {
+    if (error.status() == TW_ERROR_MISMATCH) throw;
+    fail(TW_ERROR_SYSTEM, "rank 0 cannot listen at %s, which is in use (%s)", place(id).c_str(),
+         error.what());
+  }
+  fail(TW_ERROR_SYSTEM, "rank 0 cannot listen at %s, which is in use", place(id).c_str());
+}
+
 }  // namespace
 
 std::unique_ptr<Exchange> join(const tw_unique_id_t& raw, int n, int rank,
@@ -333,7 +346,7 @@ std::unique_ptr<Exchange> join(const tw_unique_id_t& raw, int n, int rank,
   if (rank < 0 || rank >= n)
     fail(TW_ERROR_INVALID_ARGUMENT, "rank %d is not within 0 to %d", rank, n - 1);
   Id id = decode(raw);
-  if (!id.host.empty() && rank == 0) Root::start_at(id, deadline);
+  if (!id.host.empty() && rank == 0 && !Root::start_at(id, deadline)) occupied(id, n, agreement);
   auto exchange = std::make_unique<TcpExchange>(std::move(id), n, rank, deadline);
   exchange->arrive(agreement);
   return exchange;

@@ -8,11 +8,12 @@
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
+#include "lib/base/log.h"
 
 namespace tw::boot {
 namespace {
 
-constexpr int kAddressInUseMs = 5000;  // for an earlier owner of a fixed place to go
+constexpr int kAddressInUseMs = 1000;  // for an earlier owner of a fixed place to go
 constexpr int kPortTries = 20;         // to find a port that is free on all addresses
 
 Address wildcard(int family, uint16_t port) {
@@ -28,7 +29,16 @@ Socket listen_everywhere(uint16_t port) {
 
 // Loopback first: it is the fastest where it works.
 std::vector<Address> usable_addresses(const std::string& interface, bool v6) {
-  std::vector<Address> all = interface_addresses(interface);
+  std::vector<Address> all;
+  try {
+    all = interface_addresses(interface);
+  } catch (const Error& error) {
+    if (!interface.empty()) throw;
+    TW_LOGF(TW_LOG_WARN, "ranks can meet on this host only: %s", error.what());
+    all = resolve("127.0.0.1", 0);
+  }
+  if (all.empty())
+    fail(TW_ERROR_SYSTEM, "no network interface is up, not even loopback (ip link set lo up)");
   if (!v6)
     all.erase(std::remove_if(all.begin(), all.end(),
                              [](const Address& a) { return a.family() == AF_INET6; }),
@@ -90,7 +100,8 @@ Socket listen_at_host(const Id& id, const Deadline& deadline) {
     Socket socket =
         literal ? listen_at(resolve(id.host, id.port).at(0)) : listen_everywhere(id.port);
     if (socket) return socket;
-    if (errno != EADDRINUSE || deadline.passed() || patience.passed())
+    if (errno == EADDRINUSE && (deadline.passed() || patience.passed())) return socket;
+    if (errno != EADDRINUSE)
       fail(TW_ERROR_SYSTEM, "rank 0 cannot listen at %s: %s", place(id).c_str(),
            std::strerror(errno));
     poll(nullptr, 0, 20);

@@ -13,8 +13,8 @@ namespace tw::boot {
 /// fills in id->port and id->addresses. Throws INVALID_ARGUMENT for an unknown interface.
 std::vector<Socket> listen_for_ranks(Id* id);
 
-/// Listens at id.host and id.port. An address in use is tried for some seconds, `deadline` at most.
-/// Throws SYSTEM when it cannot be had.
+/// Listens at id.host and id.port. An address in use is tried for some seconds, `deadline` at most;
+/// empty when it stays so. Throws SYSTEM when it cannot be had at all.
 Socket listen_at_host(const Id& id, const Deadline& deadline);
 
 }  // namespace tw::boot

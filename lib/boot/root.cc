@@ -76,7 +76,10 @@ class RootThread : public Root {
 
   void run();
   void flush() override;
-  void stop() { stop_.store(true, std::memory_order_relaxed); }
+  /// A set-up that goes on is not disturbed.
+  void stop_lingering() {
+    if (failed_.load(std::memory_order_relaxed)) stop_.store(true, std::memory_order_relaxed);
+  }
   const Secret& secret() const { return secret_; }
 
  private:
@@ -102,6 +105,7 @@ class RootThread : public Root {
   std::vector<Socket> listeners_;
   Deadline deadline_;
   const int most_strangers_;
+  std::atomic<bool> failed_{false};  // what meeting_ says, for other threads
   std::atomic<bool> stop_{false};
   Connections connections_;
   Meeting meeting_;
@@ -183,8 +187,9 @@ void launch(const Id& id, std::vector<Socket> listeners, Deadline deadline) {
 // ---- The thread ---------------------------------------------------------------------------------
 
 bool RootThread::finished() {
-  if (stop_.load(std::memory_order_relaxed)) return true;
   if (meeting_.failed()) {
+    failed_.store(true, std::memory_order_relaxed);
+    if (stop_.load(std::memory_order_relaxed)) return true;
     if (!lingering_) linger_ = Deadline(kLingerMs);
     lingering_ = true;
     return (meeting_.all_told() && connections_.empty()) || linger_.passed();
@@ -215,7 +220,7 @@ void RootThread::run() {
 }
 
 int RootThread::wait_ms() const {
-  int wait = 200;  // stop() is noticed by then
+  int wait = 200;  // stop_lingering() is noticed by then
   if (!meeting_.anybody()) wait = deadline_.remaining_ms(wait);
   if (lingering_) wait = linger_.remaining_ms(wait);
   if (accept_paused_) wait = accept_again_.remaining_ms(wait);
@@ -412,11 +417,13 @@ void Root::start(Id* id, Deadline deadline) {
   launch(*id, std::move(listeners), deadline);
 }
 
-void Root::start_at(const Id& id, Deadline deadline) {
-  if (const auto earlier = find_thread(id.secret)) earlier->stop();
+bool Root::start_at(const Id& id, Deadline deadline) {
+  if (const auto earlier = find_thread(id.secret)) earlier->stop_lingering();
   std::vector<Socket> listeners;
   listeners.push_back(listen_at_host(id, deadline));
+  if (!listeners[0]) return false;
   launch(id, std::move(listeners), deadline);
+  return true;
 }
 
 std::shared_ptr<Root> Root::find(const Secret& secret) { return find_thread(secret); }

@@ -17,9 +17,10 @@ class Root {
   /// ends when its comm is set up, or when nobody came before `deadline`.
   static void start(Id* id, Deadline deadline);
 
-  /// Listens at id.host, for rank 0. An earlier root of this process with the same id is ended; an
-  /// address in use is tried for some seconds. Throws SYSTEM when it cannot be had.
-  static void start_at(const Id& id, Deadline deadline);
+  /// Listens at id.host, for rank 0. A failed set-up of this process that still answers late ranks
+  /// there makes way. False when somebody else listens there. Throws SYSTEM when the place cannot
+  /// be had at all.
+  static bool start_at(const Id& id, Deadline deadline);
 
   /// The root of the id with this secret, if it lives in this process.
   static std::shared_ptr<Root> find(const Secret& secret);
