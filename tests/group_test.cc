@@ -1,6 +1,9 @@
 // Groups: any mix, any order, no deadlock; one thread may drive all ranks.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+
 #include "tests/runner/ranks.h"
 
 namespace tw::test {
@@ -229,6 +232,28 @@ TEST(Group, TransfersWithTheOwnRank) {
   ASSERT_EQ(tw_send(in.data(), 10, TW_FP32, 0, ranks.comm(0), nullptr), TW_OK);
   ASSERT_EQ(tw_recv(out.data(), 9, TW_FP32, 0, ranks.comm(0), nullptr), TW_OK);
   EXPECT_EQ(tw_group_end(), TW_ERROR_MISMATCH);
+}
+
+TEST(Group, OneThreadInlineOutsideAGroupIsAnError) {
+  for (size_t count : {1, 100000}) {
+    const ThreadRanks ranks(2);
+    const std::vector<float> in = ramp(count, 0);
+    std::vector<float> out(count);
+    tw_status_t status = sum(in, &out, ranks.comm(0));
+    EXPECT_EQ(status, TW_ERROR_INVALID_STATE) << tw_last_error();
+    EXPECT_NE(std::string(tw_last_error()).find("tw_group_begin"), std::string::npos)
+        << tw_last_error();
+  }
+}
+
+TEST(Group, LateThreadsAreNotMistakenForOneThread) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    if (rank == 1) std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    const std::vector<float> in = ramp(10, rank);
+    std::vector<float> out(10);
+    EXPECT_EQ(sum(in, &out, comm), TW_OK) << tw_last_error();
+  });
 }
 
 TEST(Group, CommDestroyedInsideIsNoticed) {

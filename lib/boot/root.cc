@@ -1,8 +1,6 @@
 #include "lib/boot/root.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -14,12 +12,12 @@
 #include <deque>
 #include <list>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/base/socket.h"
+#include "lib/base/thread.h"
 #include "lib/boot/listen.h"
 #include "lib/boot/meeting.h"
 
@@ -164,11 +162,8 @@ void launch(const Id& id, std::vector<Socket> listeners, Deadline deadline) {
       roots.erase(std::remove(roots.begin(), roots.end(), root), roots.end());
     });
   };
-  sigset_t all, before;  // signals are for the program's own threads
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
-    std::thread([root, forget] {
+    start_thread("tw-root", [root, forget] {
       try {
         root->run();
       } catch (const std::exception& error) {
@@ -176,12 +171,10 @@ void launch(const Id& id, std::vector<Socket> listeners, Deadline deadline) {
       }
       forget();
     }).detach();
-  } catch (const std::system_error&) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  } catch (const Error&) {
     forget();
-    fail(TW_ERROR_OUT_OF_RESOURCES, "no thread for the root of the set-up: limit reached");
+    throw;
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 // ---- The thread ---------------------------------------------------------------------------------

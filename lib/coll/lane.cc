@@ -1,28 +1,8 @@
 #include "lib/coll/lane.h"
 
-#include <pthread.h>
-#include <signal.h>
-
-#include <system_error>
-
-#include "lib/base/error.h"
-
 namespace tw {
 
-Lane::Lane() {
-  // The application's signal handlers run in the application's threads.
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  try {
-    thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error& e) {
-    pthread_sigmask(SIG_SETMASK, &old, nullptr);
-    fail(TW_ERROR_OUT_OF_RESOURCES, "no thread for a group: %s", e.what());
-  }
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  pthread_setname_np(thread_.native_handle(), "tw-lane");
-}
+Lane::Lane() : thread_(start_thread("tw-lane", [this] { run(); })) {}
 
 Lane::~Lane() {
   {
@@ -37,6 +17,7 @@ void Lane::start(std::function<void()> job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     job_ = std::move(job);
+    pending_.emplace();
   }
   changed_.notify_all();
 }
@@ -55,6 +36,7 @@ void Lane::run() {
     job_();
     lock.lock();
     job_ = nullptr;
+    pending_.reset();
     changed_.notify_all();
   }
 }

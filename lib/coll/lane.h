@@ -5,7 +5,10 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
+
+#include "lib/base/thread.h"
 
 namespace tw {
 
@@ -31,8 +34,9 @@ class Lane {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::function<void()> job_;  // set while one is wanted or running
+  std::optional<PendingWork> pending_;
   bool ending_ = false;
-  std::thread thread_;
+  std::thread thread_;  // last: it uses the others
 };
 
 }  // namespace tw

@@ -8,6 +8,7 @@
 
 #include "lib/base/deadline.h"
 #include "lib/base/error.h"
+#include "lib/base/thread.h"
 #include "lib/comm/call_text.h"
 #include "lib/comm/comm.h"
 #include "lib/comm/control.h"
@@ -19,6 +20,7 @@ namespace {
 constexpr int64_t kYieldNs = 200'000;      // then sleep
 constexpr int64_t kFirstSleepNs = 20'000;  // doubles up to
 constexpr int64_t kLongestSleepNs = 1'000'000;
+constexpr int kLooksPerCount = 50;      // counting threads takes longer
 constexpr int64_t kLookNs = 2'000'000;  // how often peers are looked at
 constexpr int kYieldsPerClock = 8;
 constexpr uint64_t kIdleYields = 1 << 16;  // of wait_idle: then the clock is read every time
@@ -90,6 +92,19 @@ bool peer_left(const Waiting& w) {
   return true;
 }
 
+/// One thread that drives several ranks of its process must do so in a group or on streams: here it
+/// waits for a rank that only it could run.
+bool waits_for_itself(const Waiting& w, int looks) {
+  if (looks % kLooksPerCount != 0 || !w.comm.same_process(w.site.peer) || !nobody_else_can_call())
+    return false;
+  w.comm.end(TW_ERROR_INVALID_STATE,
+             text("rank %d waits in %s for rank %d of the same process, which no other thread can "
+                  "run; valid: a thread for each rank, calls between tw_group_begin and "
+                  "tw_group_end, or streams",
+                  w.comm.rank(), w.site.op, w.site.peer));
+  return true;
+}
+
 void time_out(const Waiting& w, int64_t timeout_ns) {
   w.comm.end(
       TW_ERROR_TIMEOUT,
@@ -131,8 +146,10 @@ Outcome poll(const uint64_t* abort, const uint64_t* word, uint64_t want, int64_t
 
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
   const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
-  const Outcome outcome = poll(context->abort, word, want, context->timeout_ns,
-                               [&] { return peer_left(w) || calls_differ(w); });
+  int looks = 0;
+  const Outcome outcome = poll(context->abort, word, want, context->timeout_ns, [&] {
+    return peer_left(w) || calls_differ(w) || waits_for_itself(w, ++looks);
+  });
   if (outcome == Outcome::kTimeOut) time_out(w, context->timeout_ns);
   return outcome == Outcome::kTrue;
 }
@@ -153,10 +170,12 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
 bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
   // Ranks are threads or processes with one waiting loop each, so this is the loop's own state.
   static thread_local int64_t start = 0, look = 0;
+  static thread_local int looks = 0;
   if (load(context->abort) != 0) return false;
   if (round == 0) {
     start = now_ns();
     look = start + kLookNs;
+    looks = 0;
   }
   if (round % kYieldsPerClock != 0 && round < kIdleYields) {
     sched_yield();
@@ -172,7 +191,7 @@ bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
   // No single word decides here; a peer that left will never move again.
   static const uint64_t never = 0;
   const Waiting w{*static_cast<Comm*>(context->comm), *site, &never, 1};
-  if (peer_left(w)) return false;
+  if (peer_left(w) || waits_for_itself(w, ++looks)) return false;
   if (context->timeout_ns == 0 || now - start < context->timeout_ns) return true;
   time_out(w, context->timeout_ns);
   return false;

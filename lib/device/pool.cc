@@ -1,13 +1,11 @@
 #include "lib/device/pool.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 #include <algorithm>
 
 #include "lib/base/error.h"
-#include "lib/device/thread.h"
+#include "lib/base/thread.h"
 
 namespace tw {
 namespace {

@@ -1,7 +1,7 @@
 #include "lib/device/stream.h"
 
 #include "lib/base/handle.h"
-#include "lib/device/thread.h"
+#include "lib/base/thread.h"
 
 namespace tw {
 namespace {
@@ -34,7 +34,7 @@ Stream::~Stream() {
 void Stream::push(Job job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    jobs_.push_back(std::move(job));
+    jobs_.push_back({std::move(job), std::make_unique<PendingWork>()});
   }
   changed_.notify_all();
 }
@@ -53,7 +53,7 @@ void Stream::run() {
   for (;;) {
     changed_.wait(lock, [this] { return !jobs_.empty() || ending_; });
     if (jobs_.empty()) return;
-    Job& job = jobs_.front();  // a deque keeps it in place while others are added
+    Job& job = jobs_.front().run;  // a deque keeps it in place while others are added
     lock.unlock();
     std::unique_ptr<Error> error = job();
     lock.lock();

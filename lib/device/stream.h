@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "lib/base/error.h"
+#include "lib/base/thread.h"
 #include "tilewire.h"
 
 namespace tw {
@@ -33,10 +34,14 @@ class Stream {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Job> jobs_;  // the front one is running
+  struct Queued {
+    Job run;
+    std::unique_ptr<PendingWork> pending;
+  };
+  std::deque<Queued> jobs_;  // the front one is running
   std::unique_ptr<Error> error_;
   bool ending_ = false;
-  std::thread thread_;
+  std::thread thread_;  // last: it uses the others
 };
 
 /// Streams by handle; any thread. `stream_of` throws INVALID_HANDLE for one that is not live.

@@ -1,7 +1,5 @@
 #include "lib/net/monitor.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -13,6 +11,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/fd.h"
+#include "lib/base/thread.h"
 
 namespace tw::net {
 namespace {
@@ -24,17 +23,7 @@ class Loop {
     if (!poll_) fail_errno("epoll_create1", errno);
     if (!wake_) fail_errno("eventfd", errno);
     add(wake_.get(), EPOLLIN, 0);
-    // The thread takes no signal of the program's.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      thread_ = std::thread([this] { run(); });
-    } catch (const std::system_error&) {
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      fail(TW_ERROR_OUT_OF_RESOURCES, "the monitor's thread could not be started");
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    thread_ = start_thread("tw-monitor", [this] { run(); });
   }
 
   Loop(const Loop&) = delete;
