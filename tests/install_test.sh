@@ -36,6 +36,22 @@ check "example 02 builds with pkg-config" build_c
 check "it runs" "$prefix/bin/tw_run" -n 2 "$work/all_reduce"
 check "it uses the installed library" bash -c "ldd $work/all_reduce | grep -q $prefix/lib"
 
+build_kernel() {
+  local target objects=() from=tests/examples/03_user_kernel
+  for target in $(pkg-config --variable=kernel_targets tilewire); do
+    # shellcheck disable=SC2046
+    g++ -std=c++20 $(pkg-config --cflags tilewire) $(pkg-config --variable=kernel_flags tilewire) \
+      $(pkg-config --variable="kernel_flags_$target" tilewire) -I$from -x c++ -c $from/ring_shift.cu \
+      -o "$work/$target.o" || return 1
+    objects+=("$work/$target.o")
+  done
+  # shellcheck disable=SC2046
+  g++ -std=c++20 -I$from $from/main.cc $from/table.cc "${objects[@]}" -o "$work/ring_shift" $(flags) \
+    -Wl,-rpath,"$prefix/lib"
+}
+check "example 03 builds with pkg-config for every CPU target" build_kernel
+check "it runs" "$prefix/bin/tw_run" -n 2 "$work/ring_shift"
+
 # ---- CMake -----------------------------------------------------------------------------------------
 configure() { cmake -S tests/examples/05_cmake -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix"; }
 check "example 05 configures" configure

@@ -1,0 +1,406 @@
+/* tilewire: windows in peer memory, signals and collectives over CPUs and GPUs.
+ *
+ * This header is the reference of the C API. It is C99 and complete.
+ *
+ * Conventions, true of every function unless it says otherwise
+ * - Returns a tw_status_t. On failure tw_last_error() is this thread's sentence: it names the
+ *   offending value and what would be valid. No function prints to stdout, exits, aborts, or
+ * changes the caller's affinity, signal handlers, locale or CUDA context.
+ * - Output parameters come last and are written only on TW_OK.
+ * - Handles are checked: NULL, destroyed or foreign handles give TW_ERROR_INVALID_HANDLE.
+ * - Structs begin with `size_t size`, set by their initialiser macro. A shorter struct is accepted
+ *   with defaults for the rest; a longer one is refused when its unknown tail is not zero.
+ * - "collective": every rank of the comm must make the call, in the same order.
+ * - `stream`: NULL runs the call in the caller's thread and returns when it is done (CPU), or uses
+ *   the default stream (GPU). A tw_stream_t queues it. Errors of queued calls surface at the next
+ *   call on the comm and at tw_stream_synchronize.
+ * - One comm must not be used by two threads at once (TW_ERROR_INVALID_STATE). Different comms may.
+ * - After fork() the child must not use the library (TW_ERROR_INVALID_STATE).
+ */
+#ifndef TILEWIRE_H_
+#define TILEWIRE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TW_VERSION_MAJOR 0
+#define TW_VERSION_MINOR 1
+#define TW_VERSION_PATCH 0
+#define TW_VERSION (TW_VERSION_MAJOR * 10000 + TW_VERSION_MINOR * 100 + TW_VERSION_PATCH)
+
+#if defined(__GNUC__)
+#define TW_API __attribute__((visibility("default")))
+#else
+#define TW_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status --------------------------------------------------------------------------------- */
+
+/* X(name, value, text). Values never change. */
+#define TW_STATUS_MAP(X)                                                               \
+  X(TW_OK, 0, "success")                                                               \
+  X(TW_ERROR_INVALID_ARGUMENT, 1, "an argument is invalid")                            \
+  X(TW_ERROR_INVALID_HANDLE, 2, "a handle is null, destroyed or not of this library")  \
+  X(TW_ERROR_INVALID_STATE, 3, "the call is not allowed in this state")                \
+  X(TW_ERROR_OUT_OF_MEMORY, 4, "out of memory")                                        \
+  X(TW_ERROR_OUT_OF_RESOURCES, 5, "out of file descriptors, threads or address space") \
+  X(TW_ERROR_TIMEOUT, 6, "a peer was late beyond the configured time")                 \
+  X(TW_ERROR_PEER_LOST, 7, "a peer died or closed its connection")                     \
+  X(TW_ERROR_ABORTED, 8, "the comm was aborted")                                       \
+  X(TW_ERROR_MISMATCH, 9, "the ranks' calls or settings do not match")                 \
+  X(TW_ERROR_UNREACHABLE, 10, "two ranks cannot reach each other's memory")            \
+  X(TW_ERROR_UNSUPPORTED, 11, "not supported on this device or in this build")         \
+  X(TW_ERROR_SYSTEM, 12, "an operating system call failed")                            \
+  X(TW_ERROR_INTERNAL, 13, "internal error: please report it")
+
+typedef enum tw_status {
+#define TW_STATUS_ENUM(name, value, text) name = value,
+  TW_STATUS_MAP(TW_STATUS_ENUM)
+#undef TW_STATUS_ENUM
+} tw_status_t;
+
+/* Name of a status ("TW_ERROR_TIMEOUT"); "unknown status" for other values. Static storage. */
+TW_API const char* tw_status_name(tw_status_t status);
+
+/* The sentence of this thread's last failed call; "" when none failed. Valid until this thread's
+ * next call into the library. */
+TW_API const char* tw_last_error(void);
+
+/* TW_VERSION of the loaded library. */
+TW_API int tw_version(void);
+
+/* What tw_describe tells, as text for people. The form of the text may change at any time. */
+typedef enum tw_describe_what {
+  TW_DESCRIBE_VERSION = 0,     /* version and targets of the build */
+  TW_DESCRIBE_TARGETS = 1,     /* instruction sets: what this CPU has, which target is chosen */
+  TW_DESCRIBE_TOPOLOGY = 2,    /* packages, NUMA nodes, caches, cores that this thread may use */
+  TW_DESCRIBE_CHOICES = 3,     /* the collectives' choice table of this machine, and the others */
+  TW_DESCRIBE_ENVIRONMENT = 4, /* every environment variable: value, default, help */
+  TW_DESCRIBE_LIBRARIES = 5    /* CUDA driver, NCCL, UCX: what was found, or why not. Opens them */
+} tw_describe_what_t;
+
+/* Writes `what` into `text` (room for `bytes`), NUL-terminated and cut where it does not fit, and
+ * the bytes that the whole needs, NUL included, to *needed. `text` may be NULL when bytes is 0. */
+TW_API tw_status_t tw_describe(tw_describe_what_t what, char* text, size_t bytes, size_t* needed);
+
+/* ---- Types, reductions, devices ------------------------------------------------------------- */
+
+typedef enum tw_type {
+  TW_INT8 = 0,
+  TW_UINT8 = 1,
+  TW_INT32 = 2,
+  TW_UINT32 = 3,
+  TW_INT64 = 4,
+  TW_UINT64 = 5,
+  TW_FP16 = 6,
+  TW_BF16 = 7,
+  TW_FP32 = 8,
+  TW_FP64 = 9,
+  TW_FP8_E4M3 = 10,
+  TW_FP8_E5M2 = 11,
+  TW_TYPE_WIDTH_ = 0x7fffffff /* no type: makes the enumeration 32 bits wide */
+} tw_type_t;
+
+/* Bytes of one element. Errors: INVALID_ARGUMENT for an unknown type. */
+TW_API tw_status_t tw_type_size(tw_type_t type, size_t* bytes);
+
+/* How elements are combined. 16- and 8-bit floats accumulate in fp32 and round once; ranks are
+ * combined in rank order, so results have the same bits on every rank in every run. TW_AVG divides
+ * the sum once, in the accumulator's type (integers truncate towards zero). Further values come
+ * from tw_op_create_scaled_sum. */
+typedef enum tw_op {
+  TW_SUM = 0,
+  TW_PROD = 1,
+  TW_MIN = 2,
+  TW_MAX = 3,
+  TW_AVG = 4,
+  TW_OP_WIDTH_ = 0x7fffffff /* no op: makes room for those of tw_op_create_scaled_sum */
+} tw_op_t;
+
+typedef enum tw_device_kind {
+  TW_DEVICE_AUTO = 0, /* a GPU when there is one for this rank, else CPU */
+  TW_DEVICE_CPU = 1,
+  TW_DEVICE_GPU = 2
+} tw_device_kind_t;
+
+typedef struct tw_device {
+  size_t size;
+  tw_device_kind_t kind;
+  int ordinal; /* GPU ordinal; ignored on CPUs */
+} tw_device_t;
+#define TW_DEVICE_INIT \
+  { sizeof(tw_device_t), TW_DEVICE_AUTO, 0 }
+
+/* ---- Log ------------------------------------------------------------------------------------ */
+
+typedef enum tw_log_level {
+  TW_LOG_NONE = 0,
+  TW_LOG_ERROR = 1,
+  TW_LOG_WARN = 2,
+  TW_LOG_INFO = 3,
+  TW_LOG_DEBUG = 4
+} tw_log_level_t;
+
+/* Receives one line, without newline, possibly from several threads at once. Must not call back
+ * into the library. */
+typedef void (*tw_log_fn)(tw_log_level_t level, const char* line, void* user);
+
+/* Sends messages up to `level` to `fn` (NULL: back to TW_LOG / TW_LOG_FILE). Process wide. */
+TW_API tw_status_t tw_log_set(tw_log_fn fn, void* user, tw_log_level_t level);
+
+/* ---- Streams -------------------------------------------------------------------------------- */
+
+/* A CUstream / cudaStream_t on GPUs, a queue made by tw_stream_create on CPUs. */
+typedef void* tw_stream_t;
+
+/* A queue with its own thread that runs calls in order. `device` NULL: CPU. */
+TW_API tw_status_t tw_stream_create(const tw_device_t* device, tw_stream_t* stream);
+
+/* Blocks until every call queued before is done; returns the first error of a queued call since
+ * the last synchronise. NULL: returns TW_OK at once on CPUs. */
+TW_API tw_status_t tw_stream_synchronize(tw_stream_t stream);
+
+/* Runs what is queued, then ends the queue. */
+TW_API tw_status_t tw_stream_destroy(tw_stream_t stream);
+
+/* ---- Communicators -------------------------------------------------------------------------- */
+
+typedef struct tw_comm* tw_comm_t;
+
+/* Opaque. Holds where to meet and a 128-bit secret: hand it to the ranks over a private channel. */
+typedef struct tw_unique_id {
+  unsigned char bytes[128];
+} tw_unique_id_t;
+
+#define TW_UNIQUE_ID_TEXT_BYTES 257 /* 256 hexadecimal digits and a NUL */
+
+/* Time-outs in milliseconds: -1 = environment or default, 0 = never. */
+typedef struct tw_comm_config {
+  size_t size;
+  tw_device_t device;
+  int max_blocks;     /* blocks a launch may use; 0 = all workers */
+  int workers;        /* CPU worker threads; 0 = cores of the affinity mask / ranks sharing it */
+  int64_t timeout_ms; /* a live but late peer; default 600000. A dead peer is noticed at once */
+  int64_t setup_timeout_ms; /* for set-up calls: all ranks must arrive; default 600000 */
+  size_t max_memory;        /* cap on the library's own bytes per rank (not windows); 0 = default */
+  const char* name;         /* for messages and logs; copied; NULL = "comm" */
+} tw_comm_config_t;
+#define TW_COMM_CONFIG_INIT \
+  { sizeof(tw_comm_config_t), TW_DEVICE_INIT, 0, 0, -1, -1, 0, NULL }
+
+/* Makes an id and starts listening for the ranks in the background, in this process, on the
+ * interface TW_BOOT_INTERFACE. One id serves one comm. Not collective: one process calls it. */
+TW_API tw_status_t tw_unique_id_create(tw_unique_id_t* id);
+
+/* An id as text, for environment variables and command lines, and back. `text` has room for
+ * TW_UNIQUE_ID_TEXT_BYTES. The text holds the secret.
+ * from_text also takes a place instead of an id, for processes that are started without any
+ * launcher: "tcp://host:port/<secret>" with 32 hexadecimal digits of your own, fresh for each job,
+ * e.g. tcp://node7:4711/8f1e...; IPv6 in brackets, tcp://[fd00::7]:4711/8f1e.... Then rank 0
+ * listens there while it is in tw_comm_create, the others try until it does, and the id may serve
+ * one comm after another. Errors: INVALID_ARGUMENT. */
+TW_API tw_status_t tw_unique_id_to_text(const tw_unique_id_t* id, char* text);
+TW_API tw_status_t tw_unique_id_from_text(const char* text, tw_unique_id_t* id);
+
+/* Joins as `rank` of `n` ranks (1 to 64), each a process or a thread. Collective: blocks until all
+ * ranks arrived or config->setup_timeout_ms passed; the error names who is missing. `config` NULL:
+ * defaults. Threads of one process call it at the same time.
+ * Errors: TIMEOUT, MISMATCH (n, version, settings, two ranks claiming one number), UNREACHABLE
+ * (two ranks that cannot share memory), OUT_OF_MEMORY, OUT_OF_RESOURCES. */
+TW_API tw_status_t tw_comm_create(int n, int rank, const tw_unique_id_t* id,
+                                  const tw_comm_config_t* config, tw_comm_t* comm);
+
+/* As tw_comm_create, with TW_RANK, TW_WORLD_SIZE and TW_UNIQUE_ID from the environment, as tw_run
+ * sets them. Once per process. */
+TW_API tw_status_t tw_comm_create_env(const tw_comm_config_t* config, tw_comm_t* comm);
+
+/* Makes all `n` ranks of a comm in this process: comms[i] is rank i. Called by one thread. Drive
+ * them from one thread each, or from one thread inside a group or on queued streams. */
+TW_API tw_status_t tw_comm_create_all(int n, const tw_comm_config_t* config, tw_comm_t* comms);
+
+/* Collective over `comm`: ranks with equal `color` (>= 0) form a new comm, ordered by (key, rank).
+ * `color` -1: takes part but gets no comm (*child = NULL). The child may use the parent's windows
+ * by its own rank numbers; the parent must outlive it. */
+TW_API tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_config_t* config,
+                                 tw_comm_t* child);
+
+/* Called by the survivors after TW_ERROR_PEER_LOST: makes a comm of them, in rank order. The old
+ * comm's windows can then only be destroyed. Waits for every live rank to call it. */
+TW_API tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config,
+                                  tw_comm_t* survivors);
+
+/* Ends pending and later calls of all ranks of the comm with TW_ERROR_ABORTED. Any thread may call
+ * it, at any time before destroy. */
+TW_API tw_status_t tw_comm_abort(tw_comm_t comm);
+
+/* Frees the comm. Collective in the sense that no peer may still be inside a call; does not wait
+ * for peers. Refused (INVALID_STATE, naming them) while windows, signals or children live. */
+TW_API tw_status_t tw_comm_destroy(tw_comm_t comm);
+
+/* What the comm is: this rank's number, the number of ranks, the device this rank owns. */
+TW_API tw_status_t tw_comm_rank(tw_comm_t comm, int* rank);
+TW_API tw_status_t tw_comm_size(tw_comm_t comm, int* size);
+TW_API tw_status_t tw_comm_device(tw_comm_t comm, tw_device_t* device);
+
+/* Bytes this rank holds for the comm itself, windows not counted. */
+TW_API tw_status_t tw_comm_memory(tw_comm_t comm, size_t* bytes);
+
+/* Status of the comm (TW_OK, or why it ended) and its sentence, from any thread. `*sentence` is
+ * valid until the comm is destroyed. Either output may be NULL. */
+TW_API tw_status_t tw_comm_error(tw_comm_t comm, tw_status_t* status, const char** sentence);
+
+/* Limits the blocks of this comm's later launches; 0 = the config's value. */
+TW_API tw_status_t tw_comm_set_max_blocks(tw_comm_t comm, int max_blocks);
+
+/* ---- Memory and windows --------------------------------------------------------------------- */
+
+typedef struct tw_window* tw_window_t;
+
+/* Zeroed memory that tw_window_register accepts. Local; needs no comm. `device` NULL: CPU. */
+TW_API tw_status_t tw_mem_alloc(size_t bytes, const tw_device_t* device, void** ptr);
+TW_API tw_status_t tw_mem_free(void* ptr);
+
+/* Allocates `bytes` (may differ between ranks, may be 0) of zeroed symmetric memory. Collective. */
+TW_API tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* window);
+
+/* Makes a window of [ptr, ptr + bytes), which lies inside one tw_mem_alloc allocation. The memory
+ * stays the caller's and must outlive the window. Collective. */
+TW_API tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_window_t* window);
+
+/* Collective: returns when no rank can access the window any more. */
+TW_API tw_status_t tw_window_destroy(tw_window_t window);
+
+/* `rank`'s part as mapped in this process (own part: rank = own rank), and its size in bytes. */
+TW_API tw_status_t tw_window_ptr(tw_window_t window, int rank, void** ptr);
+TW_API tw_status_t tw_window_size(tw_window_t window, int rank, size_t* bytes);
+
+/* Copies between local memory and `rank`'s part of a window. Complete when the call (or, queued,
+ * its stream) is done; visible to the peer after a later tw_signal that it waited for. */
+TW_API tw_status_t tw_put(tw_window_t window, int rank, size_t offset, const void* src,
+                          size_t bytes, tw_stream_t stream);
+TW_API tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_t bytes,
+                          tw_stream_t stream);
+
+/* ---- Signals -------------------------------------------------------------------------------- */
+
+/* `slots` counters on every rank, each with one 64-bit word per sender. Words only grow. */
+typedef struct tw_signals* tw_signals_t;
+
+/* Collective; `slots` is equal on all ranks. A slot is used by host calls or by kernels, not both.
+ */
+TW_API tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signals);
+TW_API tw_status_t tw_signals_destroy(tw_signals_t signals);
+
+/* Adds 1 to this rank's word of `slot` at `peer`, after this rank's earlier puts on this stream.
+ * Scope: system. Order: release. Blocks: no. */
+TW_API tw_status_t tw_signal(tw_signals_t signals, int peer, size_t slot, tw_stream_t stream);
+
+/* Waits until `sender`'s word of `slot` at this rank is >= value. Order: acquire.
+ * `timeout_ms`: -1 = the comm's, 0 = never. Errors: TIMEOUT (the comm stays usable), PEER_LOST. */
+TW_API tw_status_t tw_wait_signal(tw_signals_t signals, int sender, size_t slot, uint64_t value,
+                                  int64_t timeout_ms, tw_stream_t stream);
+
+/* ---- Collectives ---------------------------------------------------------------------------- */
+/* Counts are elements. Buffers may be any memory of the device, aligned or not, window or private,
+ * and ranks may differ in that; windows are used in place, private memory is staged. send == recv
+ * (or the op's natural in-place position) is in place; any other overlap is refused. All ranks pass
+ * equal counts, types, ops and roots: a mismatch ends in TW_ERROR_MISMATCH that shows both calls.
+ * Errors of all: MISMATCH, TIMEOUT, PEER_LOST, ABORTED; these end the comm (see tw_comm_shrink). */
+
+/* recv[i] = op over ranks of send[i]. */
+TW_API tw_status_t tw_all_reduce(const void* send, void* recv, size_t count, tw_type_t type,
+                                 tw_op_t op, tw_comm_t comm, tw_stream_t stream);
+
+/* As all_reduce, at `root` only. `recv` is ignored elsewhere. */
+TW_API tw_status_t tw_reduce(const void* send, void* recv, size_t count, tw_type_t type, tw_op_t op,
+                             int root, tw_comm_t comm, tw_stream_t stream);
+
+/* recv = root's send. `send` is ignored elsewhere. */
+TW_API tw_status_t tw_broadcast(const void* send, void* recv, size_t count, tw_type_t type,
+                                int root, tw_comm_t comm, tw_stream_t stream);
+
+/* recv[r * send_count + i] = rank r's send[i]. In place: send == recv + rank * send_count. */
+TW_API tw_status_t tw_all_gather(const void* send, void* recv, size_t send_count, tw_type_t type,
+                                 tw_comm_t comm, tw_stream_t stream);
+
+/* recv[i] = op over ranks of send[rank * recv_count + i]. In place: recv == send + rank * count. */
+TW_API tw_status_t tw_reduce_scatter(const void* send, void* recv, size_t recv_count,
+                                     tw_type_t type, tw_op_t op, tw_comm_t comm,
+                                     tw_stream_t stream);
+
+/* recv[r * count + i] = rank r's send[rank * count + i]. In place: send == recv. */
+TW_API tw_status_t tw_all_to_all(const void* send, void* recv, size_t count, tw_type_t type,
+                                 tw_comm_t comm, tw_stream_t stream);
+
+/* At root: recv[r * send_count + i] = rank r's send[i]. */
+TW_API tw_status_t tw_gather(const void* send, void* recv, size_t send_count, tw_type_t type,
+                             int root, tw_comm_t comm, tw_stream_t stream);
+
+/* recv[i] = root's send[rank * recv_count + i]. */
+TW_API tw_status_t tw_scatter(const void* send, void* recv, size_t recv_count, tw_type_t type,
+                              int root, tw_comm_t comm, tw_stream_t stream);
+
+/* Uneven forms. counts[r] and displs[r] are elements, n entries each, equal on all ranks (for
+ * all_to_all_v: send_counts[r] here equals recv_counts[own rank] at r). displs NULL: packed in rank
+ * order. The arrays are copied before the call returns. */
+TW_API tw_status_t tw_all_gather_v(const void* send, void* recv, const size_t* counts,
+                                   const size_t* displs, tw_type_t type, tw_comm_t comm,
+                                   tw_stream_t stream);
+TW_API tw_status_t tw_reduce_scatter_v(const void* send, void* recv, const size_t* counts,
+                                       tw_type_t type, tw_op_t op, tw_comm_t comm,
+                                       tw_stream_t stream);
+TW_API tw_status_t tw_all_to_all_v(const void* send, const size_t* send_counts,
+                                   const size_t* send_displs, void* recv, const size_t* recv_counts,
+                                   const size_t* recv_displs, tw_type_t type, tw_comm_t comm,
+                                   tw_stream_t stream);
+
+/* Returns when all ranks called it. */
+TW_API tw_status_t tw_barrier(tw_comm_t comm, tw_stream_t stream);
+
+/* Point to point; sends and receives between two ranks match in order; count and type must match.
+ * A send may return before its receive has been posted. `peer` may be the own rank in a group. */
+TW_API tw_status_t tw_send(const void* send, size_t count, tw_type_t type, int peer, tw_comm_t comm,
+                           tw_stream_t stream);
+TW_API tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, tw_comm_t comm,
+                           tw_stream_t stream);
+
+/* Calls of this thread between begin and the outermost end are gathered and then run together: any
+ * mix, any order, no deadlock. Calls inside only check their arguments; errors of running come from
+ * tw_group_end. */
+TW_API tw_status_t tw_group_begin(void);
+TW_API tw_status_t tw_group_end(void);
+
+/* An op that multiplies each rank's elements by that rank's `factor` (one element of `type`; the
+ * product is rounded to `type`) and adds. Not collective; ranks may differ in the factor. Valid for
+ * this comm and type until tw_op_destroy. */
+TW_API tw_status_t tw_op_create_scaled_sum(const void* factor, tw_type_t type, tw_comm_t comm,
+                                           tw_op_t* op);
+TW_API tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm);
+
+/* ---- Kernels of the user's own -------------------------------------------------------------- */
+
+/* A kernel compiled for one or more targets, made by TW_KERNEL_TABLE (tilewire/kernels/table.h). */
+typedef struct tw_kernel tw_kernel_t;
+
+/* Runs `kernel` with `blocks` blocks (0 = the comm's default) on this rank's device. `args` points
+ * to `bytes` bytes, the kernel's argument struct, copied before the call returns. Collective when
+ * the kernel communicates. Errors: INVALID_ARGUMENT (size or layout version differs from what the
+ * kernel was built with), UNSUPPORTED (not built for this device's targets). */
+TW_API tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const void* args,
+                                    size_t bytes, int blocks, tw_stream_t stream);
+
+/* The views that kernels take by value: see tilewire/window_device.h, tilewire/signal_device.h. */
+struct tw_window_view;
+struct tw_signal_view;
+TW_API tw_status_t tw_window_get_view(tw_window_t window, struct tw_window_view* view);
+TW_API tw_status_t tw_signals_get_view(tw_signals_t signals, struct tw_signal_view* view);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TILEWIRE_H_ */
