@@ -14,7 +14,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -92,12 +91,10 @@ class Clock {
   double end_;
 };
 
-/// Runs `body(thread)` in `n` threads; the first exception is thrown here.
+/// Runs `body(thread)` in `n` threads; an exception ends the program.
 void run_threads(int n, const std::function<void(int)>& body) {
   std::vector<std::thread> threads;
   threads.reserve(static_cast<size_t>(n));
-  std::mutex mutex;
-  std::string error;
   for (int t = 0; t < n; ++t)
     threads.emplace_back([&, t] {
       try {

@@ -38,12 +38,12 @@ class Exchange {
       case CollAlgo::kSlot:
         return by_copies([&](int p) { return call_.slot_at(p); },
                          [&](int p) { return call_.slot_from(p); },
-                         /*once=*/false);
+                         /*once=*/false, Slices::kSame ? call_.slot_everywhere() : nullptr);
       case CollAlgo::kPull:
         if (!call_.ready_all()) return false;
         return by_copies([&](int p) { return call_.staging(call_.rank()) + pull_offset(p); },
                          [&](int p) { return call_.staging(p) + pull_offset(call_.rank()); },
-                         /*once=*/Slices::kSame);
+                         /*once=*/Slices::kSame, nullptr);
       default:
         return direct();
     }
@@ -82,7 +82,7 @@ class Exchange {
   // `recv`. ----
 
   template <class At, class From>
-  TW_FN bool by_copies(At at, From from, bool once) {
+  TW_FN bool by_copies(At at, From from, bool once, char* everywhere) {
     size_t steps = 0;
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.peer(i);
@@ -90,7 +90,13 @@ class Exchange {
       if (!call_.ready(p)) return false;
       steps = larger(steps, steps_of(slices_.out(p)).count);
     }
-    for (size_t k = 0; k < steps; ++k) put_step(k, at, once);
+    for (size_t k = 0; k < steps; ++k) {
+      if (everywhere != nullptr) {
+        put_step_everywhere(k, at, everywhere);
+      } else {
+        put_step(k, at, once);
+      }
+    }
     copy_own();
     steps = 0;
     for (int i = 1; i < call_.size(); ++i) {
@@ -118,6 +124,18 @@ class Exchange {
       copied = true;
       call_.signal_step(k, p);
     }
+  }
+
+  /// Step `k` of the part that every peer gets, to all of them at once.
+  template <class At>
+  TW_FN void put_step_everywhere(size_t k, At at, char* everywhere) {
+    const Range out = slices_.out(call_.peer(1));
+    const Range part = steps_of(out).of(share(out), k);
+    const size_t offset = part.begin - out.begin;
+    block_.store_all(
+        call_.size() - 1, [&](int i) { return at(call_.peer(i + 1)) + offset; },
+        everywhere + offset, send_ + part.begin, part.size(), args_.store);
+    call_.signal_step(k);
   }
 
   template <class From>
@@ -163,18 +181,16 @@ class Exchange {
     if (!slices_.receives(p) || slices_.overlaps()) return 0;
     return location_add(args_.recv_at, slices_.in(p).begin);
   }
-  TW_FN bool talks(int p) const { return slices_.sends(p) || slices_.receives(p); }
 
   TW_FN bool direct() {
-    for (int i = 1; i < call_.size(); ++i) {
-      const int p = call_.peer(i);
-      if (talks(p))
-        call_.enter(p, {send_at(p), recv_at(p), 0, slices_.sends(p) ? slices_.out(p).size() : 0});
-    }
+    const auto talks = [&](int p) { return slices_.sends(p) || slices_.receives(p); };
+    call_.enter(talks, [&](int p) {
+      return EntryPayload{send_at(p), recv_at(p), 0, slices_.sends(p) ? slices_.out(p).size() : 0};
+    });
+    if (!call_.wait_entered(talks)) return false;
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.source(i);
       if (!talks(p)) continue;
-      if (!call_.wait_step(0, p)) return false;
       const size_t expected = slices_.receives(p) ? slices_.in(p).size() : 0;
       if (call_.entry(p).bytes != expected) {
         block_.report_mismatch(p, call_.entry(p).bytes, expected);
@@ -184,11 +200,8 @@ class Exchange {
     push_and_pull();
     copy_own();
     if (!staged()) return false;
-    for (int i = 1; i < call_.size(); ++i)
-      if (talks(call_.peer(i))) call_.leave(call_.peer(i));
-    for (int i = 1; i < call_.size(); ++i)
-      if (talks(call_.source(i)) && !call_.wait_left(call_.source(i))) return false;
-    return true;
+    call_.leave(talks);
+    return call_.wait_left(talks);
   }
 
   TW_FN void push_and_pull() {

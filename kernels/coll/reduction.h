@@ -42,12 +42,12 @@ class Reducer {
         return by_copies(
             [&](int p, size_t in_owned, size_t) { return call_.slot_at(p) + in_owned; },
             [&](int p, size_t in_owned, size_t) { return call_.slot_from(p) + in_owned; },
-            /*once=*/false);
+            /*once=*/false, to == ReduceTo::kEveryone ? call_.slot_everywhere() : nullptr);
       case CollAlgo::kPull:
         if (!call_.ready_all()) return false;
         return by_copies([&](int, size_t, size_t at) { return call_.staging(call_.rank()) + at; },
                          [&](int p, size_t, size_t at) { return call_.staging(p) + at; },
-                         /*once=*/to != ReduceTo::kOwner);
+                         /*once=*/to != ReduceTo::kOwner, nullptr);
       default:
         return direct();
     }
@@ -104,11 +104,12 @@ class Reducer {
 
   // ---- One-shot through slots or own staging. at(peer, bytes into what the peer owns, bytes into
   // `send`) is where a peer's part is put, from(peer, ...) where a peer's data is found. `once`:
-  // all peers take the same copy. In place is safe: a step's inputs have left before it is reduced.
+  // all peers take the same copy. `everywhere`: one address for every at(peer, 0, 0), or null. In
+  // place is safe: a step's inputs have left before it is reduced.
   // ----
 
   template <class At, class From>
-  TW_FN bool by_copies(At at, From from, bool once) {
+  TW_FN bool by_copies(At at, From from, bool once, char* everywhere) {
     size_t steps = 0;
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.peer(i);
@@ -116,7 +117,13 @@ class Reducer {
       if (!call_.ready(p)) return false;
       steps = larger(steps, steps_of(owned(p)).count);
     }
-    for (size_t k = 0; k < steps; ++k) put_step(k, at, once);
+    for (size_t k = 0; k < steps; ++k) {
+      if (everywhere != nullptr) {
+        put_step_everywhere(k, at, everywhere);
+      } else {
+        put_step(k, at, once);
+      }
+    }
     if (!reduces(call_.rank())) return true;
     const Range whole = owned(call_.rank());
     const Steps mine = steps_of(whole);
@@ -158,13 +165,36 @@ class Reducer {
     }
   }
 
+  /// Step `k` of the whole message, to all peers at once.
+  template <class At>
+  TW_FN void put_step_everywhere(size_t k, At at, char* everywhere) {
+    const Range whole = owned(call_.rank());
+    const Range part = steps_of(whole).of(share(whole), k);
+    const size_t offset = part.begin * args_.element;
+    const auto target = [&](int i) { return at(call_.peer(i + 1), offset, offset); };
+    if (args_.reduction.scaled) {
+      block_.reduce(
+          {args_.reduction.type, TW_SUM, 0, 0}, 1, [&](int) { return own_source(part.begin); },
+          call_.size() - 1,
+          [&](int i) {
+            return Destination{target(i), args_.store};
+          },
+          part.size(), args_.element, everywhere + offset);
+    } else {
+      block_.store_all(call_.size() - 1, target, everywhere + offset, input(part.begin),
+                       part.size() * args_.element, args_.store);
+    }
+    call_.signal_step(k);
+  }
+
   // ---- Direct: every rank tells where its buffers are. If all that are needed are windows:
   // two-shot in place. Else all ranks go through their staging. ----
 
   TW_FN bool direct() {
     const bool known_staged = !usable(call_.rank(), args_.send_at, args_.recv_at);
-    for (int i = 1; i < call_.size(); ++i)
-      call_.enter(call_.peer(i), {args_.send_at, args_.recv_at, args_.reduction.factor, 0});
+    call_.enter(AnyPeer(), [&](int) {
+      return EntryPayload{args_.send_at, args_.recv_at, args_.reduction.factor, 0};
+    });
     if (known_staged && !put_round(0)) return false;
     if (!call_.wait_step(0)) return false;
     bool windows = !known_staged;
@@ -175,8 +205,8 @@ class Reducer {
     }
     if (!windows) return staged(known_staged);
     reduce_windows();
-    call_.leave();
-    return call_.wait_left();
+    call_.leave(AnyPeer());
+    return call_.wait_left(AnyPeer());
   }
 
   /// Whether rank r's buffers are windows where peers have to reach them.
@@ -212,7 +242,19 @@ class Reducer {
           char* result = r == call_.rank() ? recv_ : call_.window(r, call_.entry(r).recv_at);
           return Destination{result + result_at(r, mine.begin), args_.store};
         },
-        mine.size(), args_.element);
+        mine.size(), args_.element, results_everywhere(offset));
+  }
+
+  /// One address for byte `offset` of every rank's result, or null.
+  TW_FN char* results_everywhere(size_t offset) const {
+    if constexpr (to == ReduceTo::kEveryone) {
+      if (args_.comm.multicasts == nullptr) return nullptr;
+      for (int r = 0; r < call_.size(); ++r)
+        if (r != call_.rank() && call_.entry(r).recv_at != args_.recv_at) return nullptr;
+      char* results = call_.window_everywhere(args_.recv_at);
+      return results == nullptr ? nullptr : results + offset;
+    }
+    return nullptr;
   }
 
   // ---- Staged: a pipeline of rounds through staging. In round k a rank

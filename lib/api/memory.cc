@@ -128,7 +128,7 @@ tw_status_t tw_window_get_view(tw_window_t window, tw_window_view* view) {
     const Window& w = window_of(window);
     require(view, "tw_window_get_view", "view");
     const CommView& comm = w.comm().view();
-    *view = {kCommLayoutVersion, comm.rank,        comm.size,
-             w.table().data(),   w.sizes().data(), comm.wait};
+    *view = {kCommLayoutVersion, comm.rank, comm.size, w.table().data(),
+             w.sizes().data(),   comm.wait, nullptr};
   });
 }

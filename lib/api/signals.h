@@ -21,10 +21,8 @@ struct SignalSet {
 
   /// `sender`'s word of `slot` at `receiver`.
   uint64_t* word(int receiver, int sender, size_t slot) const {
-    const size_t size = static_cast<size_t>(comm().size());
-    char* const words = window->data(receiver);
-    return reinterpret_cast<uint64_t*>(words +
-                                       (slot * size + static_cast<size_t>(sender)) * kSignalStride);
+    return reinterpret_cast<uint64_t*>(window->data(receiver) +
+                                       signal_offset(slot, sender, comm().size()));
   }
 };
 

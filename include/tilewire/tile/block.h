@@ -93,14 +93,21 @@ class BlockOps {
   /// Role: storer. Scope: system. Order: none. Blocks: no.
   void store(void* to, const void* from, size_t bytes, StorePolicy policy);
 
+  /// As store, of one message to n places. `everywhere`: one address that reaches all of them
+  /// (multicast), or null. The result is the same with and without.
+  template <class To>
+  void store_all(int n, To to, void* everywhere, const void* from, size_t bytes,
+                 StorePolicy policy);
+
   /// destination(0 .. destinations-1)[i] = op over s = 0 .. sources-1, in that order, of
   /// source(s)[i], for `count` elements of `element` bytes. Accumulation and rounding: tile/types.h and tilewire.h;
   /// TW_AVG divides by `sources`. source(s) is a Source, destination(d) a Destination; one may equal
   /// the other, any other overlap is not allowed. Reads and writes each line once.
+  /// `everywhere`: as in store_all, for the destinations.
   /// Role: all. Scope: system (as store). Order: none. Blocks: no.
   template <class SourceOf, class DestinationOf>
   void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
-              DestinationOf destination, size_t count, size_t element);
+              DestinationOf destination, size_t count, size_t element, void* everywhere = nullptr);
 
   /// As store, of `count` elements of a reduction's input; applies its factor where it has one.
   void store_input(const Reduction& reduction, void* to, const void* from, size_t count,
@@ -130,13 +137,16 @@ class BlockOps {
   // ---- Signals ----
 
   /// Stores `value` into line(0 .. n-1)->value, after every earlier op of this block is complete
-  /// and visible to the peers (GPU: one system fence for all). `site` names the place.
+  /// and visible to the peers (GPU: one system fence for all). `site` names the place. Where line(i)
+  /// is null there is no signal.
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   template <class Line>
   void signal(Site site, int n, Line line, uint64_t value);
 
-  /// As signal, to one line, with a payload that the waiter reads after it has seen the value.
-  void signal(Site site, FlagLine* line, uint64_t value, const EntryPayload& payload);
+  /// As signal, with a payload for each line that the waiter reads after it has seen the value.
+  /// Where line(i) is null there is no signal.
+  template <class Line, class Payload>
+  void signal(Site site, int n, Line line, uint64_t value, Payload payload);
 
   /// Waits until *word >= value. `peer` and `index` are for messages.
   /// Role: all. Scope: system. Order: acquire. Blocks: yes.
@@ -146,6 +156,12 @@ class BlockOps {
   /// differs, reports a mismatch and returns false.
   /// Role: all. Scope: system. Order: acquire. Blocks: yes.
   bool wait_digest(const uint64_t* word, uint64_t value, int peer);
+
+  /// As wait and wait_digest, for word(0 .. n-1) of peer(0 .. n-1); null words are not waited for.
+  template <class Word, class Peer>
+  bool wait_all(int n, Word word, uint64_t value, Peer peer, uint64_t index);
+  template <class Word, class Peer>
+  bool wait_digest_all(int n, Word word, uint64_t value, Peer peer);
 
   /// Reports that a peer's call does not match this one: `got` and `want` as WaitContext::mismatch.
   /// Role: all. Scope: block. Order: none. Blocks: no.

@@ -28,6 +28,11 @@
 
 namespace TW_NS {
 
+/// For `talks`: every peer.
+struct AnyPeer {
+  TW_FN bool operator()(int /*peer*/) const { return true; }
+};
+
 template <class Block>
 class Call {
  public:
@@ -87,6 +92,18 @@ class Call {
            (location & ((uint64_t{1} << kLocationShift) - 1));
   }
 
+  /// One address for what lies at slot_at(peer, for every peer), or at a location that is the same
+  /// on all ranks, in every rank's memory; null where there is none.
+  TW_FN char* slot_everywhere() const {
+    char* area = segment_everywhere(0);
+    return area == nullptr ? nullptr : area + layout().slot(set(), rank());
+  }
+  TW_FN char* window_everywhere(uint64_t location) const {
+    char* segment = segment_everywhere((location >> kLocationShift) - 1);
+    return segment == nullptr ? nullptr
+                              : segment + (location & ((uint64_t{1} << kLocationShift) - 1));
+  }
+
   // ---- Protocol ----
 
   /// The reuse rule for `peer`. Role: all. Order: acquire. Blocks: yes.
@@ -98,14 +115,27 @@ class Call {
   }
 
   TW_FN bool ready_all() {
-    for (int i = 1; i < size(); ++i)
-      if (!ready(peer(i))) return false;
-    return true;
+    if (state().synced + 1 >= epoch_) return true;
+    return block_.wait_all(
+        size() - 1, [&](int i) { return &control(peer(i + 1)).entered; }, epoch_ - 1,
+        [&](int i) { return peer(i + 1); }, 0);
   }
 
-  /// Enters the call at `peer`, with what it needs to know (the peer must `leave` us later).
-  TW_FN void enter(int peer, const EntryPayload& payload) {
-    block_.signal(Site::kEntry, flag_at(kFlagEntry, peer), word(), payload);
+  /// Enters the call at the peers that this rank talks to, with what they need to know:
+  /// payload(peer). They must `leave` us later. Waits for the same of them.
+  template <class Talks, class Payload>
+  TW_FN void enter(Talks talks, Payload payload) {
+    block_.signal(
+        Site::kEntry, size() - 1, [&](int i) { return flag_to(kFlagEntry, peer(i + 1), talks); },
+        word(), [&](int i) { return payload(peer(i + 1)); });
+  }
+  template <class Talks>
+  TW_FN bool wait_entered(Talks talks) {
+    for (int i = 1; i < size(); ++i)
+      if (talks(peer(i))) synced_ |= uint64_t{1} << peer(i);
+    return block_.wait_digest_all(
+        size() - 1, [&](int i) { return word_from(kFlagEntry, source(i + 1), talks); }, word(),
+        [&](int i) { return source(i + 1); });
   }
   /// What `peer` entered with. Valid from wait_step(0, peer) to leave(peer).
   TW_FN const FlagLine& entry(int peer) const { return *flag_from(kFlagEntry, peer); }
@@ -132,9 +162,8 @@ class Call {
     return block_.wait_digest(&flag->value, s.value, peer);
   }
   TW_FN bool wait_step(uint64_t step) {
-    for (int i = 1; i < size(); ++i)
-      if (!wait_step(step, source(i))) return false;
-    return true;
+    if (step == 0) return wait_entered(AnyPeer());
+    return wait_all(kFlagIn, at_step(step).value, AnyPeer(), step);
   }
 
   /// The second kind of step: what is done with the peers' data of step `step` >= 1.
@@ -151,30 +180,21 @@ class Call {
     return block_.wait(&flag_from(kFlagOut, peer)->value, at_step(step).value, peer, step);
   }
   TW_FN bool wait_done(uint64_t step) {
-    for (int i = 1; i < size(); ++i)
-      if (!wait_done(step, source(i))) return false;
-    return true;
+    return wait_all(kFlagOut, at_step(step).value, AnyPeer(), step);
   }
 
-  /// Tells `peer` (every peer) that this block no longer touches its memory, that what it wrote
-  /// there is complete, and that the peer's entry was read; waits for the same. Order: release,
-  /// acquire.
-  TW_FN void leave(int peer) {
+  /// Tells the peers that this rank talks to that this block no longer touches their memory, that
+  /// what it wrote there is complete, and that their entries were read; waits for the same.
+  /// Order: release, acquire.
+  template <class Talks>
+  TW_FN void leave(Talks talks) {
     block_.signal(
-        Site::kExit, 1, [&](int) { return flag_at(kFlagExit, peer); }, epoch_ << 16);
-  }
-  TW_FN void leave() {
-    block_.signal(
-        Site::kExit, size() - 1, [&](int i) { return flag_at(kFlagExit, peer(i + 1)); },
+        Site::kExit, size() - 1, [&](int i) { return flag_to(kFlagExit, peer(i + 1), talks); },
         epoch_ << 16);
   }
-  TW_FN bool wait_left(int peer) {
-    return block_.wait(&flag_from(kFlagExit, peer)->value, epoch_ << 16, peer, 0);
-  }
-  TW_FN bool wait_left() {
-    for (int i = 1; i < size(); ++i)
-      if (!wait_left(source(i))) return false;
-    return true;
+  template <class Talks>
+  TW_FN bool wait_left(Talks talks) {
+    return wait_all(kFlagExit, epoch_ << 16, talks, 0);
   }
 
   /// Ends the call in this block; the last block advances the epoch. Not called after a failure.
@@ -209,6 +229,10 @@ class Call {
   TW_FN int set() const { return static_cast<int>(epoch_ & 1); }
   TW_FN BlockState& state() const { return args_.comm.states[block_.index()]; }
 
+  TW_FN char* segment_everywhere(uint64_t segment) const {
+    return args_.comm.multicasts == nullptr ? nullptr : args_.comm.multicasts[segment];
+  }
+
   TW_FN int wrapped(int r) const { return r < size() ? r : r - size(); }
   TW_FN uint64_t everyone() const { return ~uint64_t{0} >> (kMaxRanks - size()); }
 
@@ -224,13 +248,28 @@ class Call {
     return reinterpret_cast<FlagLine*>(heap(rank()) + layout().flag(kind, block_.index(), peer));
   }
 
+  TW_FN RankControl& control(int of) const { return *reinterpret_cast<RankControl*>(heap(of)); }
+
   TW_FN bool has_entered(int peer) {
-    const auto* control = reinterpret_cast<const RankControl*>(heap(peer));
-    return block_.wait(&control->entered, epoch_ - 1, peer, 0);
+    return block_.wait(&control(peer).entered, epoch_ - 1, peer, 0);
+  }
+
+  template <class Talks>
+  TW_FN FlagLine* flag_to(FlagKind kind, int peer, Talks talks) const {
+    return talks(peer) ? flag_at(kind, peer) : nullptr;
+  }
+  template <class Talks>
+  TW_FN const uint64_t* word_from(FlagKind kind, int peer, Talks talks) const {
+    return talks(peer) ? &flag_from(kind, peer)->value : nullptr;
+  }
+  template <class Talks>
+  TW_FN bool wait_all(FlagKind kind, uint64_t value, Talks talks, uint64_t index) {
+    return block_.wait_all(
+        size() - 1, [&](int i) { return word_from(kind, source(i + 1), talks); }, value,
+        [&](int i) { return source(i + 1); }, index);
   }
 
   TW_FN void publish() {
-    auto* control = reinterpret_cast<RankControl*>(heap(rank()));
     const CallRecord record{epoch_,
                             args_.call,
                             static_cast<uint32_t>(args_.reduction.type),
@@ -238,8 +277,8 @@ class Call {
                             args_.root,
                             args_.count,
                             args_.digest};
-    block_.record(&control->records[epoch_ % kCallRecords], record);
-    block_.publish(Site::kEntered, &control->entered, epoch_);
+    block_.record(&control(rank()).records[epoch_ % kCallRecords], record);
+    block_.publish(Site::kEntered, &control(rank()).entered, epoch_);
   }
 
   Block& block_;

@@ -174,6 +174,9 @@ struct CommView {
   uint64_t* finished;     // blocks of the running launch that are done; 0 between launches
   BlockState* states;     // [blocks]
   WaitContext* wait;
+  /// [segment]: an address that reaches that segment of every rank at once (a GPU fabric's
+  /// multicast), or null. Segment 0 is the comm area. Null as a whole: no multicast, as on CPUs.
+  char* const* multicasts = nullptr;
 };
 static_assert(std::is_trivially_copyable_v<CommView>);
 

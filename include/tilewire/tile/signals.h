@@ -25,7 +25,7 @@ template <class Block>
 class Signals {
  public:
   TW_FN Signals(Block& block, const tw_signal_view& view)
-      : block_(block), view_(view), base_(*view.epoch << 16) {}
+      : block_(block), view_(view), base_(*view.epoch << kSignalStageBits) {}
 
   TW_FN int rank() const { return view_.rank; }
   TW_FN int size() const { return view_.size; }
@@ -79,13 +79,12 @@ class Signals {
 
   /// Ends this block's use of the set. Not called after a failed wait.
   TW_FN void close() {
-    if (block_.last(view_.finished)) block_.set(view_.epoch, (base_ >> 16) + 1);
+    if (block_.last(view_.finished)) block_.set(view_.epoch, (base_ >> kSignalStageBits) + 1);
   }
 
  private:
   TW_FN FlagLine* line(int receiver, int sender, size_t slot) const {
-    return reinterpret_cast<FlagLine*>(view_.words[receiver]) +
-           (slot * static_cast<size_t>(view_.size) + static_cast<size_t>(sender));
+    return signal_line(view_, receiver, sender, slot);
   }
   TW_FN const uint64_t* word(int sender, size_t slot) const {
     return &line(view_.rank, sender, slot)->value;

@@ -13,7 +13,11 @@
 #pragma once
 
 #ifndef TW_NS
+#if defined(__CUDACC__)
+#define TW_NS tw::gpu
+#else
 #define TW_NS tw::cpu_portable
+#endif
 #endif
 
 #if defined(__CUDACC__)

@@ -33,9 +33,16 @@ class CpuBlock {
     streamed_ |= stream;
   }
 
+  template <class To>
+  TW_FN void store_all(int n, To to, void* /*everywhere*/, const void* from, size_t bytes,
+                       StorePolicy policy) {
+    for (int i = 0; i < n; ++i) store(to(i), from, bytes, policy);
+  }
+
   template <class SourceOf, class DestinationOf>
   TW_FN void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
-                    DestinationOf destination, size_t count, size_t element) {
+                    DestinationOf destination, size_t count, size_t element,
+                    void* /*everywhere*/ = nullptr) {
     const Byte* from[kMaxRanks];
     Byte* to[kMaxRanks];
     uint64_t factors[kMaxRanks];
@@ -160,16 +167,43 @@ class CpuBlock {
   template <class Line>
   TW_FN void signal(Site site, int n, Line line, uint64_t value) {
     if (!complete_stores()) return;
-    for (int i = 0; i < n; ++i) store_release(site, &line(i)->value, value);
+    for (int i = 0; i < n; ++i) {
+      FlagLine* to = line(i);
+      if (to != nullptr) store_release(site, &to->value, value);
+    }
   }
 
-  TW_FN void signal(Site site, FlagLine* line, uint64_t value, const EntryPayload& payload) {
+  template <class Line, class Payload>
+  TW_FN void signal(Site site, int n, Line line, uint64_t value, Payload payload) {
     if (!complete_stores()) return;
-    line->send_at = payload.send_at;
-    line->recv_at = payload.recv_at;
-    line->factor = payload.factor;
-    line->bytes = payload.bytes;
-    store_release(site, &line->value, value);
+    for (int i = 0; i < n; ++i) {
+      FlagLine* to = line(i);
+      if (to == nullptr) continue;
+      const EntryPayload what = payload(i);
+      to->send_at = what.send_at;
+      to->recv_at = what.recv_at;
+      to->factor = what.factor;
+      to->bytes = what.bytes;
+      store_release(site, &to->value, value);
+    }
+  }
+
+  template <class Word, class Peer>
+  TW_FN bool wait_all(int n, Word word, uint64_t value, Peer peer, uint64_t index) {
+    for (int i = 0; i < n; ++i) {
+      const uint64_t* w = word(i);
+      if (w != nullptr && !wait(w, value, peer(i), index)) return false;
+    }
+    return true;
+  }
+
+  template <class Word, class Peer>
+  TW_FN bool wait_digest_all(int n, Word word, uint64_t value, Peer peer) {
+    for (int i = 0; i < n; ++i) {
+      const uint64_t* w = word(i);
+      if (w != nullptr && !wait_digest(w, value, peer(i))) return false;
+    }
+    return true;
   }
 
   TW_FN bool wait(const uint64_t* word, uint64_t value, int peer, uint64_t index) {

@@ -10,6 +10,10 @@
 // over what the barrier ordered before it. acquire: one thread polls relaxed loads, fences once,
 // and the barrier that spreads the result orders all threads after it.
 //
+// Multicast. Its stores go through another proxy than the unicast addresses of the same memory:
+// `fence.proxy.alias` stands before them in each thread that stores (after what ordered the
+// memory's last readers before it) and before the release that announces them.
+//
 // Packets are relaxed. A reader that finds the word has the payload, since both came in one access,
 // but nothing else is ordered: Target::kPacketsOrder. Both sides' accesses to inboxes are strong at
 // system scope, so inboxes themselves may be reused on the word of a packet alone; slots, staging
@@ -56,11 +60,23 @@ class Block {
     copy(to, from, bytes);
   }
 
+  template <class To>
+  TW_FN void store_all(int n, To to, void* everywhere, const void* from, size_t bytes,
+                       StorePolicy policy) {
+    const auto source = [&](int) { return Source{from, 0, false}; };
+    const auto destination = [&](int i) { return Destination{to(i), policy}; };
+    set_up(TW_UINT64, TW_SUM, 1, source, n, destination, bytes, 1, {}, everywhere);
+    enter_alias(everywhere);
+    reduce_units();
+  }
+
   template <class SourceOf, class DestinationOf>
   TW_FN void reduce(const Reduction& reduction, int sources, SourceOf source, int destinations,
-                    DestinationOf destination, size_t count, size_t element) {
+                    DestinationOf destination, size_t count, size_t element,
+                    void* everywhere = nullptr) {
     set_up(reduction.type, reduction.op, sources, source, destinations, destination,
-           count * element, element);
+           count * element, element, {}, everywhere);
+    enter_alias(everywhere);
     reduce_units();
   }
 
@@ -114,29 +130,42 @@ class Block {
   TW_FN void signal(Site /*site*/, int n, Line line, uint64_t value) {
     settle();
     if (this_thread() >= n) return;  // n <= kMaxRanks
-    ptx::fence_acq_rel_sys();
-    ptx::store_relaxed_sys(&line(this_thread())->value, value);
+    FlagLine* to = line(this_thread());
+    if (to != nullptr) release(&to->value, value);
   }
 
-  TW_FN void signal(Site /*site*/, FlagLine* line, uint64_t value, const EntryPayload& payload) {
+  template <class Line, class Payload>
+  TW_FN void signal(Site /*site*/, int n, Line line, uint64_t value, Payload payload) {
     settle();
-    if (this_thread() != 0) return;
-    ptx::store_relaxed_sys(&line->send_at, payload.send_at);
-    ptx::store_relaxed_sys(&line->recv_at, payload.recv_at);
-    ptx::store_relaxed_sys(&line->factor, payload.factor);
-    ptx::store_relaxed_sys(&line->bytes, payload.bytes);
-    ptx::fence_acq_rel_sys();
-    ptx::store_relaxed_sys(&line->value, value);
+    if (this_thread() >= n) return;
+    FlagLine* to = line(this_thread());
+    if (to == nullptr) return;
+    const EntryPayload what = payload(this_thread());
+    ptx::store_relaxed_sys(&to->send_at, what.send_at);
+    ptx::store_relaxed_sys(&to->recv_at, what.recv_at);
+    ptx::store_relaxed_sys(&to->factor, what.factor);
+    ptx::store_relaxed_sys(&to->bytes, what.bytes);
+    release(&to->value, value);
   }
 
   TW_FN bool wait(const uint64_t* word, uint64_t value, int peer, uint64_t index) {
     dirty_ = false;
-    return wait_word(word, value, peer, index, /*digest=*/false);
+    return wait_word(this_thread() == 0 ? word : nullptr, value, peer, index, /*digest=*/false);
   }
 
   TW_FN bool wait_digest(const uint64_t* word, uint64_t value, int peer) {
     dirty_ = false;
-    return wait_word(word, value, peer, 0, /*digest=*/true);
+    return wait_word(this_thread() == 0 ? word : nullptr, value, peer, 0, /*digest=*/true);
+  }
+
+  template <class Word, class Peer>
+  TW_FN bool wait_all(int n, Word word, uint64_t value, Peer peer, uint64_t index) {
+    return wait_words(n, word, value, peer, index, /*digest=*/false);
+  }
+
+  template <class Word, class Peer>
+  TW_FN bool wait_digest_all(int n, Word word, uint64_t value, Peer peer) {
+    return wait_words(n, word, value, peer, 0, /*digest=*/true);
   }
 
   TW_FN void report_mismatch(int peer, uint64_t got, uint64_t want) {
@@ -166,7 +195,7 @@ class Block {
 
   TW_FN void publish(Site /*site*/, uint64_t* word, uint64_t value) {
     settle();
-    if (is_publisher()) ptx::store_release_sys(word, value);
+    if (is_publisher()) release(word, value);
   }
 
   TW_FN void record(CallRecord* to, const CallRecord& from) {
@@ -215,6 +244,28 @@ class Block {
     dirty_ = false;
   }
 
+  /// Before stores through a multicast address, and (in `release`) after them: the same memory is
+  /// otherwise reached by unicast addresses.
+  TW_FN void enter_alias(const void* everywhere) {
+    if (everywhere == nullptr) return;
+    ptx::fence_proxy_alias();
+    aliased_ = true;
+  }
+
+  /// One thread's release of everything before the block's last barrier.
+  TW_FN void release(uint64_t* word, uint64_t value) {
+    if (aliased_) ptx::fence_proxy_alias();
+    ptx::fence_acq_rel_sys();
+    ptx::store_relaxed_sys(word, value);
+  }
+
+  template <class Word, class Peer>
+  TW_FN bool wait_words(int n, Word word, uint64_t value, Peer peer, uint64_t index, bool digest) {
+    dirty_ = false;
+    const int t = this_thread();
+    return wait_word(t < n ? word(t) : nullptr, value, t < n ? peer(t) : 0, index, digest);
+  }
+
   /// Barrier; true when all threads say so.
   TW_FN bool agreed(bool ok) {
     dirty_ = false;
@@ -226,8 +277,8 @@ class Block {
 
   template <class SourceOf, class DestinationOf>
   TW_FN void set_up(tw_type_t type, tw_op_t op, int sources, SourceOf source, int destinations,
-                    DestinationOf destination, size_t bytes, size_t element,
-                    Packets packets = Packets()) {
+                    DestinationOf destination, size_t bytes, size_t element, Packets packets,
+                    void* everywhere = nullptr) {
     settle();
     Work& work = shared().work;
     const int t = this_thread();
@@ -245,7 +296,9 @@ class Block {
       work.sources = sources;
       work.destinations = destinations;
       const bool any = packets.own >= 0 || packets.to_inbox;
-      work.units = cut(bytes, element, any, destinations == 0 ? nullptr : destination(0).data);
+      work.everywhere = static_cast<Byte*>(everywhere);
+      work.units =
+          cut(bytes, element, type, any, destinations == 0 ? nullptr : destination(0).data);
       work.own = packets.own;
       work.peer = packets.peer;
       work.to_inbox = packets.to_inbox;
@@ -259,6 +312,7 @@ class Block {
   int blocks_;
   const char* name_;
   bool dirty_ = false;
+  bool aliased_ = false;  // memory was stored to through a multicast address in this launch
   uint64_t idle_since_ = 1;
 };
 

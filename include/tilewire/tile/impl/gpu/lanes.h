@@ -29,6 +29,10 @@ enum class Kind : int {
   kDouble,  // 2 fp64
 };
 
+TW_FN bool is_byte(tw_type_t type) {
+  return type == TW_INT8 || type == TW_UINT8 || type == TW_FP8_E4M3 || type == TW_FP8_E5M2;
+}
+
 TW_FN Kind kind_of(tw_type_t type) {
   switch (type) {
     case TW_INT8:

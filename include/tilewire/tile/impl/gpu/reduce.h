@@ -96,12 +96,12 @@ TW_FN bool take_packet(const Byte* from, uint64_t word, int peer, ptx::Packet& p
 
 /// Units of packets are payloads. Units of memory are aligned at `to`, if that keeps elements
 /// whole.
-TW_FN Units cut(size_t bytes, size_t element, bool packets, const void* to) {
+TW_FN Units cut(size_t bytes, size_t element, tw_type_t type, bool packets, const void* to) {
   if (packets) {
     constexpr size_t kUnit = Target::kPacketPayload;
     return {bytes, kUnit, bytes == 0 ? 1 : (bytes + kUnit - 1) / kUnit, kUnit};
   }
-  const int unit = element == 1 ? 8 : 16;
+  const int unit = is_byte(type) ? 8 : 16;
   const size_t head = to_boundary(to, unit);
   const size_t first = head != 0 && head % element == 0 ? head : unit;
   if (bytes <= first) return {bytes, first, bytes == 0 ? size_t{0} : size_t{1}, unit};
@@ -158,7 +158,24 @@ TW_FN Lanes widen_source(const Work& work, const Arithmetic& how, int source, co
   }
 }
 
+/// One store to all destinations where it is whole and aligned. All of them have the same offset in
+/// a page, so that the multicast address tells their alignment.
+TW_FN bool store_everywhere(const Work& work, const Units& units, size_t u, const Raw& raw) {
+  if (work.everywhere == nullptr) return false;
+  Byte* to = in_global(work.everywhere) + units.begin(u);
+  const int n = units.size(u);
+  if (n == 16 && aligned(to, 16)) {
+    ptx::store_everywhere_weak(to, make_uint4(raw.w[0], raw.w[1], raw.w[2], raw.w[3]));
+  } else if (n == 8 && aligned(to, 8)) {
+    ptx::store_everywhere_weak(to, make_uint2(raw.w[0], raw.w[1]));
+  } else {
+    return false;
+  }
+  return true;
+}
+
 TW_FN void store_result(const Work& work, const Units& units, size_t u, const Raw& raw) {
+  if (store_everywhere(work, units, u, raw)) return;
 #pragma unroll 1
   for (int d = 0; d < work.destinations; ++d) {
     Byte* to = in_global(work.destination[d]);

@@ -35,6 +35,7 @@ struct Work {
   uint64_t factor[kMaxRanks];
   uint32_t scaled[kMaxRanks];
   Byte* destination[kMaxRanks];
+  Byte* everywhere;  // multicast address of all destinations, or null
   tw_type_t type;
   tw_op_t op;
   int sources;
@@ -131,12 +132,12 @@ TW_FN bool has_come(uint64_t got, uint64_t want, int peer, bool& matches) {
   return true;
 }
 
-/// One thread waits for a word; the barrier that ends it spreads result and order to all. `digest`:
-/// by has_come, else until the word is at least `want`.
+/// Threads that have a word wait for it; the barrier that ends it spreads result and order to all.
+/// `digest`: by has_come, else until the word is at least `want`.
 TW_CALLED_FN bool wait_word(const uint64_t* word, uint64_t want, int peer, uint64_t index,
                             bool digest) {
   bool ok = true;
-  if (this_thread() == 0) {
+  if (word != nullptr) {
     bool matches = true;
     ok = poll(peer, index, want, [&](uint64_t& got) {
       got = ptx::load_relaxed_sys(word);

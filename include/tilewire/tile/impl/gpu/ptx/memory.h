@@ -91,6 +91,25 @@ TW_FN void store_packet_relaxed_sys(void* to, Packet p) {
 /// With a relaxed store after it: release. With a relaxed load before it: acquire.
 TW_FN void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
 
+/// Between accesses to the same memory through a multicast and through a unicast address.
+TW_FN void fence_proxy_alias() { asm volatile("fence.proxy.alias;" ::: "memory"); }
+
+// ---- Multicast: one store that reaches every device of the multicast object. It moves data; to
+// add is not in rank order (TW_REDUCE_FAST only, which no kernel has yet). ----
+
+TW_FN void store_everywhere_weak(void* to, uint4 v) {
+  asm volatile("multimem.st.weak.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(global(to)),
+               "f"(__uint_as_float(v.x)), "f"(__uint_as_float(v.y)), "f"(__uint_as_float(v.z)),
+               "f"(__uint_as_float(v.w))
+               : "memory");
+}
+
+TW_FN void store_everywhere_weak(void* to, uint2 v) {
+  asm volatile("multimem.st.weak.global.v2.f32 [%0], {%1, %2};" ::"l"(global(to)),
+               "f"(__uint_as_float(v.x)), "f"(__uint_as_float(v.y))
+               : "memory");
+}
+
 // ---- Time ----
 
 TW_FN uint64_t nanoseconds() {
