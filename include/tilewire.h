@@ -224,7 +224,7 @@ TW_API tw_status_t tw_comm_create_all(int n, const tw_comm_config_t* config, tw_
 
 /* Collective over `comm`: ranks with equal `color` (>= 0) form a new comm, ordered by (key, rank).
  * `color` -1: takes part but gets no comm (*child = NULL). The child may use the parent's windows
- * by its own rank numbers; the parent must outlive it. */
+ * by its own rank numbers (tw_window_share); the parent must outlive it. */
 TW_API tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_config_t* config,
                                  tw_comm_t* child);
 
@@ -271,7 +271,14 @@ TW_API tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* w
  * stays the caller's and must outlive the window. Collective. */
 TW_API tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_window_t* window);
 
-/* Collective: returns when no rank can access the window any more. */
+/* Makes `window` known to `child`, a comm from tw_comm_split of the window's comm: the same memory,
+ * by the child's rank numbers, for its puts, views and collectives. Collective over `child`. Ends
+ * with tw_window_destroy, before `window` does. Errors: INVALID_ARGUMENT (no child of that comm),
+ * MISMATCH (ranks passed different windows). */
+TW_API tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* shared);
+
+/* Collective: returns when no rank can access the window any more. Refused (INVALID_STATE) while
+ * windows of tw_window_share live. */
 TW_API tw_status_t tw_window_destroy(tw_window_t window);
 
 /* `rank`'s part as mapped in this process (own part: rank = own rank), and its size in bytes. */

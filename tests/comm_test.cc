@@ -60,4 +60,83 @@ TEST(Comm, WindowsOfDifferentSizesAreZeroedAgain) {
   });
 }
 
+TEST(Comm, ChildrenUseTheParentsWindowsByTheirOwnRanks) {
+  const ThreadRanks ranks(5);
+  ranks.run([](int rank, tw_comm_t comm) {
+    tw_window_t window, registered;
+    TW_EXPECT_OK(tw_window_create(comm, 4096, &window));
+    void* memory;
+    TW_EXPECT_OK(tw_mem_alloc(4096, nullptr, &memory));
+    TW_EXPECT_OK(tw_window_register(comm, memory, 4096, &registered));
+    tw_comm_t child;
+    TW_EXPECT_OK(tw_comm_split(comm, rank % 2, -rank, nullptr, &child));
+    int size, mine;
+    TW_EXPECT_OK(tw_comm_size(child, &size));
+    TW_EXPECT_OK(tw_comm_rank(child, &mine));
+    for (const tw_window_t of_parent : {window, registered}) {
+      tw_window_t shared;
+      TW_EXPECT_OK(tw_window_share(of_parent, child, &shared));
+      EXPECT_EQ(tw_window_destroy(of_parent), TW_ERROR_INVALID_STATE);
+      // Own rank r of the child is the r-th last of the parent's ranks of this color.
+      const int next = (mine + 1) % size;
+      const int last = rank % 2 == 0 ? 4 : 3;
+      void *by_parent, *by_child;
+      TW_EXPECT_OK(tw_window_ptr(of_parent, last - 2 * next, &by_parent));
+      TW_EXPECT_OK(tw_window_ptr(shared, next, &by_child));
+      EXPECT_EQ(by_child, by_parent);
+      const int64_t value = 1000 + rank;
+      TW_EXPECT_OK(tw_put(shared, next, 8, &value, sizeof value, nullptr));
+      TW_EXPECT_OK(tw_barrier(child, nullptr));
+      TW_EXPECT_OK(tw_window_ptr(shared, mine, &by_child));
+      auto* const words = static_cast<int64_t*>(by_child);
+      EXPECT_EQ(words[1], 1000 + last - 2 * ((mine + size - 1) % size));
+      // A collective of the child reads and writes the parent's memory in place.
+      for (int i = 0; i < 512; ++i) words[i] = rank + i;
+      TW_EXPECT_OK(tw_all_reduce(words, words, 512, TW_INT64, TW_SUM, child, nullptr));
+      const int sum = rank % 2 == 0 ? 0 + 2 + 4 : 1 + 3;
+      for (int i = 0; i < 512; ++i) ASSERT_EQ(words[i], sum + size * i);
+      TW_EXPECT_OK(tw_window_destroy(shared));
+    }
+    tw_window_t shared;
+    EXPECT_EQ(tw_window_share(window, comm, &shared), TW_ERROR_INVALID_ARGUMENT);
+    TW_EXPECT_OK(tw_comm_destroy(child));
+    TW_EXPECT_OK(tw_window_destroy(registered));
+    TW_EXPECT_OK(tw_window_destroy(window));
+    TW_EXPECT_OK(tw_mem_free(memory));
+  });
+}
+
+TEST(Comm, SharingDifferentWindowsIsRefusedOnAllRanks) {
+  const ThreadRanks ranks(3);
+  ranks.run([](int rank, tw_comm_t comm) {
+    tw_window_t windows[2], shared;
+    for (tw_window_t& window : windows) TW_EXPECT_OK(tw_window_create(comm, 64, &window));
+    tw_comm_t child;
+    TW_EXPECT_OK(tw_comm_split(comm, 0, rank, nullptr, &child));
+    EXPECT_EQ(tw_window_share(windows[rank == 1], child, &shared), TW_ERROR_MISMATCH);
+    EXPECT_EQ(pass_around(rank, child), 0);  // nothing has changed
+    TW_EXPECT_OK(tw_comm_destroy(child));
+    for (const tw_window_t window : windows) TW_EXPECT_OK(tw_window_destroy(window));
+  });
+}
+
+TEST(Comm, OneMemoryRegisteredTwice) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    void* memory;
+    TW_EXPECT_OK(tw_mem_alloc(1 << 20, nullptr, &memory));
+    auto* const words = static_cast<float*>(memory);
+    tw_window_t first, second;
+    TW_EXPECT_OK(tw_window_register(comm, memory, 4096, &first));
+    TW_EXPECT_OK(tw_window_register(comm, memory, 1 << 20, &second));
+    TW_EXPECT_OK(tw_window_destroy(first));
+    // What is left still says where the memory lies.
+    for (int i = 0; i < 200000; ++i) words[i] = static_cast<float>(rank + i % 7);
+    TW_EXPECT_OK(tw_all_reduce(words, words, 200000, TW_FP32, TW_SUM, comm, nullptr));
+    for (int i = 0; i < 200000; ++i) ASSERT_EQ(words[i], static_cast<float>(1 + 2 * (i % 7)));
+    TW_EXPECT_OK(tw_window_destroy(second));
+    TW_EXPECT_OK(tw_mem_free(memory));
+  });
+}
+
 }  // namespace

@@ -133,7 +133,11 @@ TEST(Signals, PayloadComesWithTheValue) {
   FlagLine line{};
   Block sender(0, 1, "test", nullptr), receiver(0, 1, "test", nullptr);
   std::thread thread([&] {
-    sender.signal(cpu_portable::Site::kEntry, &line, kWord, {11, 22, 33, 44});
+    sender.signal(
+        cpu_portable::Site::kEntry, 1, [&](int) { return &line; }, kWord,
+        [](int) {
+          return cpu_portable::EntryPayload{11, 22, 33, 44};
+        });
   });
   ASSERT_TRUE(receiver.wait(&line.value, kWord, 0, 0));
   EXPECT_EQ(line.send_at, 11u);

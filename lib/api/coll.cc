@@ -8,6 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/coll/collectives.h"
 #include "lib/comm/comm.h"
+#include "lib/device/stream.h"
 
 namespace tw::api {
 namespace {
@@ -36,6 +37,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   Comm& comm = comm_of(handle);
   const InUse use(comm);
   comm.check();
+  if (stream != nullptr) check_stream(stream);
   if (group::is_open()) return group::add(handle, comm, call, stream);
   Device& device = comm.device();
   device.check_queued(&comm);
@@ -61,6 +63,7 @@ void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
   Comm& comm = comm_of(handle);
   const InUse use(comm);
   comm.check();
+  if (stream != nullptr) check_stream(stream);
   if (group::is_open()) return group::add(handle, comm, message, stream);
   Device& device = comm.device();
   device.check_queued(&comm);

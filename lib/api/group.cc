@@ -7,6 +7,7 @@
 #include "lib/api/handles.h"
 #include "lib/base/error.h"
 #include "lib/coll/group.h"
+#include "lib/device/stream.h"
 
 namespace tw::api::group {
 
@@ -69,6 +70,7 @@ void end() {
   for (const Gathered& g : gathered) {
     if (&comm_of(g.handle) != g.item.comm)
       fail(TW_ERROR_INVALID_HANDLE, "a comm of this group was destroyed before tw_group_end");
+    if (g.item.stream != nullptr) check_stream(g.item.stream);
   }
   for (Gathered& g : gathered) items.push_back(std::move(g.item));
   const Callers callers(items);

@@ -62,9 +62,22 @@ tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_windo
   });
 }
 
+tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* shared) {
+  return guard([&] {
+    Window& w = window_of(window);
+    Comm& c = comm_of(child);
+    require(shared, "tw_window_share", "shared");
+    const InUse use(c);
+    *shared = handle_of(w.share(c));
+  });
+}
+
 tw_status_t tw_window_destroy(tw_window_t window) {
   return guard([&] {
     Window& w = window_of(window);
+    if (const int sharers = w.sharers(); sharers != 0)
+      fail(TW_ERROR_INVALID_STATE,
+           "tw_window_destroy: %d window(s) of tw_window_share live: destroy them first", sharers);
     {
       const InUse use(w.comm());
       w.comm().device().drain();  // queued calls use the window

@@ -333,9 +333,9 @@ void Comm::add_range(const void* begin, size_t bytes, uint64_t location) {
   ranges_.insert(after, {at, at + bytes, location});
 }
 
-void Comm::remove_range(const void* begin) {
+void Comm::remove_range(uint64_t location) {
   const auto found = std::find_if(ranges_.begin(), ranges_.end(),
-                                  [&](const Range& r) { return r.begin == begin; });
+                                  [&](const Range& r) { return r.location == location; });
   if (found != ranges_.end()) ranges_.erase(found);
 }
 

@@ -120,7 +120,7 @@ class Comm {
   void remove_segment(uint64_t location);
   /// Makes own memory known to `locate`.
   void add_range(const void* begin, size_t bytes, uint64_t location);
-  void remove_range(const void* begin);
+  void remove_range(uint64_t location);
   /// Location of the start of heap segment `index`; grows the heaps to have it (collective).
   uint64_t heap_segment(int index) const { return heap_segments_[static_cast<size_t>(index)]; }
   void add_heap_segment(size_t bytes);

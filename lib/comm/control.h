@@ -26,6 +26,7 @@ enum class ControlKind : uint32_t {
   kCommCreate,
   kWindowCreate,
   kWindowRegister,
+  kWindowShare,
   kWindowDestroy,
   kSignalsCreate,
   kSignalsDestroy,

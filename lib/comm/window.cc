@@ -51,8 +51,8 @@ std::unique_ptr<Window> Window::create(Comm& comm, size_t bytes) {
   for (int r = 0; r < comm.size(); ++r)
     window->data_[static_cast<size_t>(r)] =
         comm.heap(r).segment(window->place_.segment) + window->place_.offset;
-  comm.add_range(window->data(comm.rank()), bytes,
-                 comm.heap_segment(window->place_.segment) + window->place_.offset);
+  window->location_ = comm.heap_segment(window->place_.segment) + window->place_.offset;
+  comm.add_range(window->data(comm.rank()), bytes, window->location_);
   ++comm.windows;
   return window;
 }
@@ -67,7 +67,7 @@ void Window::place(size_t bytes) {
 
 std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t bytes) {
   std::unique_ptr<Window> window(new Window(comm));
-  window->registered_ = true;
+  window->source_ = Source::kRegistered;
   const PoolMemory memory = mem_find(ptr, bytes);  // bad arguments are refused before peers hear
   const Registration mine = {memory.pool, memory.offset, memory.pool_bytes, bytes};
   std::vector<Registration> all;
@@ -120,21 +120,48 @@ std::shared_ptr<MappedPool> Window::pool_of(int rank, uint64_t id, size_t bytes)
   return adopt_pool(id, std::move(files_[static_cast<size_t>(rank)]), bytes);
 }
 
+std::unique_ptr<Window> Window::share(Comm& child) {
+  if (child.parent() != &comm_)
+    fail(
+        TW_ERROR_INVALID_ARGUMENT,
+        "tw_window_share: comm \"%s\" is not a child of comm \"%s\", which made the window; valid: "
+        "a comm from tw_comm_split of it",
+        child.options().name.c_str(), comm_.options().name.c_str());
+  std::unique_ptr<Window> window(new Window(child));
+  window->source_ = Source::kShared;
+  for (size_t r = 0; r < window->data_.size(); ++r) {
+    window->data_[r] = data(child.parent_ranks()[r]);
+    window->bytes_[r] = bytes(child.parent_ranks()[r]);
+  }
+  // Ranks name the window by its place in the parent, which is the same on all of them.
+  for (const std::string& said :
+       child.control().all_gather(ControlKind::kWindowShare, bytes_of(location_)))
+    if (value_of<uint64_t>(said) != location_)
+      fail(TW_ERROR_MISMATCH, "tw_window_share: ranks passed different windows");
+  window->location_ = child.add_segment(window->data_);
+  child.add_range(window->data(child.rank()), window->bytes(child.rank()), window->location_);
+  window->shared_from_ = this;
+  ++sharers_;
+  ++child.windows;
+  return window;
+}
+
 void Window::close() {
   try {
     if (comm_.status() == TW_OK) give_back();
   } catch (const Error&) {
     // The comm ended meanwhile: nobody will use the memory through it again.
   }
-  comm_.remove_range(data(comm_.rank()));
-  if (registered_) comm_.remove_segment(location_);
+  comm_.remove_range(location_);
+  if (source_ != Source::kHeap) comm_.remove_segment(location_);
+  if (shared_from_ != nullptr) --shared_from_->sharers_;
   --comm_.windows;
 }
 
 void Window::give_back() {
   // Nobody touches the window any more when all have come here.
   comm_.control().all_gather(ControlKind::kWindowDestroy, "");
-  if (registered_) return;
+  if (source_ != Source::kHeap) return;
   comm_.heap(comm_.rank()).clear(place_.segment, place_.offset, place_.bytes);
   // Nobody uses the place again before it is clear everywhere.
   comm_.control().all_gather(ControlKind::kWindowDestroy, "");

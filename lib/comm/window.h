@@ -1,6 +1,7 @@
 // Windows: memory that every rank of a comm reaches. Signal sets are windows of counters.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,6 +18,13 @@ class Window {
 
   /// Collective. [ptr, ptr + bytes) lies in one tw_mem_alloc allocation.
   static std::unique_ptr<Window> register_memory(Comm& comm, void* ptr, size_t bytes);
+
+  /// Collective over `child`, which came of a split of this window's comm: the same memory by the
+  /// child's rank numbers. This window must outlive it.
+  std::unique_ptr<Window> share(Comm& child);
+
+  /// Shared with this many windows that live.
+  int sharers() const { return sharers_.load(std::memory_order_acquire); }
 
   /// Collective while the comm is well; local once it has ended. Call before the destructor.
   void close();
@@ -44,9 +52,11 @@ class Window {
   Comm& comm_;
   std::vector<char*> data_;
   std::vector<size_t> bytes_;
-  bool registered_ = false;
-  RangeAllocator::Place place_{};
-  uint64_t location_ = 0;                           // registered: its own segment
+  enum class Source { kHeap, kRegistered, kShared } source_ = Source::kHeap;
+  RangeAllocator::Place place_{};                   // kHeap
+  uint64_t location_ = 0;                           // of its start; else its own segment
+  Window* shared_from_ = nullptr;                   // kShared
+  std::atomic<int> sharers_{0};
   std::vector<Fd> files_;                           // registered, while it is set up
   std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here
 };

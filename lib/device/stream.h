@@ -47,6 +47,7 @@ class Stream {
 /// Streams by handle; any thread. `stream_of` throws INVALID_HANDLE for one that is not live.
 tw_stream_t create_stream();
 std::shared_ptr<Stream> stream_of(tw_stream_t handle);
+inline void check_stream(tw_stream_t handle) { stream_of(handle); }
 /// Ends the handle; what is queued runs before this returns. Throws as `stream_of`.
 void destroy_stream(tw_stream_t handle);
 

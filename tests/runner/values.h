@@ -194,7 +194,9 @@ inline void make_element(tw_type_t type, tw_op_t op, uint64_t seed, void* out) {
     return;
   }
   constexpr double kFactors[] = {0.75, 0.875, 1.0, 1.125, 1.25};
-  const double fraction = static_cast<double>(h % 4096) / 4096;
+  // All bits of the wide types' mantissas, so that sums of three and more depend on their order.
+  const double fraction = type_bytes(type) >= 4 ? static_cast<double>(h >> 11) * 0x1p-53
+                                                : static_cast<double>(h % 4096) / 4096;
   const double magnitude = product ? kFactors[h % 5] + fraction / 64 : 1.0 / 16 + fraction;
   write_element(type, {(h >> 40 & 1) != 0 && !product ? -magnitude : magnitude, 0}, out);
 }
