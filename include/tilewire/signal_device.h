@@ -73,6 +73,7 @@ class OpenSignals {
   TW_FN OpenSignals(const tw_signal_view& view, int block, int blocks, const char* name)
       : view_(view), words_(view.wait, name, block), blocks_(blocks), epoch_(*view.epoch) {}
 
+  /// Number of the set's launches that are done.
   TW_FN uint64_t epoch() const { return epoch_; }
 
   /// Raises own word of `slot` at `peer` to `stage`, after the group's earlier accesses.

@@ -6,7 +6,7 @@
 
 namespace tw {
 
-/// Starts a thread with all signals blocked: they are the program's. `name` (up to 15 characters) is
+/// Starts a thread with all signals blocked: they are the program's. `name` (up to 15 bytes) is
 /// what debuggers show. Throws OUT_OF_RESOURCES.
 std::thread start_thread(const char* name, std::function<void()> body);
 

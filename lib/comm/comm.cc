@@ -1,7 +1,6 @@
 #include "lib/comm/comm.h"
 
 #include <sched.h>
-#include <sodium.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -10,6 +9,7 @@
 #include "lib/base/config.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/base/random.h"
 #include "lib/comm/control.h"
 #include "lib/net/process.h"
 
@@ -141,8 +141,8 @@ void Comm::connect(boot::Exchange& exchange) {
     std::snprintf(mine.mesh_name, sizeof mine.mesh_name, "%s", mesh_->name().c_str());
     mine.process = net::process_id();
     mine.heap = heap(rank_).id();
-    randombytes_buf(mine.key_share.data(), mine.key_share.size());
-    randombytes_buf(&mine.number_share, sizeof mine.number_share);
+    mine.key_share = random_value<net::MeshKey>();
+    mine.number_share = random_value<uint64_t>();
     sched_getaffinity(0, sizeof mine.cores, &mine.cores);
   } catch (const Error& error) {
     mine.status = error.status();

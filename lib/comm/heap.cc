@@ -1,11 +1,10 @@
 #include "lib/comm/heap.h"
 
-#include <sodium.h>
-
 #include <algorithm>
 #include <map>
 
 #include "lib/base/error.h"
+#include "lib/base/random.h"
 
 namespace tw {
 namespace {
@@ -25,8 +24,7 @@ Registry& registry() {
 }  // namespace
 
 std::shared_ptr<Heap> Heap::create() {
-  uint64_t id;
-  randombytes_buf(&id, sizeof id);
+  const auto id = random_value<uint64_t>();
   auto heap = std::make_shared<Heap>(id, create_memfd("tilewire"), true);
   const std::lock_guard<std::mutex> lock(registry().mutex);
   registry().heaps[id] = heap;

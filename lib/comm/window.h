@@ -53,9 +53,9 @@ class Window {
   std::vector<char*> data_;
   std::vector<size_t> bytes_;
   enum class Source { kHeap, kRegistered, kShared } source_ = Source::kHeap;
-  RangeAllocator::Place place_{};                   // kHeap
-  uint64_t location_ = 0;                           // of its start; else its own segment
-  Window* shared_from_ = nullptr;                   // kShared
+  RangeAllocator::Place place_{};  // kHeap
+  uint64_t location_ = 0;          // of its start; else its own segment
+  Window* shared_from_ = nullptr;  // kShared
   std::atomic<int> sharers_{0};
   std::vector<Fd> files_;                           // registered, while it is set up
   std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here

@@ -1,13 +1,12 @@
 #include "lib/device/memory.h"
 
-#include <sodium.h>
-
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/random.h"
 #include "lib/base/range_allocator.h"
 #include "lib/device/shared_memory.h"
 
@@ -50,8 +49,7 @@ void add_pool(Memory& m, size_t bytes) {
   Fd file = create_memfd("tilewire-pool");
   grow_memfd(file, bytes);
   auto pool = std::make_shared<Pool>(std::move(file), bytes);
-  uint64_t id;
-  randombytes_buf(&id, sizeof id);
+  const auto id = random_value<uint64_t>();
   m.mapped[id] = pool;
   m.pools.push_back(std::move(pool));
   m.ids.push_back(id);

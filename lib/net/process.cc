@@ -1,7 +1,6 @@
 #include "lib/net/process.h"
 
 #include <pthread.h>
-#include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include <mutex>
 
 #include "lib/base/error.h"
+#include "lib/base/random.h"
 
 namespace tw::net {
 namespace {
@@ -26,11 +26,7 @@ std::string first_line(const char* path) {
 }  // namespace
 
 uint64_t process_id() {
-  static const uint64_t id = [] {
-    uint64_t fresh;
-    randombytes_buf(&fresh, sizeof fresh);
-    return fresh;
-  }();
+  static const auto id = random_value<uint64_t>();
   return id;
 }
 

@@ -100,9 +100,10 @@ class BlockOps {
                  StorePolicy policy);
 
   /// destination(0 .. destinations-1)[i] = op over s = 0 .. sources-1, in that order, of
-  /// source(s)[i], for `count` elements of `element` bytes. Accumulation and rounding: tile/types.h and tilewire.h;
-  /// TW_AVG divides by `sources`. source(s) is a Source, destination(d) a Destination; one may equal
-  /// the other, any other overlap is not allowed. Reads and writes each line once.
+  /// source(s)[i], for `count` elements of `element` bytes. Accumulation and rounding:
+  /// tile/types.h and tilewire.h; TW_AVG divides by `sources`. source(s) is a Source,
+  /// destination(d) a Destination; one may equal the other, any other overlap is not allowed.
+  /// Reads and writes each line once.
   /// `everywhere`: as in store_all, for the destinations.
   /// Role: all. Scope: system (as store). Order: none. Blocks: no.
   template <class SourceOf, class DestinationOf>
@@ -137,8 +138,8 @@ class BlockOps {
   // ---- Signals ----
 
   /// Stores `value` into line(0 .. n-1)->value, after every earlier op of this block is complete
-  /// and visible to the peers (GPU: one system fence for all). `site` names the place. Where line(i)
-  /// is null there is no signal.
+  /// and visible to the peers (GPU: one system fence for all). `site` names the place. Where
+  /// line(i) is null there is no signal.
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   template <class Line>
   void signal(Site site, int n, Line line, uint64_t value);

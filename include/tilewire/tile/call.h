@@ -36,6 +36,8 @@ struct AnyPeer {
 template <class Block>
 class Call {
  public:
+  /// Opens the call in this block; block 0 tells the peers that the rank has come to it.
+  /// Role: all. Scope: system. Order: release. Blocks: no.
   TW_FN Call(Block& block, const CollArgs& args)
       : block_(block),
         args_(args),
@@ -48,6 +50,7 @@ class Call {
   TW_FN Block& block() const { return block_; }
   TW_FN int rank() const { return args_.comm.rank; }
   TW_FN int size() const { return args_.comm.size; }
+  /// What entries and packets of this call carry: its epoch and digest.
   TW_FN uint64_t word() const { return epoch_ << 16 | args_.digest; }
 
   /// The i-th peer to send to and to receive from, i = 1 .. size - 1: at any time every rank is
@@ -68,12 +71,14 @@ class Call {
   // ---- Addresses: `at` = where this rank writes for a peer, `from` = where it finds a peer's.
   // `offset`: bytes into the message. ----
 
+  /// Packets: a place in the peer's inbox, and in the own one.
   TW_FN char* inbox_at(int peer, size_t offset) const {
     return heap(peer) + layout().packet(set(), rank()) + framed(offset);
   }
   TW_FN char* inbox_from(int peer, size_t offset) const {
     return heap(rank()) + layout().packet(set(), peer) + framed(offset);
   }
+  /// The slot of this rank at `peer`, and of `peer` here.
   TW_FN char* slot_at(int peer) const { return heap(peer) + layout().slot(set(), rank()); }
   TW_FN char* slot_from(int peer) const { return heap(rank()) + layout().slot(set(), peer); }
 
@@ -114,6 +119,7 @@ class Call {
     return state().heard + 1 >= epoch_ || has_entered(peer);
   }
 
+  /// The same for all peers.
   TW_FN bool ready_all() {
     if (state().synced + 1 >= epoch_) return true;
     return block_.wait_all(

@@ -24,6 +24,8 @@ namespace TW_NS {
 template <class Block>
 class Signals {
  public:
+  /// Opens the set for this block in this launch. Its epoch is read from comm memory.
+  /// Role: all. Scope: none. Order: none. Blocks: no.
   TW_FN Signals(Block& block, const tw_signal_view& view)
       : block_(block), view_(view), base_(*view.epoch << kSignalStageBits) {}
 

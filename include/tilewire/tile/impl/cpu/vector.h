@@ -70,8 +70,6 @@ TW_INLINE void stream_fence() {
 TW_INLINE void pause() {
 #if defined(__x86_64__)
   _mm_pause();
-#elif defined(__aarch64__)
-  __asm__ __volatile__("yield");
 #endif
 }
 
