@@ -37,7 +37,7 @@ $(local_program): $(local_objects)
 
 .PHONY: perf-local
 perf-local:  ## loops of one core: copy, reduce, packets
-	@tests/tools/deps build perf
+	@tests/tools/deps build
 	@$(MAKE) --no-print-directory $(local_program)
 	$(local_program)
 
@@ -50,7 +50,8 @@ tuned := build/tune/machine.def
 $(tune_program): $(tune_objects) $(internal)
 	$(call quiet,LINK)$(CXX) $(tune_objects) $(internal) $(link_flags) $(libs) $(MPI_LIBS) -o $@
 
-.PHONY: tune tune-accept
+.PHONY: tune tune-accept perf-tools
+perf-tools: $(local_program) $(tune_program)
 tune:  ## measure this machine's choice table into build/tune (under five minutes)
 	@tests/tools/deps build
 	@$(MAKE) --no-print-directory $(tune_program)

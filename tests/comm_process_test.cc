@@ -27,7 +27,7 @@ TEST(CommProcess, RegisteredMemoryIsReachedByPeers) {
       }
       for (int peer = 0; peer < 3; ++peer) {
         const int value = 100 * rank + round;
-        if (tw_put(window, peer, static_cast<size_t>(4 * rank), &value, 4, nullptr) != TW_OK)
+        if (tw_put(window, peer, 4 * static_cast<size_t>(rank), &value, 4, nullptr) != TW_OK)
           return 3;
       }
       tw_signals_t signals;  // as a barrier

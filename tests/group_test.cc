@@ -21,7 +21,8 @@ std::vector<float> ramp(size_t count, int rank) {
 }
 
 float ramp_sum(size_t i, int n) {
-  return static_cast<float>(n) * static_cast<float>(i % 100) + static_cast<float>(n * (n - 1) / 2);
+  const int of_ranks = n * (n - 1) / 2;
+  return static_cast<float>(n) * static_cast<float>(i % 100) + static_cast<float>(of_ranks);
 }
 
 class Group : public testing::TestWithParam<int> {};

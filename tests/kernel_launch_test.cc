@@ -172,7 +172,7 @@ TEST(KernelLaunch, AFailedWaitIsTheLaunchsError) {
   tw_comm_config_t config = TW_COMM_CONFIG_INIT;
   config.timeout_ms = 50;
   const ThreadRanks ranks(2, &config);
-  tw_signals_t signals[2];
+  tw_signals_t signals[2] = {};
   ranks.run([&](int rank, tw_comm_t comm) {
     ASSERT_EQ(tw_signals_create(comm, 1, &signals[rank]), TW_OK);
   });

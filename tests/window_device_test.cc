@@ -202,7 +202,7 @@ TEST(WindowDevice, AWaitIsBounded) {
   config.timeout_ms = 50;
   const ThreadRanks ranks(2, &config);
   const tw_comm_t comm = ranks.comm(0);
-  tw_signals_t signals[2];
+  tw_signals_t signals[2] = {};
   ranks.run([&](int rank, tw_comm_t c) {
     ASSERT_EQ(tw_signals_create(c, kSlots, &signals[rank]), TW_OK);
   });
@@ -223,7 +223,7 @@ TEST(WindowDevice, AWaitIsBounded) {
 
 TEST(WindowDevice, AnAbortEndsAWaitForAny) {
   const ThreadRanks ranks(2);
-  tw_signals_t signals[2];
+  tw_signals_t signals[2] = {};
   ranks.run([&](int rank, tw_comm_t comm) {
     ASSERT_EQ(tw_signals_create(comm, kSlots, &signals[rank]), TW_OK);
   });

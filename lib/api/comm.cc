@@ -47,9 +47,7 @@ CommOptions options_of(const tw_comm_config_t* config, const char* function) {
 
 tw_comm_t handle_of(std::unique_ptr<Comm> comm) {
   attach_collectives(*comm);
-  const tw_comm_t handle = comms.insert(comm.get());
-  comm.release();
-  return handle;
+  return comms.insert(std::move(comm));
 }
 
 void check_rank(int n, int rank, const char* function) {

@@ -72,6 +72,7 @@ void end() {
       fail(TW_ERROR_INVALID_HANDLE, "a comm of this group was destroyed before tw_group_end");
     if (g.item.stream != nullptr) check_stream(g.item.stream);
   }
+  items.reserve(gathered.size());
   for (Gathered& g : gathered) items.push_back(std::move(g.item));
   const Callers callers(items);
   for (const GroupItem& item : items) item.comm->check();

@@ -22,12 +22,6 @@ void check_device(const tw_device_t* device, const char* function) {
          function);
 }
 
-tw_window_t handle_of(std::unique_ptr<Window> window) {
-  const tw_window_t handle = windows.insert(window.get());
-  window.release();
-  return handle;
-}
-
 }  // namespace
 
 tw_status_t tw_mem_alloc(size_t bytes, const tw_device_t* device, void** ptr) {
@@ -49,7 +43,7 @@ tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* window) 
     Comm& c = comm_of(comm);
     require(window, "tw_window_create", "window");
     const InUse use(c);
-    *window = handle_of(Window::create(c, bytes));
+    *window = windows.insert(Window::create(c, bytes));
   });
 }
 
@@ -58,7 +52,7 @@ tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_windo
     Comm& c = comm_of(comm);
     require(window, "tw_window_register", "window");
     const InUse use(c);
-    *window = handle_of(Window::register_memory(c, ptr, bytes));
+    *window = windows.insert(Window::register_memory(c, ptr, bytes));
   });
 }
 
@@ -68,7 +62,7 @@ tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* sh
     Comm& c = comm_of(child);
     require(shared, "tw_window_share", "shared");
     const InUse use(c);
-    *shared = handle_of(w.share(c));
+    *shared = windows.insert(w.share(c));
   });
 }
 

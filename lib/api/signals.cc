@@ -34,8 +34,7 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
     set->slots = slots;
     set->sent.resize(slots * size);
     set->window = Window::create(c, slots * size * kSignalStride);
-    *signals = signal_sets.insert(set.get());
-    set.release();  // the handle's until destroy
+    *signals = signal_sets.insert(std::move(set));
   });
 }
 

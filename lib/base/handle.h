@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -16,7 +17,8 @@ namespace tw {
 template <class Handle, class T, unsigned kTag>
 class HandleTable {
  public:
-  Handle insert(T* object) {
+  /// The object becomes the table's until `erase`, whose caller deletes it.
+  Handle insert(std::unique_ptr<T> object) {
     const std::lock_guard<std::mutex> lock(mutex_);
     uint32_t index;
     if (!free_.empty()) {
@@ -30,7 +32,7 @@ class HandleTable {
       ++used_;
     }
     Slot& slot = *at(index);
-    slot.object.store(object, std::memory_order_relaxed);
+    slot.object.store(object.release(), std::memory_order_relaxed);
     const uint64_t key = slot.key.load(std::memory_order_relaxed) + 1;  // odd: live
     slot.key.store(key, std::memory_order_release);
     return encode(index, key);

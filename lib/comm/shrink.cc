@@ -90,9 +90,7 @@ class Attempt {
       const uint64_t finished = load(&words_.finished);
       if ((finished & members) == members)
         decide(&words_.committed, kGood);
-      else if ((comm_.dead() & members & ~finished) != 0)
-        decide(&words_.committed, kAgain);
-      else if (deadline_.passed())
+      else if ((comm_.dead() & members & ~finished) != 0 || deadline_.passed())
         decide(&words_.committed, kAgain);
       else
         rest();

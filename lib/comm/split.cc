@@ -18,7 +18,8 @@ class SplitExchange : public boot::Exchange {
  public:
   SplitExchange(Comm& parent, std::vector<int> members)
       : parent_(parent), members_(std::move(members)) {
-    while (rank_ < size() && members_[static_cast<size_t>(rank_)] != parent.rank()) ++rank_;
+    while (rank_ < SplitExchange::size() && members_[static_cast<size_t>(rank_)] != parent.rank())
+      ++rank_;
   }
 
   int rank() const override { return rank_; }
@@ -67,6 +68,7 @@ std::unique_ptr<Comm> split(Comm& parent, int color, int key, const CommOptions&
   std::stable_sort(group.begin(), group.end(),
                    [](const ColorKey& a, const ColorKey& b) { return a.key < b.key; });
   std::vector<int> members;
+  members.reserve(group.size());
   for (const ColorKey& member : group) members.push_back(member.rank);
 
   SplitExchange exchange(parent, members);

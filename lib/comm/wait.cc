@@ -106,13 +106,13 @@ bool waits_for_itself(const Waiting& w, int looks) {
 }
 
 void time_out(const Waiting& w, int64_t timeout_ns) {
+  const unsigned long long call = *w.comm.view().epoch + 1;
   w.comm.end(
       TW_ERROR_TIMEOUT,
       text("rank %d waited %lld ms in %s (call %llu, block %d, step %llu) for rank %d: "
            "signal is %llu, expected %llu",
-           w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.op,
-           static_cast<unsigned long long>(*w.comm.view().epoch + 1), w.site.block,
-           static_cast<unsigned long long>(w.site.index), w.site.peer,
+           w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.op, call,
+           w.site.block, static_cast<unsigned long long>(w.site.index), w.site.peer,
            static_cast<unsigned long long>(load(w.word)), static_cast<unsigned long long>(w.want)));
 }
 
@@ -205,11 +205,11 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
                   message_text(got).c_str(), comm.rank(), message_text(want).c_str()));
     return;
   }
-  if (end_by_difference(comm, site->peer, *comm.view().epoch + 1)) return;
+  const unsigned long long call = *comm.view().epoch + 1;
+  if (end_by_difference(comm, site->peer, call)) return;
   comm.end(TW_ERROR_MISMATCH,
            text("%s, call %llu: rank %d expects %llu bytes from rank %d, which sends %llu",
-                site->op, static_cast<unsigned long long>(*comm.view().epoch + 1), comm.rank(),
-                static_cast<unsigned long long>(want), site->peer,
+                site->op, call, comm.rank(), static_cast<unsigned long long>(want), site->peer,
                 static_cast<unsigned long long>(got)));
 }
 

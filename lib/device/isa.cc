@@ -79,24 +79,21 @@ const std::vector<Feature>& features() {
   return all;
 }
 
-bool built(CpuTarget target) {
-  switch (target) {
-    case CpuTarget::kAvx512:
 #if defined(TW_BUILT_CPU_AVX512)
-      return true;
+constexpr bool kAvx512Built = true;
 #else
-      return false;
+constexpr bool kAvx512Built = false;
 #endif
-    case CpuTarget::kAvx2:
 #if defined(TW_BUILT_CPU_AVX2)
-      return true;
+constexpr bool kAvx2Built = true;
 #else
-      return false;
+constexpr bool kAvx2Built = false;
 #endif
-    case CpuTarget::kPortable:
-      return true;
-  }
-  return false;
+
+bool built(CpuTarget target) {
+  if (target == CpuTarget::kAvx512) return kAvx512Built;
+  if (target == CpuTarget::kAvx2) return kAvx2Built;
+  return true;
 }
 
 /// "cpu_avx2, cpu_portable".

@@ -64,10 +64,7 @@ void Stream::run() {
 }
 
 tw_stream_t create_stream() {
-  auto stream = std::make_unique<std::shared_ptr<Stream>>(std::make_shared<Stream>());
-  const tw_stream_t handle = g_streams.insert(stream.get());
-  stream.release();  // the table's until destroy_stream
-  return handle;
+  return g_streams.insert(std::make_unique<std::shared_ptr<Stream>>(std::make_shared<Stream>()));
 }
 
 std::shared_ptr<Stream> stream_of(tw_stream_t handle) {

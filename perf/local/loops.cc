@@ -18,9 +18,9 @@ void reduce(tw_type_t type, void* to, const void* const* from, int sources, size
             size_t element, bool non_temporal) {
   Block block(0, 1, "reduce", nullptr);
   const auto source = [&](int s) { return Source{from[s], 0, false}; };
-  const auto destination = [&](int) { return to; };
+  const auto destination = [&](int) { return Destination{to, policy(non_temporal)}; };
   block.reduce(Reduction{type, TW_SUM, 0, 0}, sources, source, 1, destination, bytes / element,
-               element, policy(non_temporal));
+               element);
 }
 
 void pack(void* inbox, const void* from, size_t bytes, uint64_t word) {

@@ -95,12 +95,10 @@ inline bool run_meeting(std::string_view bytes) {
     const std::string_view payload = bytes.substr(0, length);
     bytes.remove_prefix(payload.size());
     boot::Meeting::Answers answers;
-    if (kind < 1 || kind > boot::kMaxKind) {
+    const bool known = kind >= 1 && kind <= boot::kMaxKind;
+    if (!known ||
+        !meeting.take(connection, {static_cast<boot::Kind>(kind), std::string(payload)}, &answers))
       meeting.lost(connection, &answers);
-    } else if (!meeting.take(connection, {static_cast<boot::Kind>(kind), std::string(payload)},
-                             &answers)) {
-      meeting.lost(connection, &answers);
-    }
     for (const boot::Meeting::Answer& answer : answers) {
       require(answer.connection >= 0 && answer.connection < 8 && answer.payload != nullptr);
       if (answer.kind == boot::Kind::kError) require(check_payload({answer.kind, *answer.payload}));
