@@ -6,6 +6,7 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <string_view>
 
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -33,11 +34,10 @@ int64_t parse(const Row& r, bool suffix) {
   int64_t result = std::strtoll(begin, &end, 10);
   bool good = end != begin && errno == 0;
   if (good && suffix && *end != '\0') {
-    const char* unit = std::strchr("KMGT", *end & ~0x20);
-    const char* const units = "KMGT";
-    const int shift =
-        unit == nullptr ? -1 : 10 * (1 + static_cast<int>(std::strchr(units, *unit) - units));
-    good = shift > 0 && result >= 0 && result <= (INT64_MAX >> shift);
+    const std::string_view units = "KkMmGgTt";
+    const size_t unit = units.find(*end);
+    const int shift = 10 * (1 + static_cast<int>(unit / 2));
+    good = unit != std::string_view::npos && result >= 0 && result <= (INT64_MAX >> shift);
     if (good) {
       result <<= shift;
       ++end;
