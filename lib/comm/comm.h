@@ -162,6 +162,7 @@ class Comm {
   [[noreturn]] void throw_error() const;
   void adopt_error() const;
   void keep_error(tw_status_t status, const std::string& sentence) const;
+  bool keep_told_error() const;  // false when nobody has told one
 
   const int rank_;
   const int size_;

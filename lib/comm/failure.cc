@@ -22,10 +22,12 @@ void Comm::keep_error(tw_status_t status, const std::string& sentence) const {
 }
 
 // Peers learn of the end before this rank's own thread can: it might leave at once, and a peer that
-// finds a rank gone without a reason would name that rank as lost.
+// finds a rank gone without a reason would name that rank as lost. For the same reason a rank that
+// has been told an error keeps that one: what it sees itself (a peer that left because of it) came
+// after.
 void Comm::end(tw_status_t status, const std::string& sentence) {
   const std::lock_guard<std::mutex> lock(error_mutex_);
-  if (status_.load(std::memory_order_relaxed) != TW_OK) return;
+  if (status_.load(std::memory_order_relaxed) != TW_OK || keep_told_error()) return;
   char* const failure = host_control(control_block(rank_)).failure;
   std::snprintf(failure, sizeof(HostControl::failure), "%s", sentence.c_str());
   const uint64_t why = static_cast<uint64_t>(status) | static_cast<uint64_t>(rank_ + 1) << 8;
@@ -34,18 +36,22 @@ void Comm::end(tw_status_t status, const std::string& sentence) {
     __atomic_compare_exchange_n(&control_block((rank_ + i) % size_).abort, &none, why, false,
                                 __ATOMIC_RELEASE, __ATOMIC_RELAXED);
   }
-  keep_error(status, sentence);
+  keep_told_error();  // this one, or another's that came first meanwhile
 }
 
 bool Comm::abort_pending() const { return load(&control_block(rank_).abort) != 0; }
 
 void Comm::adopt_error() const {
   const std::lock_guard<std::mutex> lock(error_mutex_);  // waits for an end() of our own
-  if (status_.load(std::memory_order_relaxed) != TW_OK) return;
+  if (status_.load(std::memory_order_relaxed) == TW_OK) keep_told_error();
+}
+
+bool Comm::keep_told_error() const {
   const uint64_t why = load(&control_block(rank_).abort);
-  if (why == 0) return;
+  if (why == 0) return false;
   const int by = static_cast<int>(why >> 8) - 1;
   keep_error(static_cast<tw_status_t>(why & 0xff), host_control(control_block(by)).failure);
+  return true;
 }
 
 void Comm::throw_error() const {
