@@ -187,6 +187,7 @@ class Exchange {
     call_.enter(talks, [&](int p) {
       return EntryPayload{send_at(p), recv_at(p), 0, slices_.sends(p) ? slices_.out(p).size() : 0};
     });
+    copy_own();
     if (!call_.wait_entered(talks)) return false;
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.source(i);
@@ -198,7 +199,6 @@ class Exchange {
       }
     }
     push_and_pull();
-    copy_own();
     if (!staged()) return false;
     call_.leave(talks);
     return call_.wait_left(talks);
