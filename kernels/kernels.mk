@@ -7,8 +7,8 @@ kernel_sources := $(call find_files,kernels,*.cu)
 # -march=x86-64-v4 must never be the copy that the linker keeps for a machine without AVX-512
 # (tests/symbols_test.sh looks for such leaks).
 cpu_targets := $(if $(filter x86_64,$(machine)),cpu_avx512 cpu_avx2) cpu_portable
-arch_cpu_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
-arch_cpu_avx2 := -march=x86-64-v3 -mprefer-vector-width=256
+arch_cpu_avx512 := -march=x86-64-v4 -mprfchw -mprefer-vector-width=512
+arch_cpu_avx2 := -march=x86-64-v3 -mprfchw -mprefer-vector-width=256
 arch_cpu_portable :=
 kernel_flags := -O3 -ffp-contract=off -fno-exceptions -fno-rtti
 # The unrolled loops under all checks of UBSan take minutes to compile: fewer checks, less optimised.

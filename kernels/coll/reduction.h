@@ -96,10 +96,17 @@ class Reducer {
     if (call_.silent(part)) return true;
     call_.heard_all();
     const size_t offset = (part.begin - whole.begin) * args_.element;
-    return block_.reduce_packets(
-        args_.reduction, recv_ + result_at(call_.rank(), part.begin), input(part.begin),
-        call_.size(), call_.rank(), [&](int r) { return call_.inbox_from(r, offset); }, part.size(),
-        args_.element, call_.word());
+    if (!block_.reduce_packets(
+            args_.reduction, recv_ + result_at(call_.rank(), part.begin), input(part.begin),
+            call_.size(), call_.rank(), [&](int r) { return call_.inbox_from(r, offset); },
+            part.size(), args_.element, call_.word()))
+      return false;
+    // Calls of one kind come in rows: the next one is taken to be like this.
+    for (int i = 1; i < call_.size(); ++i)
+      if (reduces(call_.peer(i)))
+        block_.expect_packets(call_.next_inbox_at(call_.peer(i), offset),
+                              part.size() * args_.element);
+    return true;
   }
 
   // ---- One-shot through slots or own staging. at(peer, bytes into what the peer owns, bytes into

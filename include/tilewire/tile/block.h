@@ -128,6 +128,10 @@ class BlockOps {
   /// Role: all. Scope: system. Order: acquire, as put_packets. Blocks: yes.
   bool get_packets(void* to, const void* inbox, size_t bytes, uint64_t word, int peer);
 
+  /// A hint: `bytes` will soon be put into `inbox`.
+  /// Role: storer. Scope: none. Order: none. Blocks: no.
+  void expect_packets(void* inbox, size_t bytes);
+
   /// to[i] = op over r = 0 .. ranks-1, in order, of own[i] (r == self) or the message in inbox(r).
   /// `to` may equal `own`. Own elements are scaled by the reduction's factor where it has one.
   /// Role: all. Scope: system. Order: acquire, as put_packets. Blocks: yes.

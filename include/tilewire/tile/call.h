@@ -71,9 +71,12 @@ class Call {
   // ---- Addresses: `at` = where this rank writes for a peer, `from` = where it finds a peer's.
   // `offset`: bytes into the message. ----
 
-  /// Packets: a place in the peer's inbox, and in the own one.
+  /// Packets: a place in the peer's inbox, of this call and of the next, and in the own one.
   TW_FN char* inbox_at(int peer, size_t offset) const {
     return heap(peer) + layout().packet(set(), rank()) + framed(offset);
+  }
+  TW_FN char* next_inbox_at(int peer, size_t offset) const {
+    return heap(peer) + layout().packet(1 - set(), rank()) + framed(offset);
   }
   TW_FN char* inbox_from(int peer, size_t offset) const {
     return heap(rank()) + layout().packet(set(), peer) + framed(offset);
