@@ -31,7 +31,7 @@ constexpr size_t kSmallest = 8, kLargest = 16 << 20;  // of a message between tw
 constexpr size_t kLargestBuffer = 16 << 20;
 constexpr int kBatches = 5;
 constexpr double kBatchUs = 700;
-constexpr double kSwitchCost = 0.04;  // a further line must gain this much, in logarithms
+constexpr int kRounds = 3;  // through all candidates at a size: the machine's pace drifts
 
 struct Candidate {
   CollAlgo algo;
@@ -140,14 +140,16 @@ class Rank {
     const size_t parts = is_split(op) ? static_cast<size_t>(n_) : 1;
     for (size_t size = kSmallest; size <= kLargest && size * parts <= kLargestBuffer; size *= 2) {
       if (size > (64 << 10) && backends_[0]->max(now_us()) - begin > seconds * 1e6) break;
-      std::vector<double> us(all.size(), 0);
-      double best = HUGE_VAL;
-      for (size_t c = 0; c < all.size(); ++c) {
-        if (!worth_trying(all, c, size, result)) continue;
-        us[c] = time(c, op, size * parts, last[c]);
-        last[c] = us[c] * 2;
-        best = std::min(best, us[c]);
-      }
+      std::vector<std::vector<double>> rounds(all.size());
+      for (int round = 0; round < kRounds; ++round)
+        for (size_t c = 0; c < all.size(); ++c) {
+          if (!worth_trying(all, c, size, result)) continue;
+          rounds[c].push_back(time(c, op, size * parts, last[c]));
+          last[c] = rounds[c].back() * (round + 1 == kRounds ? 2 : 1);
+        }
+      std::vector<double> us;
+      for (const std::vector<double>& times : rounds)
+        us.push_back(times.empty() ? 0 : median(times));
       result.sizes.push_back(size);
       result.us.push_back(us);
     }
@@ -198,8 +200,12 @@ class Rank {
   int n_ = 0;
 };
 
+/// What a further line must gain, in logarithms: more than the noise, which is large where ranks
+/// share cores.
+double switch_cost(RanksClass ranks) { return ranks == RanksClass::kOver ? 0.2 : 0.06; }
+
 /// The cheapest assignment of candidates to sizes, with a price for each change.
-std::vector<size_t> choose(const Sweep& sweep) {
+std::vector<size_t> choose(const Sweep& sweep, double change) {
   const size_t n = sweep.sizes.size(), k = sweep.us[0].size();
   std::vector<std::vector<double>> cost(n, std::vector<double>(k, HUGE_VAL));
   std::vector<std::vector<size_t>> from(n, std::vector<size_t>(k, 0));
@@ -215,9 +221,9 @@ std::vector<size_t> choose(const Sweep& sweep) {
         cost[s][c] = here;
         continue;
       }
-      const bool stay = cost[s - 1][c] <= cost[s - 1][cheapest] + kSwitchCost;
+      const bool stay = cost[s - 1][c] <= cost[s - 1][cheapest] + change;
       from[s][c] = stay ? c : cheapest;
-      cost[s][c] = here + (stay ? cost[s - 1][c] : cost[s - 1][cheapest] + kSwitchCost);
+      cost[s][c] = here + (stay ? cost[s - 1][c] : cost[s - 1][cheapest] + change);
     }
   }
   std::vector<size_t> path(n);
@@ -229,7 +235,7 @@ std::vector<size_t> choose(const Sweep& sweep) {
 
 std::vector<ChoiceLine> lines_of(CollOp op, RanksClass ranks, const Sweep& sweep) {
   const std::vector<Candidate> all = candidates();
-  const std::vector<size_t> path = choose(sweep);
+  const std::vector<size_t> path = choose(sweep, switch_cost(ranks));
   std::vector<ChoiceLine> lines;
   for (size_t s = 0; s < path.size(); ++s) {
     const bool last = s + 1 == path.size();
@@ -241,9 +247,9 @@ std::vector<ChoiceLine> lines_of(CollOp op, RanksClass ranks, const Sweep& sweep
   return lines;
 }
 
-void print_sweep(const char* op, int n, const Sweep& sweep) {
+void print_sweep(const char* op, int n, RanksClass ranks, const Sweep& sweep) {
   const std::vector<Candidate> all = candidates();
-  const std::vector<size_t> path = choose(sweep);
+  const std::vector<size_t> path = choose(sweep, switch_cost(ranks));
   std::printf("%s, %d ranks, us (chosen: *)\n%10s", op, n, "bytes");
   for (const Candidate& c : all)
     std::printf(" %6s/%c%-4zu", tw::name_of(c.algo), *tw::name_of(c.store), c.chunk >> 10);
@@ -281,7 +287,7 @@ std::vector<ChoiceLine> tune_class(RanksClass ranks, int n, double seconds) {
     for (const auto& [name, op] : tuned_ops()) {
       const Sweep sweep = rank.sweep(*find_op(name.c_str()), clock.left() / left--);
       if (t != 0) continue;
-      print_sweep(name.c_str(), n, sweep);
+      print_sweep(name.c_str(), n, ranks, sweep);
       const std::vector<ChoiceLine> more = lines_of(op, ranks, sweep);
       lines.insert(lines.end(), more.begin(), more.end());
     }

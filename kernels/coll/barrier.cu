@@ -18,8 +18,7 @@ TW_FN bool meet_by_packets(Block& block, Call<Block>& call) {
     if (!block.get_packets(nullptr, call.inbox_from(p, 0), 0, call.word(), p)) return false;
   }
   call.heard_all();
-  for (int i = 1; i < call.size(); ++i)
-    block.expect_packets(call.next_inbox_at(call.peer(i), 0), 0);
+  for (int i = 1; i < call.size(); ++i) call.expect_packets(call.peer(i), 0, 0);
   return true;
 }
 

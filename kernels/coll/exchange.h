@@ -74,14 +74,12 @@ class Exchange {
         return false;
       call_.heard(p);
     }
-    // Calls of one kind come in rows: the next one is taken to be like this.
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.peer(i);
       if (!slices_.sends(p)) continue;
       const Range out = slices_.out(p);
       const Range part = call_.share(out, Target::kPacketPayload);
-      if (!call_.silent(part))
-        block_.expect_packets(call_.next_inbox_at(p, part.begin - out.begin), part.size());
+      if (!call_.silent(part)) call_.expect_packets(p, part.begin - out.begin, part.size());
     }
     return true;
   }

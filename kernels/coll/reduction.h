@@ -101,11 +101,9 @@ class Reducer {
             call_.size(), call_.rank(), [&](int r) { return call_.inbox_from(r, offset); },
             part.size(), args_.element, call_.word()))
       return false;
-    // Calls of one kind come in rows: the next one is taken to be like this.
     for (int i = 1; i < call_.size(); ++i)
       if (reduces(call_.peer(i)))
-        block_.expect_packets(call_.next_inbox_at(call_.peer(i), offset),
-                              part.size() * args_.element);
+        call_.expect_packets(call_.peer(i), offset, part.size() * args_.element);
     return true;
   }
 

@@ -57,17 +57,27 @@ class Mover {
 
   TW_FN void send(Transfer& t) {
     Channel& mine = channel(args_.comm.rank, t.peer);
-    const uint64_t consumed = block_.load(&mine.consumed);
     if ((t.progress & kPosted) != 0) {
-      if (consumed >= t.progress - kPosted) advance(t, kDone);
+      if (look(mine) >= t.progress - kPosted) advance(t, kDone);
       return;
     }
+    // What was consumed when this rank last looked is mostly enough: to look costs a cache line.
     while (t.progress != kDone && (t.progress & kPosted) == 0)
-      if (!send_cell(t, mine.state, consumed)) return;
+      if (!send_cell(t, mine.state)) {
+        const uint64_t before = mine.state.consumed;
+        if (look(mine) == before) return;
+      }
+  }
+
+  TW_FN uint64_t look(Channel& mine) {
+    const uint64_t consumed = block_.load(&mine.consumed);
+    block_.set(&mine.state.consumed, consumed);
+    return consumed;
   }
 
   /// Writes the message's next cell. False when there is no room for it now.
-  TW_FN bool send_cell(Transfer& t, ChannelState& state, uint64_t consumed) {
+  TW_FN bool send_cell(Transfer& t, ChannelState& state) {
+    const uint64_t consumed = state.consumed;
     const uint64_t number = state.sent + 1;
     if (number - consumed > kChannelCells) return false;
     Channel& theirs = channel(t.peer, args_.comm.rank);
@@ -126,7 +136,7 @@ class Mover {
       }
       take_cell(t, mine, cell, static_cast<CellKind>(word & ((1 << kCellKindBits) - 1)));
       block_.set(&state.received, number);
-      tell(t.peer, state, (word & ((1 << kCellKindBits) - 1)) != kCellInline);
+      tell(t.peer, state, (word & ((1 << kCellKindBits) - 1)) == kCellWindow);
     }
     return true;
   }
@@ -151,11 +161,15 @@ class Mover {
     advance(t, part == left ? kDone : t.progress + part);
   }
 
-  /// Tells the peer what was consumed: at once when it waits for room or for its window, else now
-  /// and then, since each telling costs it a cache line.
+  /// Tells the peer what was consumed: at once when it waits for its window, else for every quarter
+  /// of the cells or of the ring, since each telling costs it a cache line. A chunk is at most a
+  /// quarter of the ring, so what is not told of cannot keep the peer from sending.
   TW_FN void tell(int peer, ChannelState& state, bool now) {
-    if (!now && state.received - state.told < kChannelCells / 4) return;
+    if (!now && state.received - state.told < kChannelCells / 4 &&
+        state.received_data - state.told_data < ring_bytes() / 4)
+      return;
     block_.set(&state.told, state.received);
+    block_.set(&state.told_data, state.received_data);
     block_.publish(Site::kConsumed, &channel(peer, args_.comm.rank).consumed, state.received);
   }
 

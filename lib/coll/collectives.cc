@@ -39,7 +39,7 @@ std::array<CpuEntry, kCollOps> entries_of(CpuTarget target) {
 }
 
 /// Bytes from which a message is read in place where it lies in a window.
-constexpr size_t kWindowSendFrom = 64 << 10;
+constexpr size_t kWindowSendFrom = 2 << 10;
 
 /// Part of the digest, so that ranks with different limits (tw_comm_set_max_blocks on some only)
 /// end in an error instead of waiting for blocks that the others do not have.

@@ -93,6 +93,10 @@ class BlockOps {
   /// Role: storer. Scope: system. Order: none. Blocks: no.
   void store(void* to, const void* from, size_t bytes, StorePolicy policy);
 
+  /// A hint: `bytes` at `to`, which another rank has read last, will soon be stored.
+  /// Role: storer. Scope: none. Order: none. Blocks: no.
+  void expect_store(void* to, size_t bytes);
+
   /// As store, of one message to n places. `everywhere`: one address that reaches all of them
   /// (multicast), or null. The result is the same with and without.
   template <class To>
@@ -127,10 +131,6 @@ class BlockOps {
   /// Receives a message of `bytes` into `to` (null when bytes is 0).
   /// Role: all. Scope: system. Order: acquire, as put_packets. Blocks: yes.
   bool get_packets(void* to, const void* inbox, size_t bytes, uint64_t word, int peer);
-
-  /// A hint: `bytes` will soon be put into `inbox`.
-  /// Role: storer. Scope: none. Order: none. Blocks: no.
-  void expect_packets(void* inbox, size_t bytes);
 
   /// to[i] = op over r = 0 .. ranks-1, in order, of own[i] (r == self) or the message in inbox(r).
   /// `to` may equal `own`. Own elements are scaled by the reduction's factor where it has one.

@@ -71,16 +71,20 @@ class Call {
   // ---- Addresses: `at` = where this rank writes for a peer, `from` = where it finds a peer's.
   // `offset`: bytes into the message. ----
 
-  /// Packets: a place in the peer's inbox, of this call and of the next, and in the own one.
+  /// Packets: a place in the peer's inbox, and in the own one.
   TW_FN char* inbox_at(int peer, size_t offset) const {
     return heap(peer) + layout().packet(set(), rank()) + framed(offset);
-  }
-  TW_FN char* next_inbox_at(int peer, size_t offset) const {
-    return heap(peer) + layout().packet(1 - set(), rank()) + framed(offset);
   }
   TW_FN char* inbox_from(int peer, size_t offset) const {
     return heap(rank()) + layout().packet(set(), peer) + framed(offset);
   }
+  /// Calls of one kind come in rows: the next is taken to put as much into the same inbox, of the
+  /// other set, whose packets the peer has taken (it has come to this call).
+  TW_FN void expect_packets(int peer, size_t offset, size_t bytes) {
+    block_.expect_store(heap(peer) + layout().packet(1 - set(), rank()) + framed(offset),
+                        framed(bytes) + Target::kPacketBytes);
+  }
+
   /// The slot of this rank at `peer`, and of `peer` here.
   TW_FN char* slot_at(int peer) const { return heap(peer) + layout().slot(set(), rank()); }
   TW_FN char* slot_from(int peer) const { return heap(rank()) + layout().slot(set(), peer); }

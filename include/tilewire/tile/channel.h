@@ -37,6 +37,8 @@ struct ChannelState {
   uint64_t received;                   // cells taken from the peer
   uint64_t received_data;              // position in the own data ring
   uint64_t told;                       // cells taken that the peer was told of
+  uint64_t told_data;                  // and the position in the own data ring then
+  uint64_t consumed;                   // by the peer, when this rank last looked
   uint64_t data_after[kChannelCells];  // sent_data after cell i, at i % kChannelCells
 };
 

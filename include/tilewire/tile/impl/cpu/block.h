@@ -33,6 +33,13 @@ class CpuBlock {
     streamed_ |= stream;
   }
 
+  /// The lines are the reader's: to have them before they are written saves a way between cores.
+  TW_FN void expect_store(void* to, size_t bytes) {
+    constexpr size_t kMost = 10 * kUnit;  // what a core can wait for at once
+    const size_t end = bytes < kMost ? bytes : kMost;
+    for (size_t at = 0; at < end; at += kUnit) __builtin_prefetch(bytes_at(to) + at, 1);
+  }
+
   template <class To>
   TW_FN void store_all(int n, To to, void* /*everywhere*/, const void* from, size_t bytes,
                        StorePolicy policy) {
@@ -116,15 +123,6 @@ class CpuBlock {
     if (!wait_digest(packet_word(line), word, peer)) return false;
     copy_small(out, line, bytes);
     return true;
-  }
-
-  /// The lines are the reader's: to have them before they are written saves a way between cores.
-  TW_FN void expect_packets(void* inbox, size_t bytes) {
-    constexpr size_t kMost = 10 * Target::kPacketPayload;  // what a core can wait for at once
-    Byte* line = bytes_at(inbox);
-    for (size_t at = 0; at == 0 || at < (bytes < kMost ? bytes : kMost);
-         at += Target::kPacketPayload, line += Target::kPacketBytes)
-      __builtin_prefetch(line, 1);
   }
 
   template <class Inbox>

@@ -140,8 +140,8 @@ TW_INLINE void copy_payload(Byte* to, const Byte* from) {
     store_vector(to + (i + 1 < kParts ? i * sizeof(Half) : kLast), v[i]);
 }
 
-/// Copies of this size come mostly out of another core's cache, where a page that is asked for ahead
-/// of the prefetcher (which stops at its end) saves 5-7 %; larger ones come from memory.
+/// Copies of this size come mostly out of another core's cache, where a page that is asked for
+/// ahead of the prefetcher (which stops at its end) saves 5-7 %; larger ones come from memory.
 inline constexpr size_t kAheadFrom = 24 << 10, kAheadTo = 512 << 10, kAheadBytes = 4096;
 
 template <bool stream, bool ahead>

@@ -105,7 +105,7 @@ class Block {
     reduce_units();
   }
 
-  TW_FN void expect_packets(void* /*inbox*/, size_t /*bytes*/) {}
+  TW_FN void expect_store(void* /*to*/, size_t /*bytes*/) {}
 
   TW_FN bool get_packets(void* to, const void* inbox, size_t bytes, uint64_t word, int peer) {
     const auto source = [&](int) { return Source{inbox, 0, false}; };
