@@ -91,7 +91,9 @@ class Comm {
   /// "" while the comm is well. Any thread; stays valid.
   const char* sentence() const;
   /// True once the comm has ended, on this rank or by another's word.
-  bool ended() const { return status() != TW_OK || abort_pending(); }
+  bool ended() const {
+    return status() != TW_OK || __atomic_load_n(wait_.abort, __ATOMIC_ACQUIRE) != 0;
+  }
   /// Throws the comm's error when it has ended.
   void check() const {
     if (__builtin_expect(ended(), 0)) throw_error();
@@ -158,7 +160,6 @@ class Comm {
   void fill_view();
   void watch_peers();
   void on_hang_up(int peer);
-  bool abort_pending() const;
   [[noreturn]] void throw_error() const;
   void adopt_error() const;
   void keep_error(tw_status_t status, const std::string& sentence) const;

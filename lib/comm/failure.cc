@@ -39,8 +39,6 @@ void Comm::end(tw_status_t status, const std::string& sentence) {
   keep_told_error();  // this one, or another's that came first meanwhile
 }
 
-bool Comm::abort_pending() const { return load(&control_block(rank_).abort) != 0; }
-
 void Comm::adopt_error() const {
   const std::lock_guard<std::mutex> lock(error_mutex_);  // waits for an end() of our own
   if (status_.load(std::memory_order_relaxed) == TW_OK) keep_told_error();

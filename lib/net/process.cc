@@ -14,8 +14,6 @@
 namespace tw::net {
 namespace {
 
-std::atomic<bool> g_forked{false};
-
 std::string first_line(const char* path) {
   std::ifstream file(path);
   std::string line;
@@ -38,12 +36,10 @@ std::string host_id() {
               static_cast<unsigned long>(ns.st_ino));
 }
 
-bool forked() { return g_forked.load(std::memory_order_relaxed); }
-
 void watch_fork() {
   static std::once_flag once;
   std::call_once(once, [] {
-    if (pthread_atfork(nullptr, nullptr, [] { g_forked.store(true); }) != 0)
+    if (pthread_atfork(nullptr, nullptr, [] { in_forked_child.store(true); }) != 0)
       fail(TW_ERROR_OUT_OF_MEMORY, "pthread_atfork failed");
   });
 }

@@ -1,6 +1,7 @@
 // This process, as other processes see it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -14,7 +15,8 @@ uint64_t process_id();
 std::string host_id();
 
 /// True in the child of a fork() that happened after the first comm was made.
-bool forked();
+inline std::atomic<bool> in_forked_child{false};
+inline bool forked() { return in_forked_child.load(std::memory_order_relaxed); }
 void watch_fork();
 
 }  // namespace tw::net

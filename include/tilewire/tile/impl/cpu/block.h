@@ -147,8 +147,7 @@ class CpuBlock {
         source[r] = bytes_at(inbox(r));
         if (!wait_digest(packet_word(source[r]), word, r)) return false;
       }
-      clear_unit(mine);
-      copy_small(mine, bytes_at(own), bytes);
+      load_padded(mine, bytes_at(own), bytes);
       source[self] = mine;
       destination[0] = sum;
       loop(o, kUnit);

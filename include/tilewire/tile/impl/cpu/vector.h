@@ -127,6 +127,18 @@ TW_INLINE void copy_small(Byte* to, const Byte* from, size_t bytes) {
   }
 }
 
+/// Up to 64 bytes into a unit whose rest is zero. One store: the load that follows does not have to
+/// wait until several have left the core.
+TW_INLINE void load_padded(Byte* unit, const Byte* from, size_t bytes) {
+#if defined(__AVX512BW__)
+  const __mmask64 mask = bytes >= kUnit ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
+  _mm512_store_si512(unit, _mm512_maskz_loadu_epi8(mask, from));
+#else
+  clear_unit(unit);
+  copy_small(unit, from, bytes);
+#endif
+}
+
 /// The payload of one packet.
 TW_INLINE void copy_payload(Byte* to, const Byte* from) {
   static_assert(Target::kPacketPayload == 56);
