@@ -3,6 +3,7 @@
 #
 #   CXX=clang++      another compiler; builds in build/clang++
 #   VARIANT=tsan     a sanitizer build (tsan, asan = address + undefined, fuzz); builds in build/tsan
+#   OPT=-O0          another level of optimisation, for builds that only have to compile
 #   T=<stem>         with check: build and run one stem
 #   PREFIX=<dir>     with install
 
@@ -37,7 +38,7 @@ abi := $(firstword $(subst ., ,$(version)))
 # ---- Flags ------------------------------------------------------------------------------------------
 warnings := -Wall -Wextra -Werror
 # Sanitizer builds are run once and not timed: their compile time counts for more.
-optimise := $(if $(VARIANT),-O1,-O2) -g1
+optimise := $(or $(OPT),$(if $(VARIANT),-O1,-O2)) -g1
 sanitize_tsan := -fsanitize=thread -DTW_SANITIZE_THREAD
 # Enumerations come from C callers, who may pass any int: the library checks them itself.
 sanitize_asan := -fsanitize=address,undefined -fno-sanitize=enum -fno-sanitize-recover=all -fno-omit-frame-pointer -DTW_SANITIZE_ADDRESS

@@ -10,7 +10,7 @@ cpu_targets := $(if $(filter x86_64,$(machine)),cpu_avx512 cpu_avx2) cpu_portabl
 arch_cpu_avx512 := -march=x86-64-v4 -mprfchw -mprefer-vector-width=512
 arch_cpu_avx2 := -march=x86-64-v3 -mprfchw -mprefer-vector-width=256
 arch_cpu_portable :=
-kernel_flags := -O3 -ffp-contract=off -fno-exceptions -fno-rtti
+kernel_flags := $(or $(OPT),-O3) -ffp-contract=off -fno-exceptions -fno-rtti
 # The unrolled loops under all checks of UBSan take minutes to compile: fewer checks, less optimised.
 kernel_sanitize := $(if $(filter asan fuzz,$(VARIANT)),-O1 -fno-sanitize=null$(comma)object-size$(comma)pointer-overflow$(comma)vptr)
 target_macro = -DTW_NS=tw::$(1) -DTW_TARGET_$(shell echo $(1) | tr a-z A-Z)
