@@ -148,6 +148,7 @@ class Rank {
           last[c] = rounds[c].back() * (round + 1 == kRounds ? 2 : 1);
         }
       std::vector<double> us;
+      us.reserve(all.size());
       for (const std::vector<double>& times : rounds)
         us.push_back(times.empty() ? 0 : median(times));
       result.sizes.push_back(size);
