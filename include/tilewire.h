@@ -70,6 +70,10 @@ TW_API const char* tw_status_name(tw_status_t status);
  * next call into the library. */
 TW_API const char* tw_last_error(void);
 
+/* Makes `sentence` (copied) this thread's and returns `status`: for headers on top of the library,
+ * such as tilewire/mpi.h. */
+TW_API tw_status_t tw_fail(tw_status_t status, const char* sentence);
+
 /* TW_VERSION of the loaded library. */
 TW_API int tw_version(void);
 
@@ -278,7 +282,9 @@ TW_API tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, t
 TW_API tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* shared);
 
 /* Collective: returns when no rank can access the window any more. Refused (INVALID_STATE) while
- * windows of tw_window_share live. */
+ * windows of tw_window_share live. All ranks destroy in the same order (MISMATCH). When a peer dies
+ * or does not come, the error says so and the window is gone all the same; once the comm has ended
+ * it is local and TW_OK. */
 TW_API tw_status_t tw_window_destroy(tw_window_t window);
 
 /* `rank`'s part as mapped in this process (own part: rank = own rank), and its size in bytes. */

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <string>
 
 #include "tests/runner/pass_around.h"
 #include "tests/runner/ranks.h"
@@ -137,6 +138,101 @@ TEST(Comm, OneMemoryRegisteredTwice) {
     TW_EXPECT_OK(tw_window_destroy(second));
     TW_EXPECT_OK(tw_mem_free(memory));
   });
+}
+
+bool said(const char* part) { return std::string(tw_last_error()).find(part) != std::string::npos; }
+
+TEST(Comm, SettingsThatMustAgreeAreComparedInChildrenToo) {
+  const ThreadRanks ranks(3);
+  ranks.run([](int rank, tw_comm_t comm) {
+    tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+    if (rank == 1) config.max_memory = 64 << 20;
+    tw_comm_t child;
+    EXPECT_EQ(tw_comm_split(comm, 0, rank, &config, &child), TW_ERROR_MISMATCH);
+    EXPECT_TRUE(said("max_memory=67108864")) << tw_last_error();
+    EXPECT_EQ(pass_around(rank, comm), 0);  // the parent goes on
+  });
+}
+
+TEST(Comm, DestroyNamesWhatLives) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int, tw_comm_t comm) {
+    tw_window_t window;
+    tw_signals_t signals;
+    TW_EXPECT_OK(tw_window_create(comm, 12345, &window));
+    TW_EXPECT_OK(tw_signals_create(comm, 2, &signals));
+    EXPECT_EQ(tw_comm_destroy(comm), TW_ERROR_INVALID_STATE);
+    EXPECT_TRUE(said("window of 12345 bytes") && said("signal set of 256 bytes"))
+        << tw_last_error();
+    TW_EXPECT_OK(tw_window_destroy(window));
+    TW_EXPECT_OK(tw_signals_destroy(signals));
+  });
+}
+
+/// Two ranks that make different control calls: both get MISMATCH that holds `part`.
+template <class Body>
+void expect_mismatch(Body body, const char* part) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    EXPECT_EQ(body(rank, comm), TW_ERROR_MISMATCH) << tw_last_error();
+    EXPECT_TRUE(said(part)) << tw_last_error();
+  });
+}
+
+TEST(CommMismatch, WindowsDestroyedInAnotherOrder) {
+  expect_mismatch(
+      [](int rank, tw_comm_t comm) {
+        tw_window_t windows[2];
+        for (tw_window_t& window : windows) TW_EXPECT_OK(tw_window_create(comm, 64, &window));
+        const tw_status_t status = tw_window_destroy(windows[rank]);
+        const std::string sentence = tw_last_error();
+        TW_EXPECT_OK(tw_window_destroy(windows[1 - rank]));  // the comm has ended: local
+        return tw_fail(status, sentence.c_str());
+      },
+      "destroy different ones");
+}
+
+TEST(CommMismatch, AWindowAgainstSignals) {
+  expect_mismatch(
+      [](int rank, tw_comm_t comm) {
+        tw_window_t window;
+        tw_signals_t signals;
+        return rank == 0 ? tw_window_create(comm, 64, &window)
+                         : tw_signals_create(comm, 1, &signals);
+      },
+      "tw_signals_create");
+}
+
+TEST(CommMismatch, AWindowAgainstASplit) {
+  expect_mismatch(
+      [](int rank, tw_comm_t comm) {
+        tw_window_t window;
+        tw_comm_t child;
+        return rank == 0 ? tw_window_create(comm, 64, &window)
+                         : tw_comm_split(comm, 0, 0, nullptr, &child);
+      },
+      "tw_comm_split");
+}
+
+TEST(CommMismatch, OtherNumbersOfSlots) {
+  expect_mismatch(
+      [](int rank, tw_comm_t comm) {
+        tw_signals_t signals;
+        return tw_signals_create(comm, 1 + static_cast<size_t>(rank), &signals);
+      },
+      "as many slots on all ranks");
+}
+
+TEST(Comm, AWindowThatAPeerDoesNotDestroyIsATimeOut) {
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.timeout_ms = 100;
+  const ThreadRanks ranks(2, &config);
+  tw_window_t windows[2] = {};
+  ranks.run(
+      [&](int rank, tw_comm_t comm) { TW_EXPECT_OK(tw_window_create(comm, 64, &windows[rank])); });
+  EXPECT_EQ(tw_window_destroy(windows[0]), TW_ERROR_TIMEOUT);
+  EXPECT_TRUE(said("tw_window_destroy") && said("rank 1")) << tw_last_error();
+  TW_EXPECT_OK(tw_window_destroy(windows[1]));  // local: the comm has ended
 }
 
 }  // namespace

@@ -1,9 +1,14 @@
 // Calls that do not match between ranks end, promptly, in an error that shows both ranks' calls.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
+#include <string>
+#include <vector>
 
+#include "lib/coll/call.h"
 #include "tests/runner/ranks.h"
 
 namespace tw::test {
@@ -138,6 +143,77 @@ TEST(Mismatch, LaterCallsFailTheSameWay) {
     EXPECT_EQ(tw_comm_error(comm, &status, nullptr), TW_OK);
     EXPECT_EQ(status, TW_ERROR_MISMATCH);
   });
+}
+
+/// What the signals of a comm's first call carry of it (Collectives::number).
+uint16_t short_digest(size_t count) {
+  Call call{kAllReduce, nullptr, nullptr, count, TW_FP32, TW_SUM};
+  call.root = -1;
+  const uint64_t h = call_digest(call, {0, 2}, false) * UINT64_C(0x9E3779B97F4A7C15);
+  return static_cast<uint16_t>((h ^ (h >> 32)) >> 48);
+}
+
+// The digest that travels with a signal has 16 bits. Calls whose digests are equal by chance are
+// found out all the same: at once where entries carry all 64 bits, else by the next call.
+TEST(Mismatch, EqualShortDigestsAreFoundOutByTheNextCall) {
+  std::map<uint16_t, size_t> seen;
+  std::atomic<int> unnoticed{0};
+  int pairs = 0;
+  for (size_t count = 1; count < 3000 && pairs < 10; ++count) {
+    const auto [at, is_new] = seen.emplace(short_digest(count), count);
+    if (is_new) continue;
+    ++pairs;
+    const size_t counts[] = {at->second, count};
+    tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+    config.timeout_ms = 5000;
+    const ThreadRanks ranks(2, &config);
+    ranks.run([&](int rank, tw_comm_t comm) {
+      std::vector<float> data(kRoom, 1.0F);
+      tw_status_t status = TW_OK;
+      for (int i = 0; i < 2 && status == TW_OK; ++i) {
+        unnoticed += i;
+        status = tw_all_reduce(data.data(), data.data(), i == 0 ? counts[rank] : 5, TW_FP32, TW_SUM,
+                               comm, nullptr);
+      }
+      EXPECT_EQ(status, TW_ERROR_MISMATCH) << counts[0] << " and " << counts[1];
+      for (const size_t c : counts)
+        EXPECT_NE(std::string(tw_last_error()).find("count " + std::to_string(c)),
+                  std::string::npos)
+            << tw_last_error();
+    });
+  }
+  EXPECT_EQ(pairs, 10);
+  EXPECT_GT(unnoticed.load(), 0) << "these digests were not equal";
+}
+
+TEST(Mismatch, OtherLimitsOfBlocks) {
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.workers = 4;
+  const ThreadRanks ranks(2, &config);
+  ranks.run([](int rank, tw_comm_t comm) {
+    std::vector<float> data(1 << 20, 1.0F);
+    // A plan of the call is kept from before; the new limit must count all the same.
+    ASSERT_EQ(tw_all_reduce(data.data(), data.data(), data.size(), TW_FP32, TW_SUM, comm, nullptr),
+              TW_OK)
+        << tw_last_error();
+    ASSERT_EQ(tw_comm_set_max_blocks(comm, rank == 0 ? 2 : 3), TW_OK);
+    EXPECT_EQ(tw_all_reduce(data.data(), data.data(), data.size(), TW_FP32, TW_SUM, comm, nullptr),
+              TW_ERROR_MISMATCH);
+    EXPECT_NE(std::string(tw_last_error()).find("blocks"), std::string::npos) << tw_last_error();
+  });
+}
+
+TEST(Mismatch, ADestroyedOpIsRefusedThoughTheCallBeforeUsedIt) {
+  const ThreadRanks ranks(1);
+  const tw_comm_t comm = ranks.comm(0);
+  float x = 2;
+  const float factor = 3;
+  tw_op_t op;
+  ASSERT_EQ(tw_op_create_scaled_sum(&factor, TW_FP32, comm, &op), TW_OK);
+  ASSERT_EQ(tw_all_reduce(&x, &x, 1, TW_FP32, op, comm, nullptr), TW_OK) << tw_last_error();
+  EXPECT_EQ(x, 6);
+  ASSERT_EQ(tw_op_destroy(op, comm), TW_OK);
+  EXPECT_EQ(tw_all_reduce(&x, &x, 1, TW_FP32, op, comm, nullptr), TW_ERROR_INVALID_ARGUMENT);
 }
 
 }  // namespace

@@ -192,13 +192,15 @@ class Exchange {
   TW_FN bool direct() {
     const auto talks = [&](int p) { return slices_.sends(p) || slices_.receives(p); };
     call_.enter(talks, [&](int p) {
-      return EntryPayload{send_at(p), recv_at(p), 0, slices_.sends(p) ? slices_.out(p).size() : 0};
+      return EntryPayload{send_at(p), recv_at(p), 0, slices_.sends(p) ? slices_.out(p).size() : 0,
+                          args_.history};
     });
     copy_own();
     if (!call_.wait_entered(talks)) return false;
     for (int i = 1; i < call_.size(); ++i) {
       const int p = call_.source(i);
       if (!talks(p)) continue;
+      if (!call_.entered_alike(p)) return false;
       const size_t expected = slices_.receives(p) ? slices_.in(p).size() : 0;
       if (call_.entry(p).bytes != expected) {
         block_.report_mismatch(p, call_.entry(p).bytes, expected);

@@ -198,13 +198,14 @@ class Reducer {
   TW_FN bool direct() {
     const bool known_staged = !usable(call_.rank(), args_.send_at, args_.recv_at);
     call_.enter(AnyPeer(), [&](int) {
-      return EntryPayload{args_.send_at, args_.recv_at, args_.reduction.factor, 0};
+      return EntryPayload{args_.send_at, args_.recv_at, args_.reduction.factor, 0, args_.history};
     });
     if (known_staged && !(one_shot() ? put_all() : put_round(0))) return false;
     if (!call_.wait_step(0)) return false;
     bool windows = !known_staged;
     for (int r = 0; r < call_.size(); ++r) {
       if (r == call_.rank()) continue;
+      if (!call_.entered_alike(r)) return false;
       const FlagLine& entry = call_.entry(r);
       windows = windows && usable(r, entry.send_at, entry.recv_at);
     }

@@ -103,10 +103,9 @@ void destroy(tw_comm_t handle) {
   Comm& comm = comm_of(handle);
   {
     const InUse use(comm);
-    if (comm.windows != 0)
-      fail(TW_ERROR_INVALID_STATE,
-           "comm \"%s\" has %d live window(s) or signal set(s): destroy them first",
-           comm.options().name.c_str(), comm.windows);
+    if (const std::string live = comm.live_names(); !live.empty())
+      fail(TW_ERROR_INVALID_STATE, "comm \"%s\" has %s: destroy them first",
+           comm.options().name.c_str(), live.c_str());
     if (const int children = comm.children; children != 0)
       fail(TW_ERROR_INVALID_STATE,
            "comm \"%s\" has %d live child comm(s) made by split: destroy them first",

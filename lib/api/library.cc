@@ -16,6 +16,10 @@ const char* tw_status_name(tw_status_t status) {
   return "unknown status";
 }
 
+tw_status_t tw_fail(tw_status_t status, const char* sentence) {
+  return report(status, sentence == nullptr ? tw_status_name(status) : sentence);
+}
+
 int tw_version(void) { return TW_VERSION; }
 
 tw_status_t tw_type_size(tw_type_t type, size_t* bytes) {

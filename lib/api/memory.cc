@@ -72,13 +72,11 @@ tw_status_t tw_window_destroy(tw_window_t window) {
     if (const int sharers = w.sharers(); sharers != 0)
       fail(TW_ERROR_INVALID_STATE,
            "tw_window_destroy: %d window(s) of tw_window_share live: destroy them first", sharers);
-    {
-      const InUse use(w.comm());
-      w.comm().device().drain();  // queued calls use the window
-      windows.erase(window);
-      w.close();
-    }
-    delete &w;
+    const InUse use(w.comm());
+    w.comm().device().drain();  // queued calls use the window
+    windows.erase(window);
+    const std::unique_ptr<Window> gone(&w);
+    w.close();
   });
 }
 

@@ -33,7 +33,7 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
     auto set = std::make_unique<SignalSet>();
     set->slots = slots;
     set->sent.resize(slots * size);
-    set->window = Window::create(c, slots * size * kSignalStride);
+    set->window = Window::create_signals(c, slots * size * kSignalStride);
     *signals = signal_sets.insert(std::move(set));
   });
 }
@@ -41,13 +41,11 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
 tw_status_t tw_signals_destroy(tw_signals_t signals) {
   return guard([&] {
     SignalSet& s = signals_of(signals);
-    {
-      const InUse use(s.comm());
-      s.comm().device().drain();  // queued calls use the set
-      signal_sets.erase(signals);
-      s.window->close();
-    }
-    delete &s;
+    const InUse use(s.comm());
+    s.comm().device().drain();  // queued calls use the set
+    signal_sets.erase(signals);
+    const std::unique_ptr<SignalSet> gone(&s);
+    s.window->close();
   });
 }
 

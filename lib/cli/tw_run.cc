@@ -402,7 +402,7 @@ int parse(int argc, char** argv, Options* options) {
   app.add_option("--bind", options->bind, "core: rank i on the i-th core of the affinity mask")
       ->check(CLI::IsMember({"none", "core"}));
   app.add_option("--timeout", options->timeout_s, "end all ranks after so many seconds")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(0.001, 1e9));
   app.add_flag("--keep-going", options->keep_going, "let the others go on when a rank fails");
   try {
     app.parse(argc, argv);

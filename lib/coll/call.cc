@@ -225,7 +225,7 @@ size_t message_bytes(const Call& call, const Place& place) {
   return *std::max_element(counts, counts + place.size) * kTypeBytes[call.type];
 }
 
-uint16_t call_digest(const Call& call, const Place& place, bool scaled) {
+uint64_t call_digest(const Call& call, const Place& place, bool scaled) {
   const uint64_t kind = static_cast<uint64_t>(call.call) | static_cast<uint64_t>(call.type) << 8 |
                         static_cast<uint64_t>(call.op) << 16 | uint64_t{scaled} << 24 |
                         static_cast<uint64_t>(call.root + 1) << 32;
@@ -237,7 +237,7 @@ uint16_t call_digest(const Call& call, const Place& place, bool scaled) {
       packed += counts[r];
     }
   }
-  return static_cast<uint16_t>(h >> 48);
+  return h;
 }
 
 }  // namespace tw

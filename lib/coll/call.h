@@ -77,6 +77,6 @@ size_t message_bytes(const Call& call, const Place& place);
 
 /// 16 bits of what must be equal on all ranks: op, type, reduction, root, count, the shared counts
 /// and displacements of uneven forms. Factors of scaled sums differ, so only `scaled` counts.
-uint16_t call_digest(const Call& call, const Place& place, bool scaled);
+uint64_t call_digest(const Call& call, const Place& place, bool scaled);
 
 }  // namespace tw

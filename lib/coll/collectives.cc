@@ -43,7 +43,9 @@ constexpr size_t kWindowSendFrom = 2 << 10;
 
 /// Part of the digest, so that ranks with different limits (tw_comm_set_max_blocks on some only)
 /// end in an error instead of waiting for blocks that the others do not have.
-uint16_t blocks_digest(int blocks) { return static_cast<uint16_t>((blocks - 1) * 0x9E37); }
+uint64_t blocks_digest(int blocks) {
+  return static_cast<uint64_t>(blocks - 1) * UINT64_C(0xBF58476D1CE4E5B9);
+}
 
 RanksClass ranks_class(const Comm& comm) {
   if (comm.more_ranks_than_cores()) return RanksClass::kOver;
@@ -98,8 +100,7 @@ void Collectives::make_plan(const Call& call) {
   args_.recv_displs = call.recv_displs;
   plan_.extents = extents;
   plan_.launch = {entries_[call.call], choice.blocks};
-  plan_.digest = static_cast<uint16_t>(call_digest(checked, place, scaled != nullptr) ^
-                                       blocks_digest(choice.blocks));
+  plan_.digest = call_digest(checked, place, scaled != nullptr) ^ blocks_digest(choice.blocks);
   plan_.locate = choice.algo == CollAlgo::kDirect;
   // Counts of uneven forms may change under the same pointers: their plans serve one call.
   if (!is_uneven(call.call)) plan_.of = call;

@@ -44,7 +44,7 @@ class Collectives {
   Launch prepare(const Call& call) {
     if (__builtin_expect(!plan_.is_for(call), 0)) make_plan(call);
     if (__builtin_expect(!plan_.extents.fit(call.send, call.recv), 0)) refuse(call);
-    args_.digest = plan_.digest;
+    args_.history = plan_.digest;
     args_.send = call.send;
     args_.recv = call.recv;
     if (plan_.locate) locate_buffers();
@@ -54,10 +54,13 @@ class Collectives {
 
   /// Gives prepared arguments their place in the comm's sequence of calls: from now on the call
   /// must be launched, before any that is numbered later. Digests are chained, so that a call in
-  /// which ranks did not hear of each other is still compared by the next in which they do.
+  /// which ranks did not hear of each other, or one whose 16 bits in the signals are equal by
+  /// chance (entries compare all 64), is still found out by the next.
   void number(CollArgs* args) {
-    history_ = static_cast<uint16_t>((history_ << 5 | history_ >> 11) * 0x9E37 + args->digest);
-    args->digest = history_;
+    history_ = (history_ ^ args->history) * UINT64_C(0x9E3779B97F4A7C15);
+    history_ ^= history_ >> 32;
+    args->history = history_;
+    args->digest = static_cast<uint16_t>(history_ >> 48);
   }
 
   /// As prepare, self-contained: for queued calls and groups.
@@ -88,7 +91,7 @@ class Collectives {
     Call of{};  // of.call == kCollOps: none
     Extents extents{};
     Launch launch{};
-    uint16_t digest = 0;
+    uint64_t digest = 0;
     bool locate = false;  // the algorithm uses windows in place
 
     bool is_for(const Call& call) const {
@@ -117,7 +120,7 @@ class Collectives {
   CpuEntry send_recv_;
   Plan plan_;
   CollArgs args_{};
-  uint16_t history_ = 0;  // digest of all calls so far
+  uint64_t history_ = 0;  // digest of all calls so far
   std::vector<ScaledSum> scaled_;
   MessageNumbers numbers_;
   std::unique_ptr<Lane> lanes_[kLanes];

@@ -33,7 +33,9 @@ std::string call_text(const CallRecord& record) {
   std::string result =
       text("%s(count %llu, %s", name_in(kCalls, record.call),
            static_cast<unsigned long long>(record.count), name_in(kTypes, record.type));
-  if (reduces(record.call)) result += text(", %s", name_in(kOps, record.op));
+  if (reduces(record.call))
+    result += text(", %s%s", record.op >= kScaledRecord ? "scaled " : "",
+                   name_in(kOps, record.op % kScaledRecord));
   if (record.root >= 0) result += text(", root %d", record.root);
   return result + ")";
 }

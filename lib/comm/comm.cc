@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <sstream>
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
@@ -81,6 +82,7 @@ struct Comm::Card {
   net::MeshKey key_share;
   uint64_t number_share;
   cpu_set_t cores;
+  char agreement[768];
 };
 
 /// How set-up ended on a rank (then its failure in words), and its limits.
@@ -144,6 +146,7 @@ void Comm::connect(boot::Exchange& exchange) {
     mine.key_share = random_value<net::MeshKey>();
     mine.number_share = random_value<uint64_t>();
     sched_getaffinity(0, sizeof mine.cores, &mine.cores);
+    std::snprintf(mine.agreement, sizeof mine.agreement, "%s", options_.agreement.c_str());
   } catch (const Error& error) {
     mine.status = error.status();
     std::snprintf(mine.failure, sizeof mine.failure, "%s", error.what());
@@ -160,6 +163,7 @@ void Comm::connect(boot::Exchange& exchange) {
       fail(static_cast<tw_status_t>(cards[static_cast<size_t>(r)].status), "rank %d: %s", r,
            cards[static_cast<size_t>(r)].failure);
   check_hosts(cards);
+  check_agreement(cards);
 
   Terms terms = {};
   std::string failure;
@@ -167,6 +171,7 @@ void Comm::connect(boot::Exchange& exchange) {
     exchange_heaps(cards);
     set_up_waiting(cards);
     fill_view();
+    watch_peers();
     terms = {TW_OK, max_blocks(), wait_.spins == 0};
   } catch (const Error& error) {
     terms.status = error.status();
@@ -177,7 +182,7 @@ void Comm::connect(boot::Exchange& exchange) {
   control_ = std::make_unique<Control>(*this);
   allocator_.add_segment(heap(rank_).segment_bytes(0), layout_.end);
   heap_segments_.push_back(add_segment(heap_starts_));
-  watch_peers();
+  check();  // a peer may have died meanwhile
   TW_LOGF(TW_LOG_INFO, "%s: rank %d of %d", options_.name.c_str(), rank_, size_);
 }
 
@@ -201,6 +206,19 @@ void Comm::check_hosts(const std::vector<Card>& cards) const {
       fail(TW_ERROR_UNREACHABLE,
            "ranks 0 and %d cannot share memory: rank 0 is on [%s], rank %d on [%s]", r,
            cards[0].host, r, cards[static_cast<size_t>(r)].host);
+}
+
+/// Settings that must be equal. (boot::join has compared them already; children have not joined.)
+void Comm::check_agreement(const std::vector<Card>& cards) const {
+  for (int r = 1; r < size_; ++r) {
+    std::istringstream first(cards[0].agreement), other(cards[static_cast<size_t>(r)].agreement);
+    std::string a, b;
+    while (std::getline(first, a) && std::getline(other, b))
+      if (a != b)
+        fail(TW_ERROR_MISMATCH,
+             "settings must be equal on all ranks: rank 0 has %s, rank %d has %s", a.c_str(), r,
+             b.c_str());
+  }
 }
 
 void Comm::exchange_heaps(const std::vector<Card>& cards) {
@@ -323,6 +341,17 @@ void Comm::add_heap_segment(size_t bytes) {
   for (const auto& heap : heaps_) at.push_back(heap->segment(index));
   heap_segments_.push_back(add_segment(at));
   allocator_.add_segment(bytes);
+}
+
+std::string Comm::live_names() const {
+  constexpr size_t kNamed = 8;
+  std::string names;
+  size_t n = 0;
+  for (const auto& [what, name] : live_) {
+    if (n++ == kNamed) return names + text(" and %zu more", live_.size() - kNamed);
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  return names;
 }
 
 void Comm::add_range(const void* begin, size_t bytes, uint64_t location) {

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -127,8 +128,11 @@ class Comm {
   uint64_t heap_segment(int index) const { return heap_segments_[static_cast<size_t>(index)]; }
   void add_heap_segment(size_t bytes);
 
-  int windows = 0;               // live windows and signal sets
-  std::atomic<int> children{0};  // live children by split
+  /// Live windows and signal sets: what each is, for the refusal of destroy.
+  void add_live(const void* what, const std::string& name) { live_[what] = name; }
+  void remove_live(const void* what) { live_.erase(what); }
+  std::string live_names() const;  // "" when none
+  std::atomic<int> children{0};    // live children by split
   int shrink_attempts = 0;
   /// Of a split: `members[r]` is the parent's rank of this comm's rank r.
   void set_parent(Comm* parent, std::vector<int> members);
@@ -154,6 +158,7 @@ class Comm {
   void open_heap();
   void connect(boot::Exchange& exchange);
   void check_hosts(const std::vector<Card>& cards) const;
+  void check_agreement(const std::vector<Card>& cards) const;
   void exchange_heaps(const std::vector<Card>& cards);
   void set_up_waiting(const std::vector<Card>& cards);
   void adopt_terms(const std::vector<std::string>& said);
@@ -183,6 +188,7 @@ class Comm {
   std::vector<int> free_segments_;
   std::vector<uint64_t> heap_segments_;
   int segments_ = 0;
+  std::map<const void*, std::string> live_;
   std::vector<Range> ranges_;  // own window memory, by begin
   RangeAllocator allocator_;
   std::unique_ptr<Control> control_;

@@ -43,11 +43,11 @@ struct Waiting {
 bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   const CallRecord& record = comm.control_block(rank).records[sequence % kCallRecords];
   if (load(&record.seq) != sequence) return false;
-  out.call = __atomic_load_n(&record.call, __ATOMIC_RELAXED);
-  out.type = __atomic_load_n(&record.type, __ATOMIC_RELAXED);
-  out.op = __atomic_load_n(&record.op, __ATOMIC_RELAXED);
-  out.root = __atomic_load_n(&record.root, __ATOMIC_RELAXED);
-  out.count = __atomic_load_n(&record.count, __ATOMIC_RELAXED);
+  out.call = __atomic_load_n(&record.call, __ATOMIC_ACQUIRE);
+  out.type = __atomic_load_n(&record.type, __ATOMIC_ACQUIRE);
+  out.op = __atomic_load_n(&record.op, __ATOMIC_ACQUIRE);
+  out.root = __atomic_load_n(&record.root, __ATOMIC_ACQUIRE);
+  out.count = __atomic_load_n(&record.count, __ATOMIC_ACQUIRE);
   out.digest = __atomic_load_n(&record.digest, __ATOMIC_ACQUIRE);
   return load(&record.seq) == sequence;
 }
@@ -56,17 +56,24 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
 /// are chained (each holds all calls before), so that a call in which nobody heard of the peer is
 /// found out in the next one; the first digest that differs is the culprit's. False when none does.
 bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
-  const uint64_t oldest = sequence < kCallRecords ? 1 : sequence - kCallRecords + 1;
+  // A peer is at most two calls ahead (tile/call.h): older records may be about to be overwritten.
+  constexpr uint64_t kLooked = kCallRecords - 2;
+  const uint64_t oldest = sequence < kLooked ? 1 : sequence - kLooked + 1;
   CallRecord mine, theirs;
   for (uint64_t s = oldest; s <= sequence; ++s) {
     if (!record_at(comm, comm.rank(), s, mine) || !record_at(comm, peer, s, theirs)) continue;
-    if (mine.digest == theirs.digest) continue;
+    const bool same = mine.digest == theirs.digest && mine.call == theirs.call &&
+                      mine.type == theirs.type && mine.op == theirs.op &&
+                      mine.root == theirs.root && mine.count == theirs.count;
+    if (same) continue;
     const std::string a = call_text(mine), b = call_text(theirs);
     comm.end(
         TW_ERROR_MISMATCH,
         text("call %llu: rank %d called %s, rank %d called %s%s",
              static_cast<unsigned long long>(s), comm.rank(), a.c_str(), peer, b.c_str(),
-             a == b ? " (with other counts per rank or blocks, or an earlier call differed)" : ""));
+             a == b ? " (with another number of blocks, other counts per rank, or an earlier call "
+                      "differed)"
+                    : ""));
     return true;
   }
   return false;

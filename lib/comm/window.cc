@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "lib/base/error.h"
 #include "lib/comm/control.h"
@@ -40,21 +41,42 @@ Window::Window(Comm& comm)
 
 std::unique_ptr<Window> Window::create(Comm& comm, size_t bytes) {
   std::unique_ptr<Window> window(new Window(comm));
-  size_t largest = 0;
-  const std::vector<std::string> all =
-      comm.control().all_gather(ControlKind::kWindowCreate, bytes_of(bytes));
-  for (size_t r = 0; r < all.size(); ++r) {
-    window->bytes_[r] = value_of<size_t>(all[r]);
-    largest = std::max(largest, window->bytes_[r]);
-  }
-  window->place(largest);
-  for (int r = 0; r < comm.size(); ++r)
-    window->data_[static_cast<size_t>(r)] =
-        comm.heap(r).segment(window->place_.segment) + window->place_.offset;
-  window->location_ = comm.heap_segment(window->place_.segment) + window->place_.offset;
-  comm.add_range(window->data(comm.rank()), bytes, window->location_);
-  ++comm.windows;
+  window->allocate(ControlKind::kWindowCreate, bytes);
   return window;
+}
+
+std::unique_ptr<Window> Window::create_signals(Comm& comm, size_t bytes) {
+  std::unique_ptr<Window> window(new Window(comm));
+  window->source_ = Source::kSignals;
+  window->allocate(ControlKind::kSignalsCreate, bytes);
+  return window;
+}
+
+void Window::allocate(ControlKind kind, size_t bytes) {
+  size_t largest = 0;
+  const std::vector<std::string> all = comm_.control().all_gather(kind, bytes_of(bytes));
+  for (size_t r = 0; r < all.size(); ++r) {
+    bytes_[r] = value_of<size_t>(all[r]);
+    largest = std::max(largest, bytes_[r]);
+    if (kind == ControlKind::kSignalsCreate && bytes_[r] != bytes_[0])
+      fail(TW_ERROR_MISMATCH,
+           "tw_signals_create: rank 0 asks for %zu bytes of signals, rank %zu for %zu; valid: as "
+           "many "
+           "slots on all ranks",
+           bytes_[0], r, bytes_[r]);
+  }
+  place(largest);
+  for (int r = 0; r < comm_.size(); ++r)
+    data_[static_cast<size_t>(r)] = comm_.heap(r).segment(place_.segment) + place_.offset;
+  location_ = comm_.heap_segment(place_.segment) + place_.offset;
+  comm_.add_range(data(comm_.rank()), bytes, location_);
+  announce();
+}
+
+void Window::announce() {
+  comm_.add_live(
+      this, text("a %s of %zu bytes at %p", source_ == Source::kSignals ? "signal set" : "window",
+                 bytes(comm_.rank()), static_cast<void*>(data(comm_.rank()))));
 }
 
 void Window::place(size_t bytes) {
@@ -99,7 +121,7 @@ std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t by
     throw;
   }
   comm.add_range(ptr, bytes, window->location_);
-  ++comm.windows;
+  window->announce();
   return window;
 }
 
@@ -142,26 +164,42 @@ std::unique_ptr<Window> Window::share(Comm& child) {
   child.add_range(window->data(child.rank()), window->bytes(child.rank()), window->location_);
   window->shared_from_ = this;
   ++sharers_;
-  ++child.windows;
+  window->announce();
   return window;
 }
 
 void Window::close() {
+  std::optional<Error> ended;
   try {
-    if (comm_.status() == TW_OK) give_back();
-  } catch (const Error&) {
-    // The comm ended meanwhile: nobody will use the memory through it again.
+    if (!comm_.ended()) give_back();
+  } catch (const Error& error) {
+    ended = error;  // nobody will use the memory through this comm again
   }
   comm_.remove_range(location_);
-  if (source_ != Source::kHeap) comm_.remove_segment(location_);
+  if (source_ == Source::kRegistered || source_ == Source::kShared) comm_.remove_segment(location_);
   if (shared_from_ != nullptr) --shared_from_->sharers_;
-  --comm_.windows;
+  comm_.remove_live(this);
+  if (ended) throw Error(*ended);
+}
+
+// Nobody touches the window any more when all have come here.
+void Window::check_same_window() const {
+  const bool signals = source_ == Source::kSignals;
+  const std::vector<std::string> all = comm_.control().all_gather(
+      signals ? ControlKind::kSignalsDestroy : ControlKind::kWindowDestroy, bytes_of(location_));
+  for (size_t r = 0; r < all.size(); ++r)
+    if (value_of<uint64_t>(all[r]) != location_) {
+      comm_.end(
+          TW_ERROR_MISMATCH,
+          text("%s: ranks %d and %zu destroy different ones; valid: the same order on all ranks",
+               signals ? "tw_signals_destroy" : "tw_window_destroy", comm_.rank(), r));
+      comm_.check();
+    }
 }
 
 void Window::give_back() {
-  // Nobody touches the window any more when all have come here.
-  comm_.control().all_gather(ControlKind::kWindowDestroy, "");
-  if (source_ != Source::kHeap) return;
+  check_same_window();
+  if (source_ == Source::kRegistered || source_ == Source::kShared) return;
   comm_.heap(comm_.rank()).clear(place_.segment, place_.offset, place_.bytes);
   // Nobody uses the place again before it is clear everywhere.
   comm_.control().all_gather(ControlKind::kWindowDestroy, "");

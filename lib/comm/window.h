@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/comm/comm.h"
+#include "lib/comm/control.h"
 #include "lib/device/memory.h"
 
 namespace tw {
@@ -15,6 +16,9 @@ class Window {
  public:
   /// Collective. `bytes` may differ between ranks. Zeroed.
   static std::unique_ptr<Window> create(Comm& comm, size_t bytes);
+
+  /// Collective. The memory of a signal set: `bytes` is equal on all ranks.
+  static std::unique_ptr<Window> create_signals(Comm& comm, size_t bytes);
 
   /// Collective. [ptr, ptr + bytes) lies in one tw_mem_alloc allocation.
   static std::unique_ptr<Window> register_memory(Comm& comm, void* ptr, size_t bytes);
@@ -26,7 +30,8 @@ class Window {
   /// Shared with this many windows that live.
   int sharers() const { return sharers_.load(std::memory_order_acquire); }
 
-  /// Collective while the comm is well; local once it has ended. Call before the destructor.
+  /// Collective while the comm is well; local once it has ended. Call before the destructor. Throws
+  /// what ended the comm meanwhile; the window is gone all the same.
   void close();
 
   Window(const Window&) = delete;
@@ -44,7 +49,10 @@ class Window {
 
  private:
   explicit Window(Comm& comm);
+  void allocate(ControlKind kind, size_t bytes);
+  void check_same_window() const;
   void place(size_t bytes);
+  void announce();
   void give_back();
   void exchange_pools(const PoolMemory& memory);
   std::shared_ptr<MappedPool> pool_of(int rank, uint64_t id, size_t bytes);
@@ -52,7 +60,7 @@ class Window {
   Comm& comm_;
   std::vector<char*> data_;
   std::vector<size_t> bytes_;
-  enum class Source { kHeap, kRegistered, kShared } source_ = Source::kHeap;
+  enum class Source { kHeap, kSignals, kRegistered, kShared } source_ = Source::kHeap;
   RangeAllocator::Place place_{};  // kHeap
   uint64_t location_ = 0;          // of its start; else its own segment
   Window* shared_from_ = nullptr;  // kShared

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,6 +23,18 @@ Fd create_memfd(const char* name) {
 void grow_memfd(const Fd& fd, size_t bytes) {
   if (bytes > static_cast<size_t>(INT64_MAX))
     fail(TW_ERROR_OUT_OF_MEMORY, "%zu bytes of shared memory are more than a file holds", bytes);
+  // Beyond it the kernel would send SIGXFSZ, which ends the program.
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+      bytes > limit.rlim_cur)
+    fail(TW_ERROR_OUT_OF_RESOURCES,
+         "%zu bytes of shared memory are beyond the limit of %llu (ulimit -f)", bytes,
+         static_cast<unsigned long long>(limit.rlim_cur));
+  const size_t memory =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  if (bytes > memory)
+    fail(TW_ERROR_OUT_OF_MEMORY, "%zu bytes of shared memory; this machine has %zu bytes of memory",
+         bytes, memory);
   if (ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
     // EFBIG and EINVAL: beyond what this kernel's shared memory can hold.
     const int error = errno == EFBIG || errno == EINVAL ? ENOMEM : errno;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <fstream>
 #include <mutex>
 
@@ -16,6 +17,7 @@ namespace {
 
 std::string first_line(const char* path) {
   std::ifstream file(path);
+  if (!file) fail_errno(path, errno);
   std::string line;
   std::getline(file, line);
   return line;

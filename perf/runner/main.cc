@@ -59,8 +59,9 @@ Result measure_one(Measure& measure, const Options& options, Case c, bool in_pla
 
 // Returns the number of wrong elements.
 uint64_t measure_all(Backend& backend, const Options& options) {
-  Measure measure(backend, options.max_bytes, options.backend.memory, options.rotate);
+  // First: it may fail to open its file, and memory is given back together with the peers.
   Report report(backend.rank(), backend.size(), options.json);
+  Measure measure(backend, options.max_bytes, options.backend.memory, options.rotate);
   report.header(*options.op, backend_name(), options.check);
   const std::vector<tw_op_t> no_redop{TW_SUM};
   uint64_t wrong = 0;
@@ -74,7 +75,7 @@ uint64_t measure_all(Backend& backend, const Options& options) {
         const Result in = measure_one(measure, options, c, true);
         wrong += out.wrong + in.wrong;
         report.row(c, options.op->bytes(count, element, backend.size()), count, out, in);
-        if (count == 0) break;  // a barrier has one size
+        if (options.op->count(1 << 20, element, backend.size()) == 0) break;  // a barrier: one size
       }
   report.footer();
   return wrong;

@@ -52,7 +52,8 @@ struct CollArgs {
   CollAlgo algo;
   StorePolicy store;
   Reduction reduction;  // `type` is set for all ops
-  uint16_t digest;      // of the call, for signals
+  uint16_t digest;      // the upper bits of `history`, for signals
+  uint64_t history;     // digest of this call and of all before it
   int root;             // -1 = none
   size_t count;         // elements, as in the C API's call
   size_t element;       // bytes of one element

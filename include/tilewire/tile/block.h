@@ -68,6 +68,7 @@ struct EntryPayload {
   uint64_t recv_at;
   uint64_t factor;
   uint64_t bytes;
+  uint64_t history;
 };
 
 /// The places where kernels release. Tests weaken one at a time.

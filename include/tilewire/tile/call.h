@@ -152,6 +152,13 @@ class Call {
         size() - 1, [&](int i) { return word_from(kFlagEntry, source(i + 1), talks); }, word(),
         [&](int i) { return source(i + 1); });
   }
+  /// True when `peer` entered the same call, after the same calls, in all 64 bits; else the
+  /// mismatch is reported.
+  TW_FN bool entered_alike(int peer) {
+    if (entry(peer).history == args_.history) return true;
+    block_.report_mismatch(peer, entry(peer).history, args_.history);
+    return false;
+  }
   /// What `peer` entered with. Valid from wait_step(0, peer) to leave(peer).
   TW_FN const FlagLine& entry(int peer) const { return *flag_from(kFlagEntry, peer); }
 
@@ -285,13 +292,14 @@ class Call {
   }
 
   TW_FN void publish() {
-    const CallRecord record{epoch_,
-                            args_.call,
-                            static_cast<uint32_t>(args_.reduction.type),
-                            static_cast<uint32_t>(args_.reduction.op),
-                            args_.root,
-                            args_.count,
-                            args_.digest};
+    const CallRecord record{
+        epoch_,
+        args_.call,
+        static_cast<uint32_t>(args_.reduction.type),
+        static_cast<uint32_t>(args_.reduction.op) + (args_.reduction.scaled ? kScaledRecord : 0),
+        args_.root,
+        args_.count,
+        args_.history};
     block_.record(&control(rank()).records[epoch_ % kCallRecords], record);
     block_.publish(Site::kEntered, &control(rank()).entered, epoch_);
   }

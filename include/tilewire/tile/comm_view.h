@@ -24,13 +24,14 @@ struct alignas(64) CallRecord {
   uint64_t seq;     // the comm's epoch of this call; 0 = never used
   uint32_t call;    // CollOp (tilewire/kernels/coll.h)
   uint32_t type;    // tw_type_t
-  uint32_t op;      // tw_op_t
+  uint32_t op;      // tw_op_t; kScaledRecord added when factors are applied
   int32_t root;     // -1 = none
   uint64_t count;   // elements
-  uint64_t digest;  // 16-bit digest of the above, as carried by signals
+  uint64_t digest;  // CollArgs::history
 };
 
 inline constexpr int kCallRecords = 8;
+inline constexpr uint32_t kScaledRecord = 256;
 
 /// The first bytes of every rank's heap.
 struct alignas(128) RankControl {
@@ -49,7 +50,8 @@ struct FlagLine {
   uint64_t recv_at;  // entry: location where the receiver's data goes; 0 = private memory
   uint64_t factor;   // entry: bits of the sender's scaled-sum factor
   uint64_t bytes;    // entry: bytes that the sender has for the receiver
-  uint64_t extra[3];
+  uint64_t history;  // entry: CollArgs::history of the sender
+  uint64_t extra[2];
 };
 static_assert(sizeof(FlagLine) == 64);
 

@@ -190,6 +190,7 @@ class CpuBlock {
       to->recv_at = what.recv_at;
       to->factor = what.factor;
       to->bytes = what.bytes;
+      to->history = what.history;
       store_release(site, &to->value, value);
     }
   }
@@ -253,12 +254,14 @@ class CpuBlock {
   }
 
   TW_FN void record(CallRecord* to, const CallRecord& from) {
-    __atomic_store_n(&to->call, from.call, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->type, from.type, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->op, from.op, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->root, from.root, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->count, from.count, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->digest, from.digest, __ATOMIC_RELAXED);
+    // A reader that finds a field of the new record must not find the old `seq` after it.
+    __atomic_store_n(&to->seq, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->call, from.call, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->type, from.type, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->op, from.op, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->root, from.root, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->count, from.count, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->digest, from.digest, __ATOMIC_RELEASE);
     __atomic_store_n(&to->seq, from.seq, __ATOMIC_RELEASE);
   }
 

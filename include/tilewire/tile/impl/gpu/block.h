@@ -147,6 +147,7 @@ class Block {
     ptx::store_relaxed_sys(&to->recv_at, what.recv_at);
     ptx::store_relaxed_sys(&to->factor, what.factor);
     ptx::store_relaxed_sys(&to->bytes, what.bytes);
+    ptx::store_relaxed_sys(&to->history, what.history);
     release(&to->value, value);
   }
 
