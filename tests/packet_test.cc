@@ -136,7 +136,7 @@ TEST(Signals, PayloadComesWithTheValue) {
     sender.signal(
         cpu_portable::Site::kEntry, 1, [&](int) { return &line; }, kWord,
         [](int) {
-          return cpu_portable::EntryPayload{11, 22, 33, 44};
+          return cpu_portable::EntryPayload{11, 22, 33, 44, 55};
         });
   });
   ASSERT_TRUE(receiver.wait(&line.value, kWord, 0, 0));
@@ -144,6 +144,7 @@ TEST(Signals, PayloadComesWithTheValue) {
   EXPECT_EQ(line.recv_at, 22u);
   EXPECT_EQ(line.factor, 33u);
   EXPECT_EQ(line.bytes, 44u);
+  EXPECT_EQ(line.history, 55u);
   thread.join();
 }
 

@@ -28,7 +28,9 @@ inline void check(tw_status_t status) {
   if (status != TW_OK) throw Failure(status, tw_last_error());
 }
 
-/// Owns a handle; destroys it at the end of its life. Destroying never throws.
+/// Owns a handle; destroys it at the end of its life. Destroying never throws. To destroy a window
+/// or signal set is collective: a rank that an exception takes out of its scope alone waits there
+/// for its peers until the comm's time-out; tw_comm_abort before it throws spares everyone that.
 template <class Handle, tw_status_t (*destroy)(Handle)>
 class Owned {
  public:

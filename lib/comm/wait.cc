@@ -112,7 +112,16 @@ bool waits_for_itself(const Waiting& w, int looks) {
   return true;
 }
 
+bool is_message(const WaitSite& site) { return std::strcmp(site.op, "send_recv") == 0; }
+
 void time_out(const Waiting& w, int64_t timeout_ns) {
+  if (is_message(w.site)) {
+    w.comm.end(TW_ERROR_TIMEOUT,
+               text("rank %d waited %lld ms in send_recv for rank %d: message %llu between them",
+                    w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.peer,
+                    static_cast<unsigned long long>(w.site.index)));
+    return;
+  }
   const unsigned long long call = *w.comm.view().epoch + 1;
   w.comm.end(
       TW_ERROR_TIMEOUT,
@@ -206,7 +215,7 @@ bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
 
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {
   Comm& comm = *static_cast<Comm*>(context->comm);
-  if (std::strcmp(site->op, "send_recv") == 0) {
+  if (is_message(*site)) {
     comm.end(TW_ERROR_MISMATCH,
              text("rank %d sent %s to rank %d, which expects %s", site->peer,
                   message_text(got).c_str(), comm.rank(), message_text(want).c_str()));

@@ -2,7 +2,7 @@
 # The two templates get the kernel targets and their flags from kernels/kernels.mk.
 
 public_headers := $(shell find include -name '*.[hS]' 2>/dev/null)
-installed = $(DESTDIR)$(PREFIX)
+installed = "$(DESTDIR)$(PREFIX)"
 semicolons = $(subst $(eval) ,;,$(strip $(1)))
 # A list of `text\n` words as sed text, one a line.
 lines = $(patsubst %\n,%,$(subst \n ,\n,$(strip $(1))))
