@@ -138,7 +138,7 @@ TEST(CollCall, UnevenForms) {
 
 TEST(CollCall, DigestTellsCallsApart) {
   float a[64], b[64];
-  std::set<uint16_t> seen;
+  std::set<uint64_t> seen;
   size_t made = 0;
   const auto add = [&](const Call& c, bool scaled = false) {
     seen.insert(call_digest(c, kPlace, scaled));
@@ -169,7 +169,7 @@ TEST(CollCall, DigestTellsCallsApart) {
   size_t counts[] = {1, 2, 3, 4}, displs[] = {0, 1, 3, 6};
   Call v = make(kAllGatherV, a, b, 0);
   v.recv_counts = counts;
-  const uint16_t packed = call_digest(v, kPlace, false);
+  const uint64_t packed = call_digest(v, kPlace, false);
   v.recv_displs = displs;
   EXPECT_EQ(call_digest(v, kPlace, false), packed) << "the same places, said otherwise";
   displs[3] = 7;
