@@ -181,7 +181,8 @@ class Rank {
     return behind < 2;
   }
 
-  /// In place in a window, and out of place in private memory: the table serves both alike.
+  /// In windows (reductions in place, as most are used) and out of place in private memory: the
+  /// table serves both, and windows count twice, being what the library is for.
   double time(size_t candidate, const Op& op, size_t bytes, double guess_us) {
     Case c;
     c.op = &op;
@@ -189,11 +190,11 @@ class Rank {
     Loop loop;
     loop.iterations = static_cast<int>(std::clamp(kBatchUs / guess_us, 1.0, 500.0));
     loop.batches = kBatches;
-    c.in_place = op.has_in_place();
+    c.in_place = op.has_in_place() && op.reduces();
     const double windows = median(window_[candidate].time(c, loop, nullptr));
     c.in_place = false;
     const double own = median(private_[candidate].time(c, loop, nullptr));
-    return std::sqrt(std::max(windows, 1e-3) * std::max(own, 1e-3));
+    return std::cbrt(std::max(windows, 1e-3) * std::max(windows, 1e-3) * std::max(own, 1e-3));
   }
 
   std::vector<std::unique_ptr<Backend>> backends_;

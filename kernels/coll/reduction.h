@@ -202,6 +202,9 @@ class Reducer {
     });
     if (known_staged && !(one_shot() ? put_all() : put_round(0))) return false;
     if (!call_.wait_step(0)) return false;
+    // In one shot a peer that has our input is done with us, and may enter its next call: entries
+    // are not read then. Else it waits for what this rank does after this.
+    if (known_staged && one_shot()) return staged(true);
     bool windows = !known_staged;
     for (int r = 0; r < call_.size(); ++r) {
       if (r == call_.rank()) continue;

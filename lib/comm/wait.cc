@@ -23,6 +23,7 @@ constexpr int64_t kLongestSleepNs = 1'000'000;
 constexpr int kLooksPerCount = 50;      // counting threads takes longer
 constexpr int64_t kLookNs = 2'000'000;  // how often peers are looked at
 constexpr int kYieldsPerClock = 8;
+constexpr int kRecordLooks = 20'000;       // 1 s and more
 constexpr uint64_t kIdleYields = 1 << 16;  // of wait_idle: then the clock is read every time
 
 uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
@@ -222,6 +223,10 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
     return;
   }
   const unsigned long long call = *comm.view().epoch + 1;
+  // A block of the peer may be ahead of the one that writes its record.
+  CallRecord record;
+  for (int i = 0; i < kRecordLooks && !record_at(comm, site->peer, call, record); ++i)
+    sleep_ns(kFirstSleepNs);
   if (end_by_difference(comm, site->peer, call)) return;
   comm.end(TW_ERROR_MISMATCH,
            text("%s, call %llu: rank %d expects %llu bytes from rank %d, which sends %llu",
