@@ -2,9 +2,9 @@
 
 namespace tw::api {
 
-HandleTable<tw_comm_t, Comm, 1> comms;
-HandleTable<tw_window_t, Window, 2> windows;
-HandleTable<tw_signals_t, SignalSet, 3> signal_sets;
+HandleTable<tw_comm_t, Comm, 1>& comms = *new HandleTable<tw_comm_t, Comm, 1>;
+HandleTable<tw_window_t, Window, 2>& windows = *new HandleTable<tw_window_t, Window, 2>;
+HandleTable<tw_signals_t, SignalSet, 3>& signal_sets = *new HandleTable<tw_signals_t, SignalSet, 3>;
 
 void bad_handle(const char* what, const void* handle) {
   fail(TW_ERROR_INVALID_HANDLE, "%s = %p is %s; valid: one that was created and not destroyed",

@@ -13,9 +13,10 @@ struct SignalSet;
 
 namespace api {
 
-extern HandleTable<tw_comm_t, Comm, 1> comms;
-extern HandleTable<tw_window_t, Window, 2> windows;
-extern HandleTable<tw_signals_t, SignalSet, 3> signal_sets;
+/// Never destroyed: threads may still call while the process exits.
+extern HandleTable<tw_comm_t, Comm, 1>& comms;
+extern HandleTable<tw_window_t, Window, 2>& windows;
+extern HandleTable<tw_signals_t, SignalSet, 3>& signal_sets;
 
 [[noreturn]] void bad_handle(const char* what, const void* handle);
 

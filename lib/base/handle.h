@@ -17,6 +17,14 @@ namespace tw {
 template <class Handle, class T, unsigned kTag>
 class HandleTable {
  public:
+  HandleTable() = default;
+  HandleTable(const HandleTable&) = delete;
+  HandleTable& operator=(const HandleTable&) = delete;
+  /// Live objects stay: their owners may still use them. No call may come later.
+  ~HandleTable() {
+    for (const std::atomic<Slot*>& chunk : chunks_) delete[] chunk.load(std::memory_order_relaxed);
+  }
+
   /// The object becomes the table's until `erase`, whose caller deletes it.
   Handle insert(std::unique_ptr<T> object) {
     const std::lock_guard<std::mutex> lock(mutex_);

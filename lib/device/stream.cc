@@ -6,8 +6,9 @@
 namespace tw {
 namespace {
 
-HandleTable<tw_stream_t, std::shared_ptr<Stream>, 4> g_streams;
-std::mutex g_mutex;  // between copying a table's pointer and ending it
+using Streams = HandleTable<tw_stream_t, std::shared_ptr<Stream>, 4>;
+Streams& g_streams = *new Streams;  // never destroyed: threads may call while the process exits
+std::mutex g_mutex;                 // between copying a table's pointer and ending it
 
 /// With g_mutex.
 std::shared_ptr<Stream>* find(tw_stream_t handle) {
