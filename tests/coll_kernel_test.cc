@@ -348,7 +348,7 @@ WorldShape shape_of(int ranks, int blocks) {
 size_t most_elements(const WorldShape& shape, const Plan& plan) {
   const CommLayout layout = comm_layout(shape.ranks, shape.blocks, 128, shape.packet_bytes,
                                         shape.slot_bytes, shape.staging_bytes, 0);
-  const size_t limit = message_limit(layout, plan.algo, plan.call);
+  const size_t limit = message_limit(layout, kCpuFraming, plan.algo, plan.call);
   return std::min<size_t>(limit, 12000) / bytes_of(plan.type);
 }
 

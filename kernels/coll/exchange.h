@@ -162,9 +162,7 @@ class Exchange {
 
   /// Own staging holds one slice for all, or one of equal stride for each peer.
   TW_FN size_t pull_offset(int peer) const {
-    if (Slices::kSame) return 0;
-    const size_t stride = call_.staging_bytes() / call_.size() / Target::kGranule;
-    return peer * stride * Target::kGranule;
+    return Slices::kSame ? 0 : peer * pull_stride(args_.comm.layout, Target::kGranule);
   }
 
   // ---- Direct: each pair agrees from the two locations how its slices move. ----
@@ -238,7 +236,7 @@ class Exchange {
   // waits form no cycle, since a wait in round k is for an action in a round before k or for a
   // write of round k, which waits for rounds before k only. ----
 
-  static constexpr size_t kDepth = 3;
+  static constexpr size_t kDepth = kStagedDepth;
 
   TW_FN bool staged() {
     size_t put_rounds = 0, take_rounds = 0;
@@ -295,14 +293,12 @@ class Exchange {
 
   /// One round's buffer: this block's, in `owner`'s staging, for `reader`.
   TW_FN char* buffer(int owner, int reader, size_t k) const {
-    const size_t readers = Slices::kSame ? 1 : call_.size();
-    const size_t lane = (Slices::kSame ? 0 : reader) + readers * block_.index();
+    const size_t lanes = staged_lanes(args_.comm.layout, args_.call);
+    const size_t lane = (Slices::kSame ? 0 : reader) + lanes * block_.index();
     return call_.staging(owner) + (lane * kDepth + k % kDepth) * round_limit();
   }
   TW_FN size_t round_limit() const {
-    const size_t readers = Slices::kSame ? 1 : call_.size();
-    const size_t buffers = kDepth * readers * block_.blocks();
-    return call_.staging_bytes() / buffers / Target::kGranule * Target::kGranule;
+    return staged_lane_bytes(args_.comm.layout, Target::kGranule, args_.call, block_.blocks());
   }
 
   // ---- Shares of this block ----

@@ -285,7 +285,7 @@ class Reducer {
   // ranks. In place: `recv` is written in round k only where every peer's copy of that input was
   // taken in A(k), or where only this rank reads it. ----
 
-  static constexpr size_t kDepth = 3;
+  static constexpr size_t kDepth = kStagedDepth;
 
   // Two ranks with little: each copies its whole input to `in` of buffer 0 and reduces all of it.
   // As many bytes go between them, with one wait less. Reuse: the next call writes the other set.
@@ -389,7 +389,7 @@ class Reducer {
 
   /// Buffers of this block in `owner`'s staging: `in` of one part for each rank, then `out`.
   TW_FN char* buffer(int owner, size_t k) const {
-    const size_t each = (call_.size() + 1) * part_bytes();
+    const size_t each = staged_lanes(args_.comm.layout, args_.call) * part_bytes();
     return call_.staging(owner) + (block_.index() * kDepth + k % kDepth) * each;
   }
   TW_FN char* out(int owner, size_t k) const {
@@ -397,8 +397,7 @@ class Reducer {
   }
   /// Bytes of the largest part of a round.
   TW_FN size_t part_bytes() const {
-    const size_t parts = kDepth * block_.blocks() * (call_.size() + 1);
-    return call_.staging_bytes() / parts / Target::kGranule * Target::kGranule;
+    return staged_lane_bytes(args_.comm.layout, Target::kGranule, args_.call, block_.blocks());
   }
 
   // ---- Shares of this block, in elements ----

@@ -25,12 +25,9 @@ TW_FN Range in_bytes(Range elements, size_t element) {
 TW_FN size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 TW_FN size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/// Steps of a call that signals can count.
-inline constexpr size_t kMaxSteps = 65000;
-
 /// A transfer of `size` (bytes or elements) in steps of `chunk`; an empty one has one step. Both
 /// ends make the same from the same size. `wanted` 0: one step. `limit`: the most that a step can
-/// hold.
+/// hold; then the host has made sure that kMaxSteps suffice (message_limit).
 struct Steps {
   size_t chunk;
   size_t count;

@@ -225,6 +225,13 @@ size_t message_bytes(const Call& call, const Place& place) {
   return *std::max_element(counts, counts + place.size) * kTypeBytes[call.type];
 }
 
+size_t largest_slice(const Call& call, const Place& place) {
+  if (call.call != kAllToAllV) return message_bytes(call, place);
+  return std::max(*std::max_element(call.send_counts, call.send_counts + place.size),
+                  *std::max_element(call.recv_counts, call.recv_counts + place.size)) *
+         kTypeBytes[call.type];
+}
+
 uint64_t call_digest(const Call& call, const Place& place, bool scaled) {
   const uint64_t kind = static_cast<uint64_t>(call.call) | static_cast<uint64_t>(call.type) << 8 |
                         static_cast<uint64_t>(call.op) << 16 | uint64_t{scaled} << 24 |

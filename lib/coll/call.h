@@ -75,7 +75,10 @@ size_t total_count(const Call& call, const Place& place);
 /// own.
 size_t message_bytes(const Call& call, const Place& place);
 
-/// 16 bits of what must be equal on all ranks: op, type, reduction, root, count, the shared counts
+/// As message_bytes, of what this rank knows: the largest of its own counts in all_to_all_v.
+size_t largest_slice(const Call& call, const Place& place);
+
+/// Digest of what must be equal on all ranks: op, type, reduction, root, count, the shared counts
 /// and displacements of uneven forms. Factors of scaled sums differ, so only `scaled` counts.
 uint64_t call_digest(const Call& call, const Place& place, bool scaled);
 

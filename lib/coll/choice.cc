@@ -166,7 +166,7 @@ CollAlgo ChoiceTable::possible(CollAlgo wanted, CollOp op, size_t bytes) const {
   // No rank knows all counts of all_to_all_v, so none may rely on the size of a buffer.
   if (op == kAllToAllV) return CollAlgo::kDirect;
   for (const CollAlgo algo : {CollAlgo::kPacket, CollAlgo::kSlot, CollAlgo::kPull})
-    if (wanted == algo && bytes > message_limit(layout_, algo, op))
+    if (wanted == algo && bytes > message_limit(layout_, kCpuFraming, algo, op))
       wanted = static_cast<CollAlgo>(static_cast<uint32_t>(algo) + 1);
   return wanted;
 }
@@ -183,6 +183,9 @@ Choice ChoiceTable::choose(CollOp op, size_t bytes) const {
   else if (choice.algo == CollAlgo::kPull || choice.algo == CollAlgo::kDirect)
     choice.blocks = static_cast<int>(
         std::min<size_t>(static_cast<size_t>(max_blocks_), 1 + bytes / kBytesPerBlock));
+  // With little memory not every block gets a lane of it.
+  const size_t most = staged_blocks(layout_, kCpuFraming.granule, op);
+  choice.blocks = static_cast<int>(std::min(static_cast<size_t>(choice.blocks), most));
   return choice;
 }
 

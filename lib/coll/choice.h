@@ -89,6 +89,11 @@ class ChoiceTable {
   /// `bytes`: what one rank sends to one peer (the largest over peers, for uneven forms).
   Choice choose(CollOp op, size_t bytes) const;
 
+  /// The most that one rank can send to one peer, by any algorithm.
+  size_t most_bytes(CollOp op) const {
+    return message_limit(layout_, kCpuFraming, CollAlgo::kDirect, op);
+  }
+
   void set_max_blocks(int max_blocks) { max_blocks_ = max_blocks; }
 
  private:

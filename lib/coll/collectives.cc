@@ -83,6 +83,12 @@ void Collectives::make_plan(const Call& call) {
     checked.op = TW_SUM;
   }
   const Extents extents = check_call(checked, place);
+  const size_t largest = largest_slice(checked, place);
+  if (largest > table_.most_bytes(call.call))
+    fail(TW_ERROR_OUT_OF_RESOURCES,
+         "%s: %zu bytes between two ranks; valid: up to %zu with the comm's memory of %zu bytes "
+         "(config.max_memory, TW_COMM_MAX_MEMORY)",
+         name_of(call.call), largest, table_.most_bytes(call.call), comm_.memory());
   const Choice choice = table_.choose(call.call, message_bytes(checked, place));
   args_.call = call.call;
   args_.algo = choice.algo;

@@ -13,6 +13,7 @@
 #include "lib/base/random.h"
 #include "lib/comm/control.h"
 #include "lib/net/process.h"
+#include "tilewire/tile/channel.h"
 
 namespace tw {
 namespace {
@@ -25,7 +26,8 @@ constexpr size_t kChannelBytes = size_t{256} << 10;
 constexpr int kLayoutBlocks = 64;  // flags are there for this many blocks
 constexpr int kSpins = 4000;       // about 0.1 ms before a wait yields
 
-/// The comm's own memory a rank, halved until it fits the cap.
+/// The comm's own memory a rank, halved until it fits the cap. The least leaves every pipeline
+/// of one block something to move (kernels/coll.h, staged_blocks).
 CommLayout layout_for(int ranks, size_t cap) {
   size_t slot = kSlotBytes, staging = kStagingBytes, channel = kChannelBytes;
   for (;;) {
@@ -37,7 +39,7 @@ CommLayout layout_for(int ranks, size_t cap) {
            ranks, layout.end);
     slot /= 2;
     staging /= 2;
-    channel /= 2;
+    channel = std::max(channel / 2, kLeastChannelBytes);
   }
 }
 

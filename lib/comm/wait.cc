@@ -89,27 +89,43 @@ bool calls_differ(const Waiting& w) {
   return false;
 }
 
+/// Whether `is` holds for the rank that is waited for: for all others, when any would do.
+template <class Is>
+bool true_of_peer(const Waiting& w, Is is) {
+  if (w.site.peer != kAnyPeer) return is(w.site.peer);
+  for (int peer = 0; peer < w.comm.size(); ++peer)
+    if (peer != w.comm.rank() && !is(peer)) return false;
+  return true;
+}
+
+std::string peer_text(const Waiting& w) {
+  return w.site.peer == kAnyPeer ? "any other rank" : text("rank %d", w.site.peer);
+}
+
 bool peer_left(const Waiting& w) {
-  const HostControl& host = host_control(w.comm.control_block(w.site.peer));
-  if (load(&host.left) == 0 || load(w.word) >= w.want) return false;
+  const auto left = [&](int peer) {
+    return load(&host_control(w.comm.control_block(peer)).left) != 0;
+  };
+  if (!true_of_peer(w, left) || load(w.word) >= w.want) return false;
   // It left because the comm has ended: then our abort word was written before it left.
   if (load(w.comm.view().wait->abort) != 0) return true;
-  w.comm.end(TW_ERROR_PEER_LOST,
-             text("rank %d waited in %s for rank %d, which has destroyed the comm", w.comm.rank(),
-                  w.site.op, w.site.peer));
+  w.comm.end(TW_ERROR_PEER_LOST, text("rank %d waited in %s for %s, which has destroyed the comm",
+                                      w.comm.rank(), w.site.op, peer_text(w).c_str()));
   return true;
 }
 
 /// One thread that drives several ranks of its process must do so in a group or on streams: here it
 /// waits for a rank that only it could run.
 bool waits_for_itself(const Waiting& w, int looks) {
-  if (looks % kLooksPerCount != 0 || !w.comm.same_process(w.site.peer) || !nobody_else_can_call())
+  if (looks % kLooksPerCount != 0 ||
+      !true_of_peer(w, [&](int peer) { return w.comm.same_process(peer); }) ||
+      !nobody_else_can_call())
     return false;
   w.comm.end(TW_ERROR_INVALID_STATE,
-             text("rank %d waits in %s for rank %d of the same process, which no other thread can "
+             text("rank %d waits in %s for %s of the same process, which no other thread can "
                   "run; valid: a thread for each rank, calls between tw_group_begin and "
                   "tw_group_end, or streams",
-                  w.comm.rank(), w.site.op, w.site.peer));
+                  w.comm.rank(), w.site.op, peer_text(w).c_str()));
   return true;
 }
 
@@ -126,10 +142,10 @@ void time_out(const Waiting& w, int64_t timeout_ns) {
   const unsigned long long call = *w.comm.view().epoch + 1;
   w.comm.end(
       TW_ERROR_TIMEOUT,
-      text("rank %d waited %lld ms in %s (call %llu, block %d, step %llu) for rank %d: "
+      text("rank %d waited %lld ms in %s (call %llu, block %d, step %llu) for %s: "
            "signal is %llu, expected %llu",
            w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.op, call,
-           w.site.block, static_cast<unsigned long long>(w.site.index), w.site.peer,
+           w.site.block, static_cast<unsigned long long>(w.site.index), peer_text(w).c_str(),
            static_cast<unsigned long long>(load(w.word)), static_cast<unsigned long long>(w.want)));
 }
 

@@ -72,23 +72,71 @@ struct CollArgs {
 };
 static_assert(std::is_trivially_copyable_v<CollArgs>);
 
+// ---- How staging is divided. Host and kernels call these, so that they agree. ----
+
+/// Bytes of one of the two sets of a rank's staging.
+constexpr size_t staging_set_bytes(const CommLayout& layout, size_t granule) {
+  return layout.staging_bytes / 2 / granule * granule;
+}
+
+/// kPull with data of its own for each peer: bytes between them.
+constexpr size_t pull_stride(const CommLayout& layout, size_t granule) {
+  return staging_set_bytes(layout, granule) / static_cast<size_t>(layout.ranks) / granule * granule;
+}
+
+/// kDirect between private memories: a pipeline of rounds through kStagedDepth buffers, each of
+/// them divided into lanes.
+inline constexpr size_t kStagedDepth = 3;
+
+constexpr size_t staged_lanes(const CommLayout& layout, CollOp call) {
+  const size_t ranks = static_cast<size_t>(layout.ranks);
+  switch (call) {
+    case kAllReduce:
+    case kReduce:
+    case kReduceScatter:
+    case kReduceScatterV:
+      return ranks + 1;  // an input for each rank, and a result
+    case kAllGather:
+    case kAllGatherV:
+    case kBroadcast:
+      return 1;  // all peers read the same
+    default:
+      return ranks;
+  }
+}
+
+/// Bytes of a lane of each of `blocks` blocks.
+constexpr size_t staged_lane_bytes(const CommLayout& layout, size_t granule, CollOp call,
+                                   int blocks) {
+  return staging_set_bytes(layout, granule) /
+         (kStagedDepth * staged_lanes(layout, call) * static_cast<size_t>(blocks)) / granule *
+         granule;
+}
+
+/// Blocks for which a lane has at least one granule.
+constexpr size_t staged_blocks(const CommLayout& layout, size_t granule, CollOp call) {
+  return staging_set_bytes(layout, granule) / (kStagedDepth * staged_lanes(layout, call) * granule);
+}
+
 /// Bytes of the largest slice (what one rank sends to one peer; the whole message for all_reduce
 /// and reduce) that a call can move by `algo`. The host picks no algorithm beyond its limit.
-constexpr size_t message_limit(const CommLayout& layout, CollAlgo algo, CollOp call) {
-  constexpr size_t kPacketBytes = 64, kPacketPayload = 56;  // of CPU targets (tile/target.h)
-  const size_t ranks = static_cast<size_t>(layout.ranks);
-  const size_t half = layout.staging_bytes / 2;
+constexpr size_t message_limit(const CommLayout& layout, const Framing& framing, CollAlgo algo,
+                               CollOp call) {
   const bool own_data_each = call == kAllToAll || call == kScatter || call == kReduceScatter ||
                              call == kAllToAllV || call == kReduceScatterV;
   switch (algo) {
     case CollAlgo::kPacket:
-      return layout.packet_bytes / kPacketBytes * kPacketPayload;
+      return layout.packet_bytes / framing.packet_bytes * framing.packet_payload;
     case CollAlgo::kSlot:
       return layout.slot_bytes;
     case CollAlgo::kPull:
-      return own_data_each ? half / ranks / 64 * 64 : half;
+      return own_data_each ? pull_stride(layout, framing.granule)
+                           : staging_set_bytes(layout, framing.granule);
     default:
-      return SIZE_MAX;
+      // Staged in rounds that signals can count. Blocks' lanes are whole granules, so that more
+      // blocks may carry less together, but not less than half.
+      return kMaxSteps / 2 * staged_lane_bytes(layout, framing.granule, call, 1) *
+             (call == kAllReduce || call == kReduce ? static_cast<size_t>(layout.ranks) : 1);
   }
 }
 

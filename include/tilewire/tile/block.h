@@ -121,7 +121,7 @@ class BlockOps {
 
   // ---- Packets: payload and epoch word travel together; no signal is needed. An inbox holds
   // max(1, ceil(bytes / Target::kPacketPayload)) packets of Target::kPacketBytes; a message of 0
-  // bytes is one packet. `word` is epoch << 16 | digest. ----
+  // bytes is one packet. `word` is Call::word(). ----
 
   /// Puts a message into an inbox. `scale`: null, or the reduction whose factor is applied first.
   /// Role: storer. Scope: system. Order: release, per packet, if Target::kPacketsOrder; else of the
@@ -188,8 +188,11 @@ class BlockOps {
   /// Role: one thread. Scope: block. Order: none. Blocks: no.
   void set(uint64_t* word, uint64_t value);
 
-  /// Publishes what call this rank is in. Role: storer. Scope: system. Order: release (seq last).
-  void record(CallRecord* to, const CallRecord& from);
+  /// Writes down what call this rank is in, and ends the record that will be overwritten next, whose
+  /// `seq` is `next`: a reader that finds a field of that record's new content will not find its old
+  /// `seq` afterwards, since a `publish` lies between this and the next record.
+  /// Role: storer. Scope: system. Order: release (`seq` last). Blocks: no.
+  void record(CallRecord* to, const CallRecord& from, uint64_t* next);
 
   /// True in the last block of the launch to get here, which then sees the effects of the others.
   /// `finished` is 0 between launches. Role: all. Scope: the rank's device. Order: acq_rel.

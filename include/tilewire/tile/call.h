@@ -2,11 +2,13 @@
 // means what, and when memory that peers have read may be written again. Target-independent.
 //
 // Signals of a call at epoch e
-//   packets   word = e << 16 | digest
-//   entry     value = e << 16 | digest: "I am in this call" and the first step's data is there
-//   in, out   value = e << 16 | step, 1 <= step < 2^16: later steps of a pipeline; `in` says that
-//             data is there, `out` that data was used
-//   exit      value = e << 16: "I no longer touch your memory in this call"
+//   packets   word = e << kDigestBits | digest
+//   entry     value = e << kDigestBits | digest: "I am in this call" and the first step's data is
+//             there
+//   in, out   value = e << kStepBits | step, 1 <= step <= kMaxSteps: later steps of a pipeline;
+//   `in`
+//             says that data is there, `out` that data was used
+//   exit      value = e: "I no longer touch your memory in this call"
 // Values only grow; a waiter compares >=. The first thing that a block hears of a peer in a call
 // always carries the digest, so calls that differ are noticed before any data is used.
 //
@@ -51,7 +53,7 @@ class Call {
   TW_FN int rank() const { return args_.comm.rank; }
   TW_FN int size() const { return args_.comm.size; }
   /// What entries and packets of this call carry: its epoch and digest.
-  TW_FN uint64_t word() const { return epoch_ << 16 | args_.digest; }
+  TW_FN uint64_t word() const { return epoch_ << kDigestBits | args_.digest; }
 
   /// The i-th peer to send to and to receive from, i = 1 .. size - 1: at any time every rank is
   /// busy with another one, and what arrives first is taken first.
@@ -93,9 +95,7 @@ class Call {
   TW_FN char* staging(int of) const {
     return heap(of) + layout().staging + set() * staging_bytes();
   }
-  TW_FN size_t staging_bytes() const {
-    return layout().staging_bytes / 2 / Target::kGranule * Target::kGranule;
-  }
+  TW_FN size_t staging_bytes() const { return staging_set_bytes(layout(), Target::kGranule); }
 
   /// Window memory of `of`, by location.
   TW_FN char* window(int of, uint64_t location) const {
@@ -212,11 +212,11 @@ class Call {
   TW_FN void leave(Talks talks) {
     block_.signal(
         Site::kExit, size() - 1, [&](int i) { return flag_to(kFlagExit, peer(i + 1), talks); },
-        epoch_ << 16);
+        epoch_);
   }
   template <class Talks>
   TW_FN bool wait_left(Talks talks) {
-    return wait_all(kFlagExit, epoch_ << 16, talks, 0);
+    return wait_all(kFlagExit, epoch_, talks, 0);
   }
 
   /// Ends the call in this block; the last block advances the epoch. Not called after a failure.
@@ -243,7 +243,7 @@ class Call {
 
   TW_FN Step at_step(uint64_t step) const {
     if (step == 0) return {kFlagEntry, Site::kEntry, word()};
-    return {kFlagIn, Site::kIn, (epoch_ << 16) + step};
+    return {kFlagIn, Site::kIn, (epoch_ << kStepBits) + step};
   }
 
   TW_FN const CommLayout& layout() const { return args_.comm.layout; }
@@ -300,7 +300,9 @@ class Call {
         args_.root,
         args_.count,
         args_.history};
-    block_.record(&control(rank()).records[epoch_ % kCallRecords], record);
+    CallRecord* const records = control(rank()).records;
+    block_.record(&records[epoch_ % kCallRecords], record,
+                  &records[(epoch_ + 1) % kCallRecords].seq);
     block_.publish(Site::kEntered, &control(rank()).entered, epoch_);
   }
 

@@ -18,6 +18,20 @@ namespace tw {
 inline constexpr int kMaxRanks = 64;
 inline constexpr uint32_t kCommLayoutVersion = 1;
 
+/// Signals of a call hold its epoch above its digest, or above the number of a step.
+inline constexpr int kDigestBits = 16;
+inline constexpr int kStepBits = 20;
+inline constexpr size_t kMaxSteps = 1'000'000;
+
+/// How a target's packets are framed, and the bytes in which it cuts work.
+struct Framing {
+  size_t packet_bytes;    // of one packet,
+  size_t packet_payload;  // and of them payload
+  size_t granule;         // a cache line, a sector
+};
+inline constexpr Framing kCpuFraming{64, 56, 64};
+inline constexpr Framing kGpuFraming{16, 8, 128};
+
 /// One collective call as a rank made it. Written by the rank when it enters the call (`seq` last,
 /// release); read by peers that wait long, to tell "late" from "in a different call".
 struct alignas(64) CallRecord {
@@ -45,7 +59,7 @@ struct alignas(128) RankControl {
 /// One signal: a word per (kind, block, sender) at the receiver, alone on its cache line, so that
 /// the payload of an entry signal travels with it. `value` is written last, with release.
 struct FlagLine {
-  uint64_t value;    // epoch << 16 | digest (entry) or epoch << 16 | step (others); only grows
+  uint64_t value;    // epoch and digest (entry) or epoch and step (others); only grows
   uint64_t send_at;  // entry: location of the sender's data for the receiver; 0 = private memory
   uint64_t recv_at;  // entry: location where the receiver's data goes; 0 = private memory
   uint64_t factor;   // entry: bits of the sender's scaled-sum factor
@@ -125,10 +139,12 @@ struct alignas(128) BlockState {
   uint64_t heard;   // the same, packets that order nothing else included (Target::kPacketsOrder)
 };
 
+inline constexpr int kAnyPeer = -1;
+
 /// Where a wait stands, for messages.
 struct WaitSite {
   const char* op;  // name of the call or kernel
-  int peer;        // rank waited for
+  int peer;        // rank waited for, or kAnyPeer
   int block;
   uint64_t index;  // tile, chunk or slot
 };
@@ -155,8 +171,8 @@ struct WaitContext {
   int spins;
   bool (*slow)(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
   void* comm;  // the host's comm, for `slow` and `mismatch`
-  /// A peer's signal of this call carries another digest: `got` and `want` are epoch << 16 |
-  /// digest. Host code words the error and ends the comm; the kernel leaves. Null on GPUs.
+  /// A peer's signal of this call carries another digest: `got` and `want` are such words. Host
+  /// code words the error and ends the comm; the kernel leaves. Null on GPUs.
   void (*mismatch)(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
   /// For loops that look at several words in turn (send/recv) and found nothing to do: rests as
   /// `slow` does, once. `round` counts the calls since the loop last got on; 0 starts the deadline.

@@ -9,8 +9,8 @@
 // TW_KERNEL(name, Args) makes the entry that launches call: on CPUs
 // `void name_entry(const void* args, int block, int blocks)` in TW_NS (tw::CpuEntry), on GPUs
 // `__global__ void name_entry(Args args)` without name mangling, launched with Target::kThreads
-// threads. Args is trivially copyable; a member `CommView comm` or `tw_signal_view signals` gives
-// the block its bounded waits.
+// threads. Args is trivially copyable and has a member `CommView comm`, `tw_signal_view signals` or
+// `tw_window_view window`, through which the block's waits are bounded.
 //
 // Launch rule. A launch has the same number of blocks on every rank. Block b talks only to the b-th
 // blocks of peers, so a device with fewer workers than blocks may run them one after the other in
@@ -21,15 +21,23 @@
 
 namespace TW_NS {
 
-/// Where the waits of a kernel with these arguments find deadline and abort word.
+/// Whether a kernel with these arguments can bound its waits.
 template <class Args>
+concept HasWaitContext = requires(const Args& args) {
+  args.comm.wait;
+}
+|| requires(const Args& args) { args.signals.wait; }
+|| requires(const Args& args) { args.window.wait; };
+
+/// Where the waits of a kernel with these arguments find deadline and abort word.
+template <HasWaitContext Args>
 TW_FN WaitContext* wait_context(const Args& args) {
   if constexpr (requires { args.comm.wait; }) {
     return args.comm.wait;
   } else if constexpr (requires { args.signals.wait; }) {
     return args.signals.wait;
   } else {
-    return nullptr;
+    return args.window.wait;
   }
 }
 

@@ -63,12 +63,14 @@ class Signals {
   }
 
   /// Waits until some other rank has reached `stage`; returns the lowest such rank, -1 when the
-  /// comm has failed. Role: all. Scope: system. Order: acquire. Blocks: yes.
+  /// comm has failed or there is no other rank. Role: all. Scope: system. Order: acquire. Blocks:
+  /// yes.
   TW_FN int wait_any(size_t slot, uint64_t stage = 1) {
+    if (view_.size == 1) return -1;
     for (uint64_t round = 0;; ++round) {
       for (int sender = 0; sender < view_.size; ++sender)
         if (sender != view_.rank && block_.load(word(sender, slot)) >= base_ + stage) return sender;
-      if (!block_.idle(view_.rank, slot, round)) return -1;
+      if (!block_.idle(kAnyPeer, slot, round)) return -1;
     }
   }
 

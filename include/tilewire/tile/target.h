@@ -6,10 +6,9 @@
 //   TW_FN               marks every function that runs in a kernel
 //   TW_CALLED_FN        the same, for functions that are large and used in many places
 //   Target::kName       "cpu_avx512"
-//   Target::kPacketBytes, kPacketPayload   framing of packets: bytes of one, and of them payload
+//   Target::kPacketBytes, kPacketPayload, kGranule   its Framing (comm_view.h)
 //   Target::kPacketsOrder   a packet releases and acquires what came before it, not only its
-//   payload Target::kGranule    bytes in which work is split between blocks (a cache line, a
-//   sector)
+//   payload
 #pragma once
 
 #ifndef TW_NS

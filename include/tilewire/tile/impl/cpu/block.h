@@ -223,10 +223,10 @@ class CpuBlock {
     for (int spin = 0;; ++spin) {
       const uint64_t got = load(word);
       if (got == value) return true;
-      if (got >> 16 >= value >> 16) return digest_matches(got, value, peer);
+      if (got >> kDigestBits >= value >> kDigestBits) return digest_matches(got, value, peer);
       if (wait_ == nullptr || spin < wait_->spins) {
         pause();
-      } else if (!wait_slow(word, value >> 16 << 16, peer, 0)) {
+      } else if (!wait_slow(word, value >> kDigestBits << kDigestBits, peer, 0)) {
         return false;
       }
     }
@@ -253,9 +253,8 @@ class CpuBlock {
     store_release(site, word, value);
   }
 
-  TW_FN void record(CallRecord* to, const CallRecord& from) {
-    // A reader that finds a field of the new record must not find the old `seq` after it.
-    __atomic_store_n(&to->seq, 0, __ATOMIC_RELAXED);
+  TW_FN void record(CallRecord* to, const CallRecord& from, uint64_t* next) {
+    __atomic_store_n(next, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&to->call, from.call, __ATOMIC_RELEASE);
     __atomic_store_n(&to->type, from.type, __ATOMIC_RELEASE);
     __atomic_store_n(&to->op, from.op, __ATOMIC_RELEASE);
@@ -382,7 +381,8 @@ class CpuBlock {
   }
 
   __attribute__((noinline, cold)) bool digest_matches(uint64_t got, uint64_t value, int peer) {
-    if (got >> 16 != value >> 16) return true;  // the peer is ahead; its word of this epoch is gone
+    // The peer is ahead: its word of this epoch is gone.
+    if (got >> kDigestBits != value >> kDigestBits) return true;
     report_mismatch(peer, got, value);
     return false;
   }

@@ -67,7 +67,7 @@ class BlockWords {
       pause();
       const uint64_t spins = static_cast<uint64_t>(wait_->spins);
       if (round < spins) continue;
-      const WaitSite site{name_, self == 0 ? ranks - 1 : 0, block_, index};
+      const WaitSite site{name_, kAnyPeer, block_, index};
       if (!wait_->idle(wait_, &site, round - spins)) return -1;
     }
   }

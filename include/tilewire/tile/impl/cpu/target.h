@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/comm_view.h"
+
 #define TW_FN inline
 
 /// As TW_FN, but one copy serves all its callers in a kernel on targets where code size counts.
@@ -26,10 +28,10 @@ struct Target {
   static constexpr int kVectorBytes = 16;
 #endif
   /// A packet is one cache line: 56 bytes of payload, then the word that makes it valid.
-  static constexpr size_t kPacketBytes = 64;
-  static constexpr size_t kPacketPayload = 56;
+  static constexpr size_t kPacketBytes = kCpuFraming.packet_bytes;
+  static constexpr size_t kPacketPayload = kCpuFraming.packet_payload;
   static constexpr bool kPacketsOrder = true;
-  static constexpr size_t kGranule = 64;
+  static constexpr size_t kGranule = kCpuFraming.granule;
 };
 
 }  // namespace TW_NS

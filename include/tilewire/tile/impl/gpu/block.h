@@ -201,8 +201,9 @@ class Block {
     if (is_publisher()) release(word, value);
   }
 
-  TW_FN void record(CallRecord* to, const CallRecord& from) {
+  TW_FN void record(CallRecord* to, const CallRecord& from, uint64_t* next) {
     if (!is_publisher()) return;
+    ptx::store_relaxed_sys(next, 0);
     ptx::store_relaxed_sys(&to->call, from.call);
     ptx::store_relaxed_sys(&to->type, from.type);
     ptx::store_relaxed_sys(&to->op, from.op);

@@ -115,7 +115,7 @@ class BlockWords {
   TW_FN int wait_any(Group group, int ranks, int self, Word word, uint64_t want, size_t index) {
     int found = -1;
     if (group.lane() == 0) {
-      poll(self == 0 ? ranks - 1 : 0, index, want, [&](uint64_t& got) {
+      poll(kAnyPeer, index, want, [&](uint64_t& got) {
         for (int rank = 0; rank < ranks && found < 0; ++rank) {
           if (rank == self) continue;
           got = ptx::load_relaxed_sys(word(rank));

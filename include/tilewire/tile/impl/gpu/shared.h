@@ -120,12 +120,12 @@ TW_FN bool poll(int peer, uint64_t index, uint64_t expected, Look look) {
   }
 }
 
-/// Whether a word that announces `want` (epoch << 16 | digest) has come, given what was read: of
+/// Whether a word that announces `want` (Call::word) has come, given what was read: of
 /// the epoch or later. `matches` turns false, and the mismatch is recorded, when the epoch's digest
 /// is another.
 TW_FN bool has_come(uint64_t got, uint64_t want, int peer, bool& matches) {
-  if (got >> 16 < want >> 16) return false;
-  if (got != want && got >> 16 == want >> 16) {
+  if (got >> kDigestBits < want >> kDigestBits) return false;
+  if (got != want && got >> kDigestBits == want >> kDigestBits) {
     fail(TW_ERROR_MISMATCH, peer, 0, want, got);
     matches = false;
   }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/comm_view.h"
+
 /// Everything that runs in a kernel is inlined, but for functions that say otherwise: those are
 /// called, without a stack, and must not take part in matrix multiplication (a wgmma would wait).
 #define TW_FN __device__ __forceinline__
@@ -17,11 +19,11 @@ struct Target {
   /// Threads of a block: launches use exactly this many.
   static constexpr int kThreads = 256;
   /// A packet is one 16-byte access: 8 bytes of payload, then the word that makes it valid.
-  static constexpr size_t kPacketBytes = 16;
-  static constexpr size_t kPacketPayload = 8;
+  static constexpr size_t kPacketBytes = kGpuFraming.packet_bytes;
+  static constexpr size_t kPacketPayload = kGpuFraming.packet_payload;
   /// Packets are system-scope relaxed: they order nothing but their own payload (impl/gpu/block.h).
   static constexpr bool kPacketsOrder = false;
-  static constexpr size_t kGranule = 128;
+  static constexpr size_t kGranule = kGpuFraming.granule;
 };
 
 }  // namespace TW_NS
