@@ -154,6 +154,75 @@ TEST(Resources, TwoThousandWindowsUnder256Descriptors) {
   });
 }
 
+TEST(Resources, RegisteredWindowsCostNoDescriptors) {
+  run_processes(4, [](int rank, tw_comm_t comm) {
+    const rlimit limit = {100, 100};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+    constexpr size_t kWindows = 300;
+    std::vector<tw_window_t> windows(kWindows);
+    std::vector<void*> memory(kWindows);
+    for (size_t i = 0; i < kWindows; ++i)
+      if (tw_mem_alloc(4096, nullptr, &memory[i]) != TW_OK ||
+          tw_window_register(comm, memory[i], 4096, &windows[i]) != TW_OK) {
+        std::fprintf(stderr, "window %zu: %s\n", i, tw_last_error());
+        return 2;
+      }
+    for (size_t i = 0; i < kWindows; i += 7) {
+      const uint64_t value = 100 * i + static_cast<uint64_t>(rank);
+      if (tw_put(windows[i], (rank + 1) % 4, 8, &value, 8, nullptr) != TW_OK) return 3;
+    }
+    if (tw_barrier(comm, nullptr) != TW_OK) return 4;
+    for (size_t i = 0; i < kWindows; i += 7) {
+      uint64_t value;
+      std::memcpy(&value, static_cast<char*>(memory[i]) + 8, sizeof value);
+      if (value != 100 * i + static_cast<uint64_t>((rank + 3) % 4)) return 5;
+    }
+    for (size_t i = 0; i < kWindows; ++i)
+      if (tw_window_destroy(windows[i]) != TW_OK || tw_mem_free(memory[i]) != TW_OK) return 6;
+    return 0;
+  });
+}
+
+// One rank cannot take what the others pass: all fail, nothing is left under way that a later
+// window would take for its own.
+TEST(Resources, AWindowThatOneRankCannotReceiveIsRegisteredByNone) {
+  run_processes(3, [](int rank, tw_comm_t comm) {
+    constexpr size_t kBytes = size_t{1} << 20;
+    void* memory;
+    if (tw_mem_alloc(kBytes, nullptr, &memory) != TW_OK) return 1;
+    rlimit old;
+    getrlimit(RLIMIT_NOFILE, &old);
+    const int next = dup(0);  // the lowest free one: no further descriptor fits
+    close(next);
+    const rlimit none = {static_cast<rlim_t>(next), old.rlim_max};
+    if (rank == 1 && setrlimit(RLIMIT_NOFILE, &none) != 0) return 2;
+    tw_window_t window;
+    if (tw_window_register(comm, memory, kBytes, &window) != TW_ERROR_OUT_OF_RESOURCES) {
+      std::fprintf(stderr, "rank %d: %s\n", rank, tw_last_error());
+      return 3;
+    }
+    if (std::strstr(tw_last_error(), "descriptor") == nullptr) return 4;
+    if (setrlimit(RLIMIT_NOFILE, &old) != 0) return 5;
+    // Pools of other sizes, so that a descriptor of the first would be mapped wrongly.
+    void* other;
+    if (tw_mem_alloc(kBytes * static_cast<size_t>(64 + rank), nullptr, &other) != TW_OK) return 6;
+    for (void* const at : {other, memory}) {
+      if (tw_window_register(comm, at, kBytes, &window) != TW_OK) {
+        std::fprintf(stderr, "rank %d: %s\n", rank, tw_last_error());
+        return 7;
+      }
+      const uint64_t value = 1000 + static_cast<uint64_t>(rank);
+      if (tw_put(window, (rank + 1) % 3, 8, &value, 8, nullptr) != TW_OK) return 8;
+      if (tw_barrier(comm, nullptr) != TW_OK) return 9;
+      uint64_t got;
+      std::memcpy(&got, static_cast<char*>(at) + 8, sizeof got);
+      if (got != 1000 + static_cast<uint64_t>((rank + 2) % 3)) return 10;
+      if (tw_window_destroy(window) != TW_OK) return 11;
+    }
+    return 0;
+  });
+}
+
 /// A comm of this process alone, after `limit` was put on `resource`, must fail with `want` and a
 /// sentence; once the limit is lifted it must work, with no descriptor lost.
 int fails_then_works(int resource, rlim_t limit, tw_status_t want) {

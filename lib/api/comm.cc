@@ -70,10 +70,8 @@ void create_all(int n, const CommOptions& options, tw_comm_t* out) {
       const std::unique_ptr<boot::Exchange> exchange =
           group->join(static_cast<int>(rank), Deadline(options.setup_timeout_ms));
       made[rank] = Comm::create(*exchange, options, nullptr);
-    } catch (const Error& error) {
-      errors[rank] = std::make_unique<Error>(error);
-    } catch (const std::exception& error) {
-      errors[rank] = std::make_unique<Error>(TW_ERROR_OUT_OF_MEMORY, error.what());
+    } catch (...) {
+      errors[rank] = std::make_unique<Error>(current_error());
     }
   };
   // Rank 0 is made by this thread, last: the others must be able to start.

@@ -18,15 +18,10 @@ tw_status_t report(tw_status_t status, const char* sentence) noexcept {
 
 tw_status_t report_current() noexcept {
   try {
-    throw;
-  } catch (const Error& error) {
+    const Error error = current_error();
     return report(error.status(), error.what());
-  } catch (const std::bad_alloc&) {
+  } catch (...) {  // no memory for the sentence
     return report(TW_ERROR_OUT_OF_MEMORY, "out of memory");
-  } catch (const std::exception& error) {
-    return report(TW_ERROR_INTERNAL, error.what());
-  } catch (...) {
-    return report(TW_ERROR_INTERNAL, "an unknown exception");
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <new>
 #include <system_error>
 
 namespace tw {
@@ -19,6 +20,20 @@ std::string vtext(const char* format, va_list args) {
 }
 
 }  // namespace
+
+Error current_error() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return {TW_ERROR_OUT_OF_MEMORY, "out of memory"};
+  } catch (const std::exception& error) {
+    return {TW_ERROR_INTERNAL, error.what()};
+  } catch (...) {
+    return {TW_ERROR_INTERNAL, "an unknown exception"};
+  }
+}
 
 std::string text(const char* format, ...) {
   va_list args;

@@ -21,6 +21,9 @@ class Error : public std::exception {
   std::string sentence_;
 };
 
+/// The exception being handled, whatever it is, as an Error. Call in a catch block.
+Error current_error();
+
 /// printf into a string.
 [[gnu::format(printf, 1, 2)]] std::string text(const char* format, ...);
 

@@ -171,7 +171,7 @@ void launch(const Id& id, std::vector<Socket> listeners, Deadline deadline) {
       }
       forget();
     }).detach();
-  } catch (const Error&) {
+  } catch (...) {
     forget();
     throw;
   }

@@ -32,20 +32,13 @@ struct Share {
 
 using Shares = std::vector<std::shared_ptr<Share>>;
 
-/// How one thread's part of the work ended.
-struct Outcome {
-  tw_status_t status = TW_OK;
-  std::string sentence;
-};
-
-Outcome outcome_of(const std::function<void()>& work) {
+/// Why one thread's part of the work failed.
+std::optional<Error> failure_of(const std::function<void()>& work) {
   try {
     work();
-    return {};
-  } catch (const Error& e) {
-    return {e.status(), e.what()};
-  } catch (const std::bad_alloc&) {
-    return {TW_ERROR_OUT_OF_MEMORY, "out of memory in a group"};
+    return std::nullopt;
+  } catch (...) {
+    return current_error();
   }
 }
 
@@ -56,16 +49,16 @@ struct Job {
 
 /// Runs all jobs at once and returns when all are done. Throws the first failure.
 void run_jobs(const std::vector<Job>& jobs) {
-  std::vector<Outcome> outcomes(jobs.size());
+  std::vector<std::optional<Error>> failures(jobs.size());
   for (size_t i = 0; i < jobs.size(); ++i)
     if (jobs[i].lane != nullptr)
-      jobs[i].lane->start([&, i] { outcomes[i] = outcome_of(jobs[i].work); });
+      jobs[i].lane->start([&, i] { failures[i] = failure_of(jobs[i].work); });
   for (size_t i = 0; i < jobs.size(); ++i)
-    if (jobs[i].lane == nullptr) outcomes[i] = outcome_of(jobs[i].work);
+    if (jobs[i].lane == nullptr) failures[i] = failure_of(jobs[i].work);
   for (const Job& job : jobs)
     if (job.lane != nullptr) job.lane->wait();
-  for (const Outcome& o : outcomes)
-    if (o.status != TW_OK) throw Error(o.status, o.sentence);
+  for (const std::optional<Error>& failure : failures)
+    if (failure) throw Error(*failure);
 }
 
 Share& share_of(Shares* shares, Comm& comm) {

@@ -149,7 +149,8 @@ void Comm::connect(boot::Exchange& exchange) {
     mine.number_share = random_value<uint64_t>();
     sched_getaffinity(0, sizeof mine.cores, &mine.cores);
     std::snprintf(mine.agreement, sizeof mine.agreement, "%s", options_.agreement.c_str());
-  } catch (const Error& error) {
+  } catch (...) {
+    const Error error = current_error();
     mine.status = error.status();
     std::snprintf(mine.failure, sizeof mine.failure, "%s", error.what());
   }
@@ -175,7 +176,8 @@ void Comm::connect(boot::Exchange& exchange) {
     fill_view();
     watch_peers();
     terms = {TW_OK, max_blocks(), wait_.spins == 0};
-  } catch (const Error& error) {
+  } catch (...) {
+    const Error error = current_error();
     terms.status = error.status();
     failure = error.what();
   }
@@ -322,7 +324,8 @@ void Comm::add_heap_segment(size_t bytes) {
     if (status != TW_OK) return;
     try {
       step();
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = current_error();
       status = error.status();
       failure = error.what();
     }

@@ -180,10 +180,11 @@ std::unique_ptr<Comm> shrink(Comm& parent, const CommOptions& options) {
     try {
       SurvivorExchange exchange(attempt, members);
       comm = Comm::create(exchange, options, parent.shared_device());
-    } catch (const Error& error) {
+    } catch (...) {
+      const Error error = current_error();
       attempt.commit(members, false);
       // Only deaths are worth another attempt; what fails here would fail again.
-      if (error.status() != TW_ERROR_PEER_LOST) throw;
+      if (error.status() != TW_ERROR_PEER_LOST) throw Error(error);
       continue;
     }
     if (attempt.commit(members, true)) return comm;

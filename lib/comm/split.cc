@@ -79,7 +79,7 @@ std::unique_ptr<Comm> split(Comm& parent, int color, int key, const CommOptions&
   std::unique_ptr<Comm> child;
   try {
     child = Comm::create(exchange, options, parent.shared_device());
-  } catch (const Error&) {
+  } catch (...) {
     exchange.finish();
     throw;
   }

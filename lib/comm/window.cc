@@ -32,6 +32,8 @@ struct Registration {
   size_t bytes;
 };
 
+uint64_t rank_bit(int rank) { return uint64_t{1} << rank; }
+
 }  // namespace
 
 Window::Window(Comm& comm)
@@ -97,25 +99,19 @@ std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t by
        comm.control().all_gather(ControlKind::kWindowRegister, bytes_of(mine)))
     all.push_back(value_of<Registration>(said));
 
-  // A peer's pool is passed once per process and comm; who lacks it says so, its owner sends it.
-  tw_status_t status = TW_OK;
-  std::string failure;
+  window->pools_.resize(all.size());
+  for (size_t r = 0; r < all.size(); ++r) window->pools_[r] = find_pool(all[r].pool);
+  std::vector<Fd> files = window->pass_files(*memory.file);
   try {
-    window->exchange_pools(memory);
-    for (size_t r = 0; r < all.size(); ++r) {
-      window->bytes_[r] = all[r].bytes;
-      std::shared_ptr<MappedPool> pool =
-          window->pool_of(static_cast<int>(r), all[r].pool, all[r].pool_bytes);
-      window->data_[r] = pool->data() + all[r].offset;
-      window->pools_.push_back(std::move(pool));
-    }
-    window->location_ = comm.add_segment(window->data_);
-  } catch (const Error& error) {
-    status = error.status();
-    failure = error.what();
-  }
-  try {
-    comm.control().agree(ControlKind::kWindowRegister, status, failure);
+    window->agree_on([&] {
+      for (size_t r = 0; r < all.size(); ++r) {
+        std::shared_ptr<MappedPool>& pool = window->pools_[r];
+        if (pool == nullptr) pool = adopt_pool(all[r].pool, std::move(files[r]), all[r].pool_bytes);
+        window->bytes_[r] = all[r].bytes;
+        window->data_[r] = pool->data() + all[r].offset;
+      }
+      window->location_ = comm.add_segment(window->data_);
+    });
   } catch (...) {
     if (window->location_ != 0) comm.remove_segment(window->location_);
     throw;
@@ -125,21 +121,61 @@ std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t by
   return window;
 }
 
-// Every process sends its pool's descriptor to each peer process, and takes one from each. A
-// descriptor of a pool that is mapped already is closed again.
-void Window::exchange_pools(const PoolMemory& memory) {
-  for (int r = 0; r < comm_.size(); ++r)
-    if (!comm_.same_process(r)) comm_.mesh().send_fd(r, *memory.file);
-  files_.resize(static_cast<size_t>(comm_.size()));
-  const Deadline deadline(comm_.options().timeout_ms);
-  for (int r = 0; r < comm_.size(); ++r)
-    if (!comm_.same_process(r))
-      files_[static_cast<size_t>(r)] = comm_.mesh().receive_fd(r, deadline);
+/// Does `step`, and throws what it threw, on any rank, on all of them.
+template <class Step>
+void Window::agree_on(Step step) {
+  std::optional<Error> failure;
+  try {
+    step();
+  } catch (...) {
+    failure = current_error();
+  }
+  comm_.control().agree(ControlKind::kWindowRegister, failure ? failure->status() : TW_OK,
+                        failure ? failure->what() : "");
 }
 
-std::shared_ptr<MappedPool> Window::pool_of(int rank, uint64_t id, size_t bytes) {
-  if (std::shared_ptr<MappedPool> known = find_pool(id)) return known;
-  return adopt_pool(id, std::move(files_[static_cast<size_t>(rank)]), bytes);
+std::vector<uint64_t> Window::tell_all(uint64_t ranks) {
+  std::vector<uint64_t> all;
+  for (const std::string& said :
+       comm_.control().all_gather(ControlKind::kWindowRegister, bytes_of(ranks)))
+    all.push_back(value_of<uint64_t>(said));
+  return all;
+}
+
+// Ranks say whose pools they lack; owners send those and say to whom they have; ranks receive what
+// was sent, which lies in their sockets by then. So nobody waits for a descriptor that does not
+// come, and none is left in a socket for a later window to take, whatever failed where.
+std::vector<Fd> Window::pass_files(const Fd& mine) {
+  uint64_t lacking = 0, sent = 0;
+  for (int r = 0; r < comm_.size(); ++r)
+    if (pools_[static_cast<size_t>(r)] == nullptr) lacking |= rank_bit(r);
+  const std::vector<uint64_t> lack = tell_all(lacking);
+  std::vector<Fd> files(pools_.size());
+  if (std::count(lack.begin(), lack.end(), 0) == comm_.size()) return files;
+  std::optional<Error> failure;
+  try {
+    for (int r = 0; r < comm_.size(); ++r)
+      if ((lack[static_cast<size_t>(r)] & rank_bit(comm_.rank())) != 0) {
+        comm_.mesh().send_fd(r, mine);
+        sent |= rank_bit(r);
+      }
+  } catch (...) {
+    failure = current_error();
+  }
+  const std::vector<uint64_t> senders = tell_all(sent);
+  const Deadline deadline(comm_.options().setup_timeout_ms);
+  for (int r = 0; r < comm_.size(); ++r) {
+    if ((senders[static_cast<size_t>(r)] & rank_bit(comm_.rank())) == 0) continue;
+    try {
+      files[static_cast<size_t>(r)] = comm_.mesh().receive_fd(r, deadline);
+    } catch (...) {
+      failure = current_error();
+    }
+  }
+  agree_on([&] {
+    if (failure) throw Error(*failure);
+  });
+  return files;
 }
 
 std::unique_ptr<Window> Window::share(Comm& child) {

@@ -54,8 +54,10 @@ class Window {
   void place(size_t bytes);
   void announce();
   void give_back();
-  void exchange_pools(const PoolMemory& memory);
-  std::shared_ptr<MappedPool> pool_of(int rank, uint64_t id, size_t bytes);
+  template <class Step>
+  void agree_on(Step step);
+  std::vector<uint64_t> tell_all(uint64_t ranks);
+  std::vector<Fd> pass_files(const Fd& mine);
 
   Comm& comm_;
   std::vector<char*> data_;
@@ -65,7 +67,6 @@ class Window {
   uint64_t location_ = 0;          // of its start; else its own segment
   Window* shared_from_ = nullptr;  // kShared
   std::atomic<int> sharers_{0};
-  std::vector<Fd> files_;                           // registered, while it is set up
   std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here
 };
 

@@ -103,10 +103,8 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
       if (status != TW_OK)
         error = std::make_unique<Error>(status,
                                         text("a queued call failed: %s", tw_status_name(status)));
-    } catch (const Error& thrown) {
-      error = std::make_unique<Error>(thrown);
-    } catch (const std::exception& thrown) {
-      error = std::make_unique<Error>(TW_ERROR_OUT_OF_MEMORY, thrown.what());
+    } catch (...) {
+      error = std::make_unique<Error>(current_error());
     }
     if (error != nullptr) {
       const std::lock_guard<std::mutex> lock(mutex_);

@@ -19,6 +19,7 @@ class Pool : public MappedPool {
   char* data() const override { return mapping_.data(); }
   size_t bytes() const { return mapping_.bytes(); }
   const Fd& file() const { return file_; }
+  void close_file() { file_.reset(); }
 
  private:
   Fd file_;
@@ -114,6 +115,7 @@ std::shared_ptr<MappedPool> adopt_pool(uint64_t id, Fd file, size_t bytes) {
   const std::lock_guard<std::mutex> lock(m.mutex);
   if (std::shared_ptr<MappedPool> known = m.mapped[id].lock()) return known;
   auto pool = std::make_shared<Pool>(std::move(file), bytes);
+  pool->close_file();  // only the owner passes it on
   m.mapped[id] = pool;
   std::erase_if(m.mapped, [](const auto& entry) { return entry.second.expired(); });
   return pool;

@@ -54,6 +54,7 @@ bool readable(int fd, int timeout_ms) {
   do {
     n = poll(&p, 1, timeout_ms);
   } while (n < 0 && errno == EINTR);
+  if (n < 0) fail_errno("poll", errno);
   return n > 0;
 }
 
