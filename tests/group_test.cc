@@ -247,6 +247,20 @@ TEST(Group, OneThreadInlineOutsideAGroupIsAnError) {
   }
 }
 
+TEST(Group, OneThreadThatWaitsForItsOwnSignalIsAnErrorAndTheCommGoesOn) {
+  const ThreadRanks ranks(2);
+  tw_signals_t signals[2];
+  ranks.run([&](int rank, tw_comm_t comm) {
+    EXPECT_EQ(tw_signals_create(comm, 1, &signals[rank]), TW_OK);
+  });
+  EXPECT_EQ(tw_wait_signal(signals[0], 1, 0, 1, -1, nullptr), TW_ERROR_INVALID_STATE);
+  EXPECT_NE(std::string(tw_last_error()).find("no other thread"), std::string::npos)
+      << tw_last_error();
+  EXPECT_EQ(tw_signal(signals[1], 0, 0, nullptr), TW_OK) << tw_last_error();
+  EXPECT_EQ(tw_wait_signal(signals[0], 1, 0, 1, -1, nullptr), TW_OK) << tw_last_error();
+  ranks.run([&](int rank, tw_comm_t) { EXPECT_EQ(tw_signals_destroy(signals[rank]), TW_OK); });
+}
+
 TEST(Group, LateThreadsAreNotMistakenForOneThread) {
   const ThreadRanks ranks(2);
   ranks.run([&](int rank, tw_comm_t comm) {

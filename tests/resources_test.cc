@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -261,6 +262,65 @@ TEST(Resources, OutOfAddressSpace) {
               rlim_t pages;
               file >> pages;
               return fails_then_works(RLIMIT_AS, (pages + 512) * 4096, TW_ERROR_OUT_OF_MEMORY);
+            }),
+            0);
+}
+
+/// A call whose helpers cannot be started is carried out by the threads that there are.
+TEST(Resources, OutOfThreads) {
+  if (kSanitized) return;
+  EXPECT_EQ(
+      in_child([] {
+        tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+        config.workers = 6;
+        tw_comm_t comm;
+        tw_unique_id_t id;
+        if (tw_unique_id_create(&id) != TW_OK) return 1;
+        if (tw_comm_create(1, 0, &id, &config, &comm) != TW_OK) return 2;
+        rlimit old;
+        getrlimit(RLIMIT_AS, &old);
+        std::ifstream file("/proc/self/statm");
+        rlim_t pages;
+        file >> pages;
+        const size_t count = size_t{1} << 20;
+        std::vector<int> in(count, 3), out(count);
+        // Room for one thread's stack, not for five.
+        const rlimit less = {(pages + 4096) * 4096, old.rlim_max};
+        if (setrlimit(RLIMIT_AS, &less) != 0) return 3;
+        const int threads = count_entries("/proc/self/task");
+        for (int i = 0; i < 3; ++i) {
+          if (tw_all_reduce(in.data(), out.data(), count, TW_INT32, TW_SUM, comm, nullptr) != TW_OK)
+            return 4;
+          if (out != in) return 5;
+          std::fill(out.begin(), out.end(), 0);
+        }
+        if (count_entries("/proc/self/task") >= threads + 5) return 6;  // none was short
+        if (setrlimit(RLIMIT_AS, &old) != 0) return 7;
+        return tw_comm_destroy(comm) == TW_OK ? 0 : 8;
+      }),
+      0);
+}
+
+TEST(Resources, AForkedChildMayNotUseStreamsOrMemoryOfItsParent) {
+  EXPECT_EQ(in_child([] {
+              void* memory;
+              if (tw_mem_alloc(4096, nullptr, &memory) != TW_OK) return 1;
+              const pid_t child = fork();
+              if (child == 0) _exit(tw_mem_free(memory) == TW_ERROR_INVALID_STATE ? 0 : 1);
+              int status;
+              if (waitpid(child, &status, 0) != child || status != 0) return 2;
+              return tw_mem_free(memory) == TW_OK ? 0 : 3;
+            }),
+            0);
+  EXPECT_EQ(in_child([] {
+              tw_stream_t stream;
+              if (tw_stream_create(nullptr, &stream) != TW_OK) return 1;
+              const pid_t child = fork();
+              if (child == 0)
+                _exit(tw_stream_synchronize(stream) == TW_ERROR_INVALID_STATE ? 0 : 1);
+              int status;
+              if (waitpid(child, &status, 0) != child || status != 0) return 2;
+              return tw_stream_destroy(stream) == TW_OK ? 0 : 3;
             }),
             0);
 }

@@ -1,6 +1,7 @@
 // The collectives' entry points: from C arguments to a Call or Message, run at once, queued, or
 // kept by the thread's open group.
 #include <memory>
+#include <utility>
 
 #include "lib/api/group.h"
 #include "lib/api/guard.h"
@@ -13,17 +14,27 @@
 namespace tw::api {
 namespace {
 
+/// Issues a call that has been numbered: it cannot be given up any more, so that what prevents it
+/// ends the comm.
+template <class Work>
+void issue_numbered(Comm& comm, tw_stream_t stream, Work work) {
+  try {
+    comm.device().issue(stream, std::move(work), &comm);
+  } catch (...) {
+    const Error error = current_error();
+    comm.end(error.status(), error.what());
+    throw Error(error);
+  }
+}
+
 void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));
   comm.collectives().number(&copy->args);
-  comm.device().issue(
-      stream,
-      [&comm, copy] {
-        comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
-        comm.check();
-        return TW_OK;
-      },
-      &comm);
+  issue_numbered(comm, stream, [&comm, copy] {
+    comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+    comm.check();
+    return TW_OK;
+  });
 }
 
 void launch(Comm& comm, const Launch& launch, const CollArgs& args) {
@@ -48,13 +59,10 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   if (__builtin_expect(device.idle(), 1)) {
     launch(comm, how, collectives.args());
   } else {
-    device.issue(
-        nullptr,
-        [&] {
-          launch(comm, how, collectives.args());
-          return TW_OK;
-        },
-        &comm);
+    issue_numbered(comm, nullptr, [&] {
+      launch(comm, how, collectives.args());
+      return TW_OK;
+    });
   }
   comm.check();
 }
@@ -69,13 +77,10 @@ void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
   device.check_queued(&comm);
   check_message(message, {comm.rank(), comm.size()}, false);
   Transfer transfer = comm.collectives().number(message);
-  device.issue(
-      stream,
-      [&comm, transfer]() mutable {
-        comm.collectives().run_transfers(&transfer, 1);
-        return TW_OK;
-      },
-      &comm);
+  issue_numbered(comm, stream, [&comm, transfer]() mutable {
+    comm.collectives().run_transfers(&transfer, 1);
+    return TW_OK;
+  });
 }
 
 }  // namespace

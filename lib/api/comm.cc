@@ -26,6 +26,9 @@ bool wants_gpu(tw_device_kind_t kind) {
 tw_comm_config_t checked_config(const tw_comm_config_t* config, const char* function) {
   const tw_comm_config_t defaults = TW_COMM_CONFIG_INIT;
   tw_comm_config_t c = versioned(config, defaults, "tw_comm_config_t");
+  if (c.device.size > sizeof c.device)  // what lies behind it is the rest of the config
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s: config.device.size = %zu; valid: up to %zu", function,
+         c.device.size, sizeof c.device);
   c.device = versioned(&c.device, defaults.device, "tw_device_t");
   require_range(c.device.kind, TW_DEVICE_AUTO, TW_DEVICE_GPU, function, "config.device.kind");
   if (wants_gpu(c.device.kind))

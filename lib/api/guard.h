@@ -5,7 +5,7 @@
 #include <string>
 
 #include "lib/base/error.h"
-#include "lib/net/process.h"
+#include "lib/base/fork.h"
 #include "tilewire.h"
 
 namespace tw::api {
@@ -21,7 +21,7 @@ tw_status_t report_current() noexcept;
 template <class Body>
 tw_status_t guard(Body&& body) noexcept {
   try {
-    if (net::forked())
+    if (forked())
       fail(TW_ERROR_INVALID_STATE,
            "tilewire cannot be used in a forked child: start a new process (exec) instead");
     if constexpr (std::is_void_v<decltype(body())>) {

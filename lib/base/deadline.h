@@ -16,10 +16,12 @@ inline int64_t now_ns() {
 
 class Deadline {
  public:
-  /// `timeout_ms` from now; 0 = never.
-  explicit Deadline(int64_t timeout_ms)
-      : timeout_ms_(timeout_ms),
-        at_ns_(timeout_ms == 0 ? INT64_MAX : now_ns() + timeout_ms * INT64_C(1000000)) {}
+  /// `timeout_ms` from now; 0 = never, as is what no clock will reach.
+  explicit Deadline(int64_t timeout_ms) : timeout_ms_(timeout_ms) {
+    const int64_t now = now_ns();
+    const bool reachable = timeout_ms != 0 && timeout_ms < (INT64_MAX - now) / 1000000;
+    at_ns_ = reachable ? now + timeout_ms * 1000000 : INT64_MAX;
+  }
 
   bool passed() const { return at_ns_ != INT64_MAX && now_ns() >= at_ns_; }
   bool never() const { return at_ns_ == INT64_MAX; }

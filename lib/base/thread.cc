@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <system_error>
 #include <utility>
@@ -74,8 +75,10 @@ PendingWork::~PendingWork() { g_pending.fetch_sub(1); }
 
 bool nobody_else_can_call() {
   if (t_of_library || g_pending.load() != 0) return false;
+  // Threads may come and go meanwhile: counted before and after, the library's are not too many.
+  const int before = g_library_threads.load();
   const int threads = process_threads() - kSanitizerThreads;
-  return threads > 0 && threads - g_library_threads.load() <= 1;
+  return threads > 0 && threads - std::min(before, g_library_threads.load()) <= 1;
 }
 
 }  // namespace tw

@@ -1,6 +1,7 @@
 #include "lib/coll/group.h"
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 #include <future>
 #include <memory>
@@ -32,33 +33,31 @@ struct Share {
 
 using Shares = std::vector<std::shared_ptr<Share>>;
 
-/// Why one thread's part of the work failed.
-std::optional<Error> failure_of(const std::function<void()>& work) {
-  try {
-    work();
-    return std::nullopt;
-  } catch (...) {
-    return current_error();
-  }
-}
-
+/// One thread's part of the work.
 struct Job {
   Lane* lane;  // null: the caller's thread
   std::function<void()> work;
+  std::exception_ptr failure{};
+
+  void run() noexcept {
+    try {
+      work();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
 };
 
 /// Runs all jobs at once and returns when all are done. Throws the first failure.
-void run_jobs(const std::vector<Job>& jobs) {
-  std::vector<std::optional<Error>> failures(jobs.size());
-  for (size_t i = 0; i < jobs.size(); ++i)
-    if (jobs[i].lane != nullptr)
-      jobs[i].lane->start([&, i] { failures[i] = failure_of(jobs[i].work); });
-  for (size_t i = 0; i < jobs.size(); ++i)
-    if (jobs[i].lane == nullptr) failures[i] = failure_of(jobs[i].work);
+void run_jobs(std::vector<Job> jobs) {
+  for (Job& job : jobs)
+    if (job.lane != nullptr) job.lane->start([&job] { job.run(); });
+  for (Job& job : jobs)
+    if (job.lane == nullptr) job.run();
   for (const Job& job : jobs)
     if (job.lane != nullptr) job.lane->wait();
-  for (const std::optional<Error>& failure : failures)
-    if (failure) throw Error(*failure);
+  for (const Job& job : jobs)
+    if (job.failure != nullptr) std::rethrow_exception(job.failure);
 }
 
 Share& share_of(Shares* shares, Comm& comm) {
@@ -99,16 +98,21 @@ Shares partition(std::vector<GroupItem> items) {
 }
 
 /// Everything that can fail without having reached a peer: own messages that do not match, helper
-/// threads. Only then are calls and messages numbered.
+/// threads.
 void prepare(const Shares& shares) {
   for (const auto& share : shares) {
     if (share != shares.front()) share->comm().collectives().lane(kShareLane);
     const bool alone = share->calls.empty() && share->messages.size() == 1;
-    for (const Messages& m : share->messages) {
+    for (Messages& m : share->messages) {
       check_own_messages(m.own);
       if (!alone) m.comm->collectives().lane(kMessageLane);
+      m.transfers.reserve(m.peers.size());
     }
   }
+}
+
+/// From here on the group's calls cannot be given up.
+void number(const Shares& shares) {
   for (const auto& share : shares) {
     for (GroupItem& item : share->calls) item.comm->collectives().number(&item.call->args);
     for (Messages& m : share->messages)
@@ -117,15 +121,37 @@ void prepare(const Shares& shares) {
   }
 }
 
+/// A comm that has ended leaves out its own calls; those of others are made.
 void run_calls(const Share& share) {
+  const Comm* failed = nullptr;
   for (const GroupItem& item : share.calls) {
-    share.device->launch(item.call->launch.entry, &item.call->args, item.call->launch.blocks);
-    item.comm->check();
+    if (!item.comm->ended())
+      share.device->launch(item.call->launch.entry, &item.call->args, item.call->launch.blocks);
+    if (failed == nullptr && item.comm->ended()) failed = item.comm;
+  }
+  if (failed != nullptr) failed->check();
+}
+
+void end_all(const Share& share, const Error& error) {
+  for (const GroupItem& item : share.calls) item.comm->end(error.status(), error.what());
+  for (const Messages& m : share.messages) m.comm->end(error.status(), error.what());
+}
+
+/// Makes what runs calls that have been numbered. They cannot be given up any more, so that what
+/// prevents it ends their comms.
+template <class Make>
+std::vector<Job> jobs_for(const Shares& shares, Make make) {
+  try {
+    return make();
+  } catch (...) {
+    const Error error = current_error();
+    for (const auto& share : shares) end_all(*share, error);
+    throw Error(error);
   }
 }
 
-/// In the device's turn: the collectives one after the other, each comm's messages beside them.
-void run_share(Share& share) {
+/// The collectives one after the other, each comm's messages beside them.
+std::vector<Job> jobs_of(Share& share) {
   std::vector<Job> jobs;
   if (!share.calls.empty()) jobs.push_back({nullptr, [&] { run_calls(share); }});
   for (Messages& m : share.messages) {
@@ -136,14 +162,15 @@ void run_share(Share& share) {
                                                           static_cast<int>(m.transfers.size()));
                     }});
   }
-  run_jobs(jobs);
+  return jobs;
 }
 
+/// Runs the share in the device's turn.
 void issue_share(const std::shared_ptr<Share>& share, tw_stream_t stream) {
   share->device->issue(
       stream,
       [share] {
-        run_share(*share);
+        run_jobs(jobs_for({share}, [&] { return jobs_of(*share); }));
         return TW_OK;
       },
       &share->comm());
@@ -168,11 +195,8 @@ bool can_be_queued(const Share& share, const Shares& all) {
   });
 }
 
-}  // namespace
-
-void run_group(std::vector<GroupItem> items) {
-  const Shares shares = partition(std::move(items));
-  prepare(shares);
+/// Queues the shares that can be; returns jobs for the others.
+std::vector<Job> issue_shares(const Shares& shares) {
   std::vector<Job> jobs;
   for (const auto& share : shares) {
     if (can_be_queued(*share, shares)) {
@@ -180,11 +204,23 @@ void run_group(std::vector<GroupItem> items) {
       continue;
     }
     Lane* lane = jobs.empty() ? nullptr : &share->comm().collectives().lane(kShareLane);
-    jobs.push_back({lane, [&share] { issue_share(share, nullptr); }});
-    for (tw_stream_t stream : share->streams)
-      if (stream != nullptr) drain(*share->device, stream);
+    // Another share may be what a stream's work waits for: each waits for its own.
+    jobs.push_back({lane, [&share] {
+                      for (tw_stream_t stream : share->streams)
+                        if (stream != nullptr) drain(*share->device, stream);
+                      issue_share(share, nullptr);
+                    }});
   }
-  run_jobs(jobs);
+  return jobs;
+}
+
+}  // namespace
+
+void run_group(std::vector<GroupItem> items) {
+  const Shares shares = partition(std::move(items));
+  prepare(shares);
+  number(shares);
+  run_jobs(jobs_for(shares, [&] { return issue_shares(shares); }));
 }
 
 }  // namespace tw

@@ -9,6 +9,7 @@
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
+#include "lib/base/fork.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/comm/control.h"
@@ -102,7 +103,7 @@ Comm::Comm(const boot::Exchange& exchange, CommOptions options)
 
 std::unique_ptr<Comm> Comm::create(boot::Exchange& exchange, const CommOptions& options,
                                    std::shared_ptr<Device> device) {
-  net::watch_fork();
+  watch_fork();
   std::unique_ptr<Comm> comm(new Comm(exchange, options));
   comm->device_ = std::move(device);
   comm->connect(exchange);

@@ -40,6 +40,12 @@ struct Waiting {
   uint64_t want;
 };
 
+/// The number of the call that this rank is in, or of its next one. A message's wait may look while
+/// a collective ends beside it.
+uint64_t this_call(const Comm& comm) {
+  return __atomic_load_n(comm.view().epoch, __ATOMIC_RELAXED) + 1;
+}
+
 /// The call that `rank` was in at `sequence`, when its record is still there.
 bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   const CallRecord& record = comm.control_block(rank).records[sequence % kCallRecords];
@@ -57,8 +63,8 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
 /// are chained (each holds all calls before), so that a call in which nobody heard of the peer is
 /// found out in the next one; the first digest that differs is the culprit's. False when none does.
 bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
-  // A peer is at most two calls ahead (tile/call.h): older records may be about to be overwritten.
-  constexpr uint64_t kLooked = kCallRecords - 2;
+  // Records that either rank has overwritten, or ended because it will soon, are passed over.
+  constexpr uint64_t kLooked = kCallRecords - 1;
   const uint64_t oldest = sequence < kLooked ? 1 : sequence - kLooked + 1;
   CallRecord mine, theirs;
   for (uint64_t s = oldest; s <= sequence; ++s) {
@@ -83,7 +89,7 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
 /// A peer that is in another call of the same number than this rank will never do what it waits
 /// for.
 bool calls_differ(const Waiting& w) {
-  const uint64_t sequence = *w.comm.view().epoch + 1;
+  const uint64_t sequence = this_call(w.comm);
   for (int peer = 0; peer < w.comm.size(); ++peer)
     if (peer != w.comm.rank() && end_by_difference(w.comm, peer, sequence)) return true;
   return false;
@@ -116,11 +122,14 @@ bool peer_left(const Waiting& w) {
 
 /// One thread that drives several ranks of its process must do so in a group or on streams: here it
 /// waits for a rank that only it could run.
+bool only_this_thread_could(const Waiting& w, int looks) {
+  return looks % kLooksPerCount == 0 &&
+         true_of_peer(w, [&](int peer) { return w.comm.same_process(peer); }) &&
+         nobody_else_can_call();
+}
+
 bool waits_for_itself(const Waiting& w, int looks) {
-  if (looks % kLooksPerCount != 0 ||
-      !true_of_peer(w, [&](int peer) { return w.comm.same_process(peer); }) ||
-      !nobody_else_can_call())
-    return false;
+  if (!only_this_thread_could(w, looks)) return false;
   w.comm.end(TW_ERROR_INVALID_STATE,
              text("rank %d waits in %s for %s of the same process, which no other thread can "
                   "run; valid: a thread for each rank, calls between tw_group_begin and "
@@ -139,7 +148,7 @@ void time_out(const Waiting& w, int64_t timeout_ns) {
                     static_cast<unsigned long long>(w.site.index)));
     return;
   }
-  const unsigned long long call = *w.comm.view().epoch + 1;
+  const unsigned long long call = this_call(w.comm);
   w.comm.end(
       TW_ERROR_TIMEOUT,
       text("rank %d waited %lld ms in %s (call %llu, block %d, step %llu) for %s: "
@@ -190,8 +199,16 @@ bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word,
 void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t value,
                int64_t timeout_ms) {
   const Waiting w{comm, site, word, value};
-  const Outcome outcome = poll(comm.view().wait->abort, word, value, timeout_ms * 1000000,
-                               [&] { return peer_left(w); });
+  int looks = 0;
+  const Outcome outcome = poll(comm.view().wait->abort, word, value, timeout_ms * 1000000, [&] {
+    if (peer_left(w)) return true;
+    if (only_this_thread_could(w, ++looks))
+      fail(TW_ERROR_INVALID_STATE,
+           "%s: rank %d waits for slot %llu of rank %d of the same process, which no other "
+           "thread can raise; valid: after that rank's tw_signal, or on a stream",
+           site.op, comm.rank(), static_cast<unsigned long long>(site.index), site.peer);
+    return false;
+  });
   if (outcome == Outcome::kTrue) return;
   if (outcome == Outcome::kEnded) comm.check();
   fail(TW_ERROR_TIMEOUT, "%s: rank %d waited %lld ms for rank %d: slot %llu is %llu, expected %llu",
@@ -238,7 +255,7 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
                   message_text(got).c_str(), comm.rank(), message_text(want).c_str()));
     return;
   }
-  const unsigned long long call = *comm.view().epoch + 1;
+  const unsigned long long call = this_call(comm);
   // A block of the peer may be ahead of the one that writes its record.
   CallRecord record;
   for (int i = 0; i < kRecordLooks && !record_at(comm, site->peer, call, record); ++i)

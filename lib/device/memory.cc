@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/fork.h"
 #include "lib/base/random.h"
 #include "lib/base/range_allocator.h"
 #include "lib/device/shared_memory.h"
@@ -47,6 +48,7 @@ Memory& memory() {
 }
 
 void add_pool(Memory& m, size_t bytes) {
+  watch_fork();  // a child would share the memory with its parent
   Fd file = create_memfd("tilewire-pool");
   grow_memfd(file, bytes);
   auto pool = std::make_shared<Pool>(std::move(file), bytes);

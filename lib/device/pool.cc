@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "lib/base/error.h"
+#include "lib/base/log.h"
 #include "lib/base/thread.h"
 
 namespace tw {
@@ -46,15 +46,26 @@ Pool::~Pool() {
   for (const auto& worker : workers_) worker->thread.join();
 }
 
-void Pool::start_until(int threads) {
-  while (workers_.size() < static_cast<size_t>(threads)) {
-    auto worker = std::make_unique<Worker>();
-    workers_.reserve(workers_.size() + 1);
-    const int number = static_cast<int>(workers_.size()) + 1;
-    Worker& started = *worker;
-    started.thread = start_thread("tw-worker", [this, &started, number] { work(started, number); });
-    workers_.push_back(std::move(worker));
+/// Returns how many of `threads` workers there are. A launch must not fail: its call has been
+/// numbered, and peers wait for it.
+int Pool::start_until(int threads) {
+  try {
+    while (workers_.size() < static_cast<size_t>(threads)) {
+      auto worker = std::make_unique<Worker>();
+      workers_.reserve(workers_.size() + 1);
+      const int number = static_cast<int>(workers_.size()) + 1;
+      Worker& started = *worker;
+      started.thread =
+          start_thread("tw-worker", [this, &started, number] { work(started, number); });
+      workers_.push_back(std::move(worker));
+    }
+  } catch (const std::exception& error) {
+    if (!short_of_threads_)
+      TW_LOGF(TW_LOG_WARN, "launches run on %zu threads, not %d: %s", workers_.size() + 1,
+              threads + 1, error.what());
+    short_of_threads_ = true;
   }
+  return std::min(threads, static_cast<int>(workers_.size()));
 }
 
 void Pool::take_blocks(const Job& job, int first) {
@@ -65,8 +76,8 @@ void Pool::take_blocks(const Job& job, int first) {
 void Pool::run(CpuEntry entry, const void* args, int blocks, int threads, bool spin) {
   threads = std::min(threads, blocks - 1);
   const std::unique_lock<std::mutex> lock(run_mutex_, std::try_to_lock);
+  if (lock && threads > 0) threads = start_until(threads);
   if (!lock || threads <= 0) return take_blocks({entry, args, blocks, 1, spin}, 0);
-  start_until(threads);
   job_ = {entry, args, blocks, threads + 1, spin};
   pending_.store(static_cast<uint32_t>(threads), std::memory_order_relaxed);
   for (int i = 0; i < threads; ++i) {

@@ -23,7 +23,8 @@ class Pool {
   /// `threads` workers, which are started when they are first needed. Block 0 runs here; every
   /// thread takes its blocks in increasing order. While another thread is in `run`, all blocks run
   /// here: a launch never waits for another one. `spin`: workers and caller wait for a moment
-  /// without giving up their cores. Throws OUT_OF_RESOURCES before any block has run.
+  /// without giving up their cores. When no further thread can be started, those that there are
+  /// do the work.
   void run(CpuEntry entry, const void* args, int blocks, int threads, bool spin);
 
  private:
@@ -40,13 +41,14 @@ class Pool {
     std::thread thread;
   };
 
-  void start_until(int threads);
+  int start_until(int threads);
   void work(Worker& worker, int number);
   static void take_blocks(const Job& job, int first);
   void wait_for_workers(bool spin);
 
   std::mutex run_mutex_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  bool short_of_threads_ = false;
   Job job_{};
   std::atomic<bool> ending_{false};
   alignas(128) std::atomic<uint32_t> pending_{0};  // workers that have not finished the job

@@ -1,5 +1,6 @@
 #include "lib/device/stream.h"
 
+#include "lib/base/fork.h"
 #include "lib/base/handle.h"
 #include "lib/base/thread.h"
 
@@ -65,6 +66,7 @@ void Stream::run() {
 }
 
 tw_stream_t create_stream() {
+  watch_fork();  // a child has no thread for it
   return g_streams.insert(std::make_unique<std::shared_ptr<Stream>>(std::make_shared<Stream>()));
 }
 

@@ -1,13 +1,10 @@
 #include "lib/net/process.h"
 
-#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <fstream>
-#include <mutex>
 
 #include "lib/base/error.h"
 #include "lib/base/random.h"
@@ -36,14 +33,6 @@ std::string host_id() {
   return text("boot %s, user %u, network namespace %lu",
               first_line("/proc/sys/kernel/random/boot_id").c_str(), geteuid(),
               static_cast<unsigned long>(ns.st_ino));
-}
-
-void watch_fork() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    if (pthread_atfork(nullptr, nullptr, [] { in_forked_child.store(true); }) != 0)
-      fail(TW_ERROR_OUT_OF_MEMORY, "pthread_atfork failed");
-  });
 }
 
 }  // namespace tw::net

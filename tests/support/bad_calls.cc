@@ -287,6 +287,12 @@ const std::vector<BadCall> kComms = {
          c.tail[3] = 1;
        });
      }},
+    {"config: a longer device",
+     kArgument,
+     {"config.device.size"},
+     [](World&) {
+       return create_with([](LongConfig& c) { c.config.device.size = sizeof(tw_device_t) + 8; });
+     }},
     {"config: device kind 9",
      kArgument,
      {"9"},

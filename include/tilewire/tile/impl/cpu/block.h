@@ -246,7 +246,9 @@ class CpuBlock {
 
   TW_FN uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
-  TW_FN void set(uint64_t* word, uint64_t value) { *word = value; }
+  TW_FN void set(uint64_t* word, uint64_t value) {
+    __atomic_store_n(word, value, __ATOMIC_RELAXED);  // a slow wait beside it may look
+  }
 
   TW_FN void publish(Site site, uint64_t* word, uint64_t value) {
     if (!complete_stores()) return;
