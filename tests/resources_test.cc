@@ -155,6 +155,28 @@ TEST(Resources, TwoThousandWindowsUnder256Descriptors) {
   });
 }
 
+/// Shared pages that this process has mapped, in KiB.
+long shared_pages() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word)
+    if (word == "RssShmem:" && status >> word) return std::stol(word);
+  return 0;
+}
+
+TEST(Resources, OwnersTouchTheirPartsOfAWindow) {
+  run_processes(2, [](int rank, tw_comm_t comm) {
+    constexpr long kKiB = 32 << 10;
+    const long before = shared_pages();
+    tw_window_t window;
+    if (tw_window_create(comm, rank == 1 ? 1024 * kKiB : 0, &window) != TW_OK) return 1;
+    const long after = shared_pages();
+    if (rank == 1 && after - before < kKiB) return 2;
+    if (rank == 0 && after - before > kKiB / 2) return 3;
+    return tw_window_destroy(window) == TW_OK ? 0 : 4;
+  });
+}
+
 TEST(Resources, RegisteredWindowsCostNoDescriptors) {
   run_processes(4, [](int rank, tw_comm_t comm) {
     const rlimit limit = {100, 100};

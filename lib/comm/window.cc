@@ -6,6 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/comm/control.h"
+#include "lib/device/shared_memory.h"
 
 namespace tw {
 namespace {
@@ -54,6 +55,18 @@ std::unique_ptr<Window> Window::create_signals(Comm& comm, size_t bytes) {
   return window;
 }
 
+/// Does `step`, and throws what it threw, on any rank, on all of them.
+template <class Step>
+void Window::agree_on(ControlKind kind, Step step) {
+  std::optional<Error> failure;
+  try {
+    step();
+  } catch (...) {
+    failure = current_error();
+  }
+  comm_.control().agree(kind, failure ? failure->status() : TW_OK, failure ? failure->what() : "");
+}
+
 void Window::allocate(ControlKind kind, size_t bytes) {
   size_t largest = 0;
   const std::vector<std::string> all = comm_.control().all_gather(kind, bytes_of(bytes));
@@ -71,6 +84,13 @@ void Window::allocate(ControlKind kind, size_t bytes) {
   for (int r = 0; r < comm_.size(); ++r)
     data_[static_cast<size_t>(r)] = comm_.heap(r).segment(place_.segment) + place_.offset;
   location_ = comm_.heap_segment(place_.segment) + place_.offset;
+  // Owners are the first to touch their parts, so that pages lie on their nodes.
+  try {
+    agree_on(kind, [&] { touch(data(comm_.rank()), bytes); });
+  } catch (...) {
+    comm_.allocator().release(place_);
+    throw;
+  }
   comm_.add_range(data(comm_.rank()), bytes, location_);
   announce();
 }
@@ -103,7 +123,8 @@ std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t by
   for (size_t r = 0; r < all.size(); ++r) window->pools_[r] = find_pool(all[r].pool);
   std::vector<Fd> files = window->pass_files(*memory.file);
   try {
-    window->agree_on([&] {
+    window->agree_on(ControlKind::kWindowRegister, [&] {
+      touch(static_cast<char*>(ptr), bytes);
       for (size_t r = 0; r < all.size(); ++r) {
         std::shared_ptr<MappedPool>& pool = window->pools_[r];
         if (pool == nullptr) pool = adopt_pool(all[r].pool, std::move(files[r]), all[r].pool_bytes);
@@ -119,19 +140,6 @@ std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t by
   comm.add_range(ptr, bytes, window->location_);
   window->announce();
   return window;
-}
-
-/// Does `step`, and throws what it threw, on any rank, on all of them.
-template <class Step>
-void Window::agree_on(Step step) {
-  std::optional<Error> failure;
-  try {
-    step();
-  } catch (...) {
-    failure = current_error();
-  }
-  comm_.control().agree(ControlKind::kWindowRegister, failure ? failure->status() : TW_OK,
-                        failure ? failure->what() : "");
 }
 
 std::vector<uint64_t> Window::tell_all(uint64_t ranks) {
@@ -172,7 +180,7 @@ std::vector<Fd> Window::pass_files(const Fd& mine) {
       failure = current_error();
     }
   }
-  agree_on([&] {
+  agree_on(ControlKind::kWindowRegister, [&] {
     if (failure) throw Error(*failure);
   });
   return files;

@@ -55,7 +55,7 @@ class Window {
   void announce();
   void give_back();
   template <class Step>
-  void agree_on(Step step);
+  void agree_on(ControlKind kind, Step step);
   std::vector<uint64_t> tell_all(uint64_t ranks);
   std::vector<Fd> pass_files(const Fd& mine);
 

@@ -13,6 +13,12 @@
 #include "lib/base/error.h"
 
 namespace tw {
+namespace {
+
+/// MADV_POPULATE_WRITE, which not every C library names.
+constexpr int kPopulateWrite = 23;
+
+}  // namespace
 
 Fd create_memfd(const char* name) {
   Fd fd(memfd_create(name, MFD_CLOEXEC));
@@ -55,6 +61,21 @@ void zero_again(const Fd& fd, size_t file_offset, size_t offset, char* at, size_
   if (fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                 static_cast<off_t>(file_offset + first), static_cast<off_t>(last - first)) != 0)
     fail_errno("giving shared memory back", errno);
+}
+
+void touch(char* at, size_t bytes) {
+  constexpr uintptr_t kPage = 4096;
+  if (bytes == 0) return;
+  const uintptr_t first = reinterpret_cast<uintptr_t>(at) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(at) + bytes + kPage - 1) / kPage * kPage;
+  void* const pages = reinterpret_cast<void*>(first);
+  if (madvise(pages, end - first, kPopulateWrite) == 0) return;
+  if (errno != EINVAL)
+    fail_errno(text("touching %zu bytes of shared memory", bytes).c_str(),
+               errno == EFAULT ? ENOMEM : errno);
+  // A kernel before 5.14.
+  for (uintptr_t page = first; page < end; page += kPage)
+    __atomic_fetch_add(reinterpret_cast<char*>(page), 0, __ATOMIC_RELAXED);
 }
 
 Mapping::Mapping(const Fd& fd, size_t offset, size_t bytes) : bytes_(bytes) {

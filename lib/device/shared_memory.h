@@ -20,6 +20,11 @@ void grow_memfd(const Fd& fd, size_t bytes);
 /// pages are given back to the system.
 void zero_again(const Fd& fd, size_t file_offset, size_t offset, char* at, size_t bytes);
 
+/// Makes pages of shared memory exist, on the node of the core that this thread runs on, unless
+/// they do already; their contents stay. Throws OUT_OF_MEMORY where touching them would end the
+/// program.
+void touch(char* at, size_t bytes);
+
 /// A shared, writable mapping, aligned to a huge page and advised to use them.
 class Mapping {
  public:
