@@ -5,7 +5,7 @@
  * Conventions, true of every function unless it says otherwise
  * - Returns a tw_status_t. On failure tw_last_error() is this thread's sentence: it names the
  *   offending value and what would be valid. No function prints to stdout, exits, aborts, or
- * changes the caller's affinity, signal handlers, locale or CUDA context.
+ *   changes the caller's affinity, signal handlers, locale or CUDA context.
  * - Output parameters come last and are written only on TW_OK.
  * - Handles are checked: NULL, destroyed or foreign handles give TW_ERROR_INVALID_HANDLE.
  * - Structs begin with `size_t size`, set by their initialiser macro. A shorter struct is accepted
@@ -93,36 +93,48 @@ TW_API tw_status_t tw_describe(tw_describe_what_t what, char* text, size_t bytes
 
 /* ---- Types, reductions, devices ------------------------------------------------------------- */
 
+/* X(name, value, bytes of an element, text). Values never change. */
+#define TW_TYPE_MAP(X)              \
+  X(TW_INT8, 0, 1, "int8")          \
+  X(TW_UINT8, 1, 1, "uint8")        \
+  X(TW_INT32, 2, 4, "int32")        \
+  X(TW_UINT32, 3, 4, "uint32")      \
+  X(TW_INT64, 4, 8, "int64")        \
+  X(TW_UINT64, 5, 8, "uint64")      \
+  X(TW_FP16, 6, 2, "fp16")          \
+  X(TW_BF16, 7, 2, "bf16")          \
+  X(TW_FP32, 8, 4, "fp32")          \
+  X(TW_FP64, 9, 8, "fp64")          \
+  X(TW_FP8_E4M3, 10, 1, "fp8_e4m3") \
+  X(TW_FP8_E5M2, 11, 1, "fp8_e5m2")
+
 typedef enum tw_type {
-  TW_INT8 = 0,
-  TW_UINT8 = 1,
-  TW_INT32 = 2,
-  TW_UINT32 = 3,
-  TW_INT64 = 4,
-  TW_UINT64 = 5,
-  TW_FP16 = 6,
-  TW_BF16 = 7,
-  TW_FP32 = 8,
-  TW_FP64 = 9,
-  TW_FP8_E4M3 = 10,
-  TW_FP8_E5M2 = 11,
-  TW_TYPE_WIDTH_ = 0x7fffffff /* no type: makes the enumeration 32 bits wide */
+#define TW_TYPE_ENUM(name, value, bytes, text) name = value,
+  TW_TYPE_MAP(TW_TYPE_ENUM)
+#undef TW_TYPE_ENUM
+      TW_TYPE_WIDTH_ = 0x7fffffff /* no type: makes the enumeration 32 bits wide */
 } tw_type_t;
 
 /* Bytes of one element. Errors: INVALID_ARGUMENT for an unknown type. */
 TW_API tw_status_t tw_type_size(tw_type_t type, size_t* bytes);
+
+/* X(name, value, text) */
+#define TW_OP_MAP(X)    \
+  X(TW_SUM, 0, "sum")   \
+  X(TW_PROD, 1, "prod") \
+  X(TW_MIN, 2, "min")   \
+  X(TW_MAX, 3, "max")   \
+  X(TW_AVG, 4, "avg")
 
 /* How elements are combined. 16- and 8-bit floats accumulate in fp32 and round once; ranks are
  * combined in rank order, so results have the same bits on every rank in every run. TW_AVG divides
  * the sum once, in the accumulator's type (integers truncate towards zero). Further values come
  * from tw_op_create_scaled_sum. */
 typedef enum tw_op {
-  TW_SUM = 0,
-  TW_PROD = 1,
-  TW_MIN = 2,
-  TW_MAX = 3,
-  TW_AVG = 4,
-  TW_OP_WIDTH_ = 0x7fffffff /* no op: makes room for those of tw_op_create_scaled_sum */
+#define TW_OP_ENUM(name, value, text) name = value,
+  TW_OP_MAP(TW_OP_ENUM)
+#undef TW_OP_ENUM
+      TW_OP_WIDTH_ = 0x7fffffff /* no op: makes room for those of tw_op_create_scaled_sum */
 } tw_op_t;
 
 typedef enum tw_device_kind {
@@ -210,11 +222,13 @@ TW_API tw_status_t tw_unique_id_create(tw_unique_id_t* id);
 TW_API tw_status_t tw_unique_id_to_text(const tw_unique_id_t* id, char* text);
 TW_API tw_status_t tw_unique_id_from_text(const char* text, tw_unique_id_t* id);
 
-/* Joins as `rank` of `n` ranks (1 to 64), each a process or a thread. Collective: blocks until all
- * ranks arrived or config->setup_timeout_ms passed; the error names who is missing. `config` NULL:
- * defaults. Threads of one process call it at the same time.
- * Errors: TIMEOUT, MISMATCH (n, version, settings, two ranks claiming one number), UNREACHABLE
- * (two ranks that cannot share memory), OUT_OF_MEMORY, OUT_OF_RESOURCES. */
+#define TW_MAX_RANKS 64
+
+/* Joins as `rank` of `n` ranks (1 to TW_MAX_RANKS), each a process or a thread. Collective: blocks
+ * until all ranks arrived or config->setup_timeout_ms passed; the error names who is missing.
+ * `config` NULL: defaults. Threads of one process call it at the same time. Errors: TIMEOUT,
+ * MISMATCH (n, version, settings, two ranks claiming one number), UNREACHABLE (two ranks that
+ * cannot share memory), OUT_OF_MEMORY, OUT_OF_RESOURCES. */
 TW_API tw_status_t tw_comm_create(int n, int rank, const tw_unique_id_t* id,
                                   const tw_comm_config_t* config, tw_comm_t* comm);
 
@@ -241,8 +255,9 @@ TW_API tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config
  * it, at any time before destroy. */
 TW_API tw_status_t tw_comm_abort(tw_comm_t comm);
 
-/* Frees the comm. Collective in the sense that no peer may still be inside a call; does not wait
- * for peers. Refused (INVALID_STATE, naming them) while windows, signals or children live. */
+/* Frees the comm. Collective in the sense that no peer may still be inside a call. Waits for this
+ * rank's queued calls, not for peers. Refused (INVALID_STATE, naming them) while windows, signals
+ * or children live. */
 TW_API tw_status_t tw_comm_destroy(tw_comm_t comm);
 
 /* What the comm is: this rank's number, the number of ranks, the device this rank owns. */
@@ -303,8 +318,7 @@ TW_API tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset
 /* `slots` counters on every rank, each with one 64-bit word per sender. Words only grow. */
 typedef struct tw_signals* tw_signals_t;
 
-/* Collective; `slots` is equal on all ranks. A slot is used by host calls or by kernels, not both.
- */
+/* Collective; `slots` is equal on all ranks. A slot is for host calls or for kernels, not both. */
 TW_API tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signals);
 TW_API tw_status_t tw_signals_destroy(tw_signals_t signals);
 
@@ -322,7 +336,14 @@ TW_API tw_status_t tw_wait_signal(tw_signals_t signals, int sender, size_t slot,
  * and ranks may differ in that; windows are used in place, private memory is staged. send == recv
  * (or the op's natural in-place position) is in place; any other overlap is refused. All ranks pass
  * equal counts, types, ops and roots: a mismatch ends in TW_ERROR_MISMATCH that shows both calls.
- * Errors of all: MISMATCH, TIMEOUT, PEER_LOST, ABORTED; these end the comm (see tw_comm_shrink). */
+ * Errors of all: MISMATCH, TIMEOUT, PEER_LOST, ABORTED; these end the comm (see tw_comm_shrink).
+ * OUT_OF_RESOURCES: more bytes than the comm's memory can pipeline, which only a small
+ * config.max_memory brings about. MISMATCH needs two collectives to compare: ranks that differ in
+ * what kind of call comes next (a collective here, a window or a receive there), or in the order of
+ * calls on two comms, end in TIMEOUT.
+ * After TIMEOUT a rank that was only stopped may go on: until it sees that the comm has ended it
+ * may still write up to 4 MiB into the receive windows of the call that was pending. Do not
+ * register memory of such a window with another comm before that rank has returned. */
 
 /* recv[i] = op over ranks of send[i]. */
 TW_API tw_status_t tw_all_reduce(const void* send, void* recv, size_t count, tw_type_t type,
@@ -382,8 +403,9 @@ TW_API tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, t
                            tw_stream_t stream);
 
 /* Calls of this thread between begin and the outermost end are gathered and then run together: any
- * mix, any order, no deadlock. Calls inside only check their arguments; errors of running come from
- * tw_group_end. */
+ * mix, any order between comms and between collectives and messages, no deadlock. Calls inside only
+ * check their arguments; errors of running come from tw_group_end. Collectives of one comm run in
+ * the order of the calls. */
 TW_API tw_status_t tw_group_begin(void);
 TW_API tw_status_t tw_group_end(void);
 

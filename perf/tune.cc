@@ -12,7 +12,6 @@
 #include <ctime>
 #include <fstream>
 #include <functional>
-#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -52,15 +51,9 @@ std::vector<Candidate> candidates() {
   return all;
 }
 
-/// The table's op that each benchmark tunes.
-const std::map<std::string, CollOp>& tuned_ops() {
-  static const std::map<std::string, CollOp> ops = {
-      {"all_reduce", kAllReduce}, {"reduce", kReduce},       {"broadcast", kBroadcast},
-      {"all_gather", kAllGather}, {"gather", kGather},       {"reduce_scatter", kReduceScatter},
-      {"scatter", kScatter},      {"all_to_all", kAllToAll},
-  };
-  return ops;
-}
+/// The ops that are measured.
+constexpr CollOp kTuned[] = {kAllReduce,     kReduce,  kBroadcast, kAllGather,
+                             kReduceScatter, kScatter, kGather,    kAllToAll};
 
 /// Uneven forms go by the lines of the even form that moves bytes in the same way.
 constexpr CollOp kSameAs[][2] = {{kAllGatherV, kAllGather}, {kReduceScatterV, kReduceScatter}};
@@ -285,11 +278,11 @@ std::vector<ChoiceLine> tune_class(RanksClass ranks, int n, double seconds) {
   run_threads(n, [&](int t) {
     if (n <= cores()) bind_to(t);
     Rank rank(std::move(backends[static_cast<size_t>(t)]), n);
-    size_t left = tuned_ops().size();
-    for (const auto& [name, op] : tuned_ops()) {
-      const Sweep sweep = rank.sweep(*find_op(name.c_str()), clock.left() / left--);
+    size_t left = std::size(kTuned);
+    for (const CollOp op : kTuned) {
+      const Sweep sweep = rank.sweep(*find_op(name_of(op)), clock.left() / left--);
       if (t != 0) continue;
-      print_sweep(name.c_str(), n, ranks, sweep);
+      print_sweep(name_of(op), n, ranks, sweep);
       const std::vector<ChoiceLine> more = lines_of(op, ranks, sweep);
       lines.insert(lines.end(), more.begin(), more.end());
     }

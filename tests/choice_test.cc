@@ -74,7 +74,9 @@ TEST(Choice, ForcingHoldsWithinTheBuffers) {
   const ChoiceTable t = table(machines().back(), RanksClass::kTwo, forced, 3);
   for (uint32_t op = 0; op < kCollOps; ++op) {
     const auto call = static_cast<CollOp>(op);
-    const auto limit = [&](CollAlgo algo) { return message_limit(kLayout, kCpuFraming, algo, call); };
+    const auto limit = [&](CollAlgo algo) {
+      return message_limit(kLayout, kCpuFraming, algo, call);
+    };
     if (call == kAllToAllV) {
       EXPECT_EQ(t.choose(call, 0).algo, CollAlgo::kDirect);
     } else {

@@ -249,7 +249,7 @@ TEST(Group, OneThreadInlineOutsideAGroupIsAnError) {
 
 TEST(Group, OneThreadThatWaitsForItsOwnSignalIsAnErrorAndTheCommGoesOn) {
   const ThreadRanks ranks(2);
-  tw_signals_t signals[2];
+  tw_signals_t signals[2] = {};
   ranks.run([&](int rank, tw_comm_t comm) {
     EXPECT_EQ(tw_signals_create(comm, 1, &signals[rank]), TW_OK);
   });

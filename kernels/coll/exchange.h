@@ -2,11 +2,11 @@
 // all_to_all, gather, scatter. An op says who sends what to whom; this file moves it.
 //
 // `Slices` of an op, in bytes:
-//   bool sends(int peer), receives(int peer)   whether this rank talks to the peer in that
-//   direction Range out(int peer)       the part of `send` for the peer Range in(int peer) the part
-//   of `recv` from the peer; as long as the peer's out static bool kSame         every peer gets
-//   the same part bool overlaps()           a slice that arrives may overwrite one that has not
-//   left: in place
+//   bool sends(int peer), receives(int peer)   whether this rank talks to the peer that way
+//   Range out(int peer)       the part of `send` for the peer
+//   Range in(int peer)        the part of `recv` from the peer; as long as the peer's out
+//   static bool kSame         every peer gets the same part
+//   bool overlaps()           a slice that arrives may overwrite one that has not left: in place
 #pragma once
 
 #include "kernels/coll/slices.h"

@@ -269,16 +269,14 @@ class Reducer {
   // ---- Staged: a pipeline of rounds through staging. In round k a rank
   //   A(k) copies the parts of its input that other ranks reduce into `in` of buffer k % kDepth;
   //        signals step k + 1
-  //   B(k) waits for every peer's A(k); reduces its part from the peers' `in` and its own input,
-  //   into
-  //        its `recv` and the `out` of buffer k % kDepth; signals done k + 1
+  //   B(k) waits for every peer's A(k); reduces its part from the peers' `in` and its own input
+  //        into its `recv` and the `out` of buffer k % kDepth; signals done k + 1
   //   C(k) waits for every peer's B(k); copies the parts that the peers reduced to `recv`
   // in the order A(k + 1), B(k), C(k - 1). C waits even where there is nothing to copy.
   //
   // Reuse of a buffer, kDepth = 3:
   //   `in`: A(k + 1) overwrites round k - 2. Before it this rank ran C(k - 2), so every peer had
-  //   done
-  //         B(k - 2), the last reader of that `in`.
+  //         done B(k - 2), the last reader of that `in`.
   //   `out`: B(k) overwrites round k - 3. Before it this rank saw every peer's A(k), which follows
   //         the peer's C(k - 3), the last reader of that `out`.
   // Progress: A waits for nothing; B(k) for A(k); C(k) for B(k): no cycle, whatever the order of

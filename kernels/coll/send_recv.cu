@@ -148,7 +148,7 @@ class Mover {
     if (kind == kCellWindow) {
       uint64_t at = 0;
       __builtin_memcpy(&at, cell.payload, sizeof at);
-      block_.copy(to, window(t.peer, at), part);
+      block_.copy(to, window_memory(args_.comm, t.peer, at), part);
     } else if (kind == kCellInline) {
       part = left < kCellPayload ? left : kCellPayload;
       block_.copy(to, cell.payload, part);
@@ -186,11 +186,6 @@ class Mover {
   /// The channel from `sender` in `owner`'s heap.
   TW_FN Channel& channel(int owner, int sender) const {
     return *reinterpret_cast<Channel*>(args_.comm.heaps[owner] + args_.comm.layout.channel(sender));
-  }
-  TW_FN const char* window(int of, uint64_t location) const {
-    const uint64_t segment = (location >> kLocationShift) - 1;
-    return args_.comm.segments[segment * args_.comm.size + of] +
-           (location & ((uint64_t{1} << kLocationShift) - 1));
   }
   TW_FN size_t ring_bytes() const { return channel_data_bytes(args_.comm.layout.channel_bytes); }
   TW_FN size_t chunk_bytes() const { return ring_bytes() / 4; }

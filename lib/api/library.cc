@@ -1,6 +1,7 @@
 // What needs no comm: names, versions, types, the log.
 #include "lib/api/guard.h"
 #include "lib/base/log.h"
+#include "lib/coll/call.h"
 
 using namespace tw;       // NOLINT(google-build-using-namespace): entry points of this layer
 using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points of this layer
@@ -24,10 +25,9 @@ int tw_version(void) { return TW_VERSION; }
 
 tw_status_t tw_type_size(tw_type_t type, size_t* bytes) {
   return guard([&] {
-    constexpr size_t kBytes[] = {1, 1, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1};
-    require_range(type, TW_INT8, TW_FP8_E5M2, "tw_type_size", "type");
+    require_range(type, 0, kTypes - 1, "tw_type_size", "type");
     require(bytes, "tw_type_size", "bytes");
-    *bytes = kBytes[type];
+    *bytes = kTypeBytes[type];
   });
 }
 

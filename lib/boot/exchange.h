@@ -11,7 +11,7 @@
 
 namespace tw::boot {
 
-constexpr int kMaxRanks = 64;
+constexpr int kMaxRanks = TW_MAX_RANKS;
 
 /// Most bytes that one rank may pass to one all_gather.
 constexpr size_t kMaxMessage = size_t{16} << 20;

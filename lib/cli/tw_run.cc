@@ -30,7 +30,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr int kMaxRanks = 64;
 constexpr milliseconds kGrace(2000);  // from SIGTERM to SIGKILL
 constexpr int kStatusUsage = 2, kStatusTimeout = 124, kStatusCannotRun = 126, kStatusNotFound = 127;
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGTSTP};
@@ -398,7 +397,7 @@ int parse(int argc, char** argv, Options* options) {
   app.prefix_command();
   app.add_option("-n", options->ranks, "number of ranks, 1 to 64")
       ->required()
-      ->check(CLI::Range(1, kMaxRanks));
+      ->check(CLI::Range(1, TW_MAX_RANKS));
   app.add_option("--bind", options->bind, "core: rank i on the i-th core of the affinity mask")
       ->check(CLI::IsMember({"none", "core"}));
   app.add_option("--timeout", options->timeout_s, "end all ranks after so many seconds")

@@ -9,22 +9,7 @@
 namespace tw {
 namespace {
 
-constexpr const char* kTypeNames[] = {"TW_INT8",  "TW_UINT8",  "TW_INT32",    "TW_UINT32",
-                                      "TW_INT64", "TW_UINT64", "TW_FP16",     "TW_BF16",
-                                      "TW_FP32",  "TW_FP64",   "TW_FP8_E4M3", "TW_FP8_E5M2"};
-static_assert(std::size(kTypeNames) == kTypes && std::size(kTypeBytes) == kTypes);
-constexpr const char* kReduceNames[] = {"TW_SUM", "TW_PROD", "TW_MIN", "TW_MAX", "TW_AVG"};
-static_assert(std::size(kReduceNames) == kOps);
-
 constexpr size_t kMaxBytes = size_t{1} << 56;  // no address space holds more
-
-bool reduces(CollOp op) {
-  return op == kAllReduce || op == kReduce || op == kReduceScatter || op == kReduceScatterV;
-}
-
-bool rooted(CollOp op) {
-  return op == kReduce || op == kBroadcast || op == kGather || op == kScatter;
-}
 
 size_t checked_bytes(const Call& call, size_t count, const char* name) {
   const size_t element = kTypeBytes[call.type];
@@ -66,13 +51,13 @@ void check_enums(const Call& call, const Place& place) {
   if (call.type < 0 || call.type >= kTypes)
     fail(TW_ERROR_INVALID_ARGUMENT,
          "%s: type = %d is not a tw_type_t; valid: 0 (TW_INT8) to %d (%s)", name_of(call.call),
-         call.type, kTypes - 1, kTypeNames[kTypes - 1]);
+         call.type, kTypes - 1, type_name(kTypes - 1));
   if (reduces(call.call) && (call.op < 0 || call.op >= kOps))
     fail(TW_ERROR_INVALID_ARGUMENT,
          "%s: op = %d is no op; valid: 0 (TW_SUM) to %d (TW_AVG) or one from "
          "tw_op_create_scaled_sum of this comm",
          name_of(call.call), call.op, kOps - 1);
-  if (rooted(call.call) && (call.root < 0 || call.root >= place.size))
+  if (has_root(call.call) && (call.root < 0 || call.root >= place.size))
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: root = %d is no rank; valid: 0 to %d", name_of(call.call),
          call.root, place.size - 1);
 }
@@ -199,12 +184,6 @@ const size_t* shared_counts(const Call& call) {
 }
 
 }  // namespace
-
-const char* type_name(int type) {
-  return type >= 0 && type < kTypes ? kTypeNames[type] : "unknown type";
-}
-
-const char* op_name(int op) { return op >= 0 && op < kOps ? kReduceNames[op] : "unknown op"; }
 
 Extents check_call(const Call& call, const Place& place) {
   check_enums(call, place);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lib/comm/call_text.h"
 #include "tilewire/kernels/coll.h"
 
 namespace tw {
@@ -32,13 +33,13 @@ struct Place {
 };
 
 /// Bytes of an element of a valid type.
-constexpr size_t kTypeBytes[] = {1, 1, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1};
-constexpr int kTypes = 12;
-constexpr int kOps = 5;
-
-/// "all_reduce", "TW_FP32", "TW_SUM"; "unknown" for values that are none.
-const char* type_name(int type);
-const char* op_name(int op);
+#define TW_BYTES(name, value, bytes, text) bytes,
+constexpr size_t kTypeBytes[] = {TW_TYPE_MAP(TW_BYTES)};
+#undef TW_BYTES
+#define TW_ONE(...) +1
+constexpr int kTypes = 0 TW_TYPE_MAP(TW_ONE);
+constexpr int kOps = 0 TW_OP_MAP(TW_ONE);
+#undef TW_ONE
 
 /// What a call reads and writes, and where its buffers may lie.
 struct Extents {

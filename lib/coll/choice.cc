@@ -9,6 +9,7 @@
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
+#include "lib/comm/call_text.h"
 
 namespace tw {
 namespace {
@@ -19,10 +20,9 @@ constexpr size_t kDefaultChunk = 128 << 10;
 
 /// The words of the tuning files.
 namespace words {
-constexpr CollOp all_reduce = kAllReduce, reduce = kReduce, broadcast = kBroadcast,
-                 all_gather = kAllGather, reduce_scatter = kReduceScatter, all_to_all = kAllToAll,
-                 gather = kGather, scatter = kScatter, all_gather_v = kAllGatherV,
-                 reduce_scatter_v = kReduceScatterV, all_to_all_v = kAllToAllV, barrier = kBarrier;
+#define TW_WORD(value, name) constexpr CollOp name = value;
+TW_COLL_MAP(TW_WORD)
+#undef TW_WORD
 constexpr CollAlgo packet = CollAlgo::kPacket, slot = CollAlgo::kSlot, pull = CollAlgo::kPull,
                    direct = CollAlgo::kDirect;
 constexpr StorePolicy plain = StorePolicy::kPlain, nontemporal = StorePolicy::kNonTemporal;
@@ -32,10 +32,6 @@ constexpr RanksClass two = RanksClass::kTwo, fits = RanksClass::kFits, over = Ra
 constexpr const char* kAlgoNames[] = {"packet", "slot", "pull", "direct"};
 constexpr const char* kStoreNames[] = {"plain", "nontemporal"};
 constexpr const char* kRanksNames[] = {"two", "fits", "over"};
-constexpr const char* kOpNames[] = {
-    "all_reduce", "reduce",  "broadcast",    "all_gather",       "reduce_scatter", "all_to_all",
-    "gather",     "scatter", "all_gather_v", "reduce_scatter_v", "all_to_all_v",   "barrier"};
-static_assert(std::size(kOpNames) == kCollOps);
 
 std::vector<Machine> read_table() {
   std::vector<Machine> all;
@@ -100,7 +96,7 @@ int parse_name(const char* variable, const char* const (&names)[kNames]) {
 const char* name_of(CollAlgo algo) { return kAlgoNames[static_cast<int>(algo)]; }
 const char* name_of(StorePolicy store) { return kStoreNames[static_cast<int>(store)]; }
 const char* name_of(RanksClass ranks) { return kRanksNames[static_cast<int>(ranks)]; }
-const char* name_of(CollOp op) { return op < kCollOps ? kOpNames[op] : "unknown"; }
+const char* name_of(CollOp op) { return call_name(op); }
 
 const std::vector<Machine>& machines() {
   static const std::vector<Machine> all = read_table();

@@ -8,6 +8,11 @@
 
 namespace tw {
 
+/// "all_reduce", "TW_FP32", "TW_SUM"; "unknown ..." for values that are none.
+const char* call_name(uint32_t call);
+const char* type_name(int type);
+const char* op_name(int op);
+
 /// "all_reduce(count 1024, TW_FP32, TW_SUM)".
 std::string call_text(const CallRecord& record);
 

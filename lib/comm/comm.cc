@@ -314,7 +314,7 @@ uint64_t Comm::add_segment(const std::vector<char*>& at) {
 }
 
 void Comm::remove_segment(uint64_t location) {
-  free_segments_.push_back(static_cast<int>(location >> kLocationShift) - 1);
+  free_segments_.push_back(static_cast<int>(location_segment(location)));
 }
 
 void Comm::add_heap_segment(size_t bytes) {

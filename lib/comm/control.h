@@ -5,8 +5,7 @@
 //   write   the owner fills its own mailbox, then stores `sequence` = s (release, system scope)
 //   wait    everyone waits until every rank's `sequence` is >= s (acquire), then reads the mailbox
 //   reuse   the owner writes a mailbox again at call s + 2. It has then seen sequence s + 1 of
-//   every
-//           rank, which each of them stored after it had read everything of call s
+//           every rank, which each of them stored after it had read everything of call s
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,9 @@ const TypeRow kTypes[] = {
     {TW_FP32, nullptr, nullptr, 0},
 };
 
-const RedopRow kRedops[] = {{TW_SUM, "sum"}, {TW_PROD, "prod"}, {TW_MIN, "min"},
-                            {TW_MAX, "max"}, {TW_AVG, "avg"},   {TW_SUM, nullptr}};
+#define TW_REDOP(name, value, text) {name, text},
+const RedopRow kRedops[] = {TW_OP_MAP(TW_REDOP){TW_SUM, nullptr}};
+#undef TW_REDOP
 
 const TypeRow* find_type(const char* name) {
   for (const TypeRow* row = kTypes; row->name; ++row)

@@ -12,20 +12,13 @@ namespace {
 
 constexpr size_t kGuard = 256;  // poisoned bytes on both sides of a received buffer
 constexpr char kPoison = static_cast<char>(0xA5);
-constexpr const char* kCallNames[] = {
-    "all_reduce", "reduce",  "broadcast",    "all_gather",       "reduce_scatter", "all_to_all",
-    "gather",     "scatter", "all_gather_v", "reduce_scatter_v", "all_to_all_v",   "barrier"};
+#define TW_NAME(value, name) #name,
+constexpr const char* kCallNames[] = {TW_COLL_MAP(TW_NAME)};
+#undef TW_NAME
 constexpr const char* kTypeNames[] = {"int8", "uint8", "int32", "uint32", "int64", "uint64",
                                       "fp16", "bf16",  "fp32",  "fp64",   "e4m3",  "e5m2"};
 constexpr const char* kMemoryNames[] = {"private", "window", "mixed", "split"};
 constexpr const char* kOpNames[] = {"sum", "prod", "min", "max", "avg"};
-
-bool reduces(CollOp call) {
-  return call == kAllReduce || call == kReduce || call == kReduceScatter || call == kReduceScatterV;
-}
-bool rooted(CollOp call) {
-  return call == kReduce || call == kBroadcast || call == kGather || call == kScatter;
-}
 
 /// Elements that `from` sends to `to` in uneven forms: some zero, some large.
 size_t uneven_count(size_t count, int from, int to) {
@@ -57,7 +50,7 @@ std::string CollCase::name(int ranks) const {
   std::string s = std::string(kCallNames[call]) + " n=" + std::to_string(ranks) +
                   " count=" + std::to_string(count) + " " + kTypeNames[type];
   if (reduces(call)) s += std::string(" ") + (scaled ? "scaled" : kOpNames[op]);
-  if (rooted(call)) s += " root=" + std::to_string(root);
+  if (has_root(call)) s += " root=" + std::to_string(root);
   s += std::string(" ") + kMemoryNames[static_cast<int>(memory)];
   if (in_place) s += " in place";
   if (misalign != 0) s += " +" + std::to_string(misalign);

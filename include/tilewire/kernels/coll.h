@@ -7,21 +7,33 @@
 namespace tw {
 
 /// The collective of a call, as recorded and compared between ranks.
+#define TW_COLL_MAP(X)                 \
+  X(kAllReduce, all_reduce)            \
+  X(kReduce, reduce)                   \
+  X(kBroadcast, broadcast)             \
+  X(kAllGather, all_gather)            \
+  X(kReduceScatter, reduce_scatter)    \
+  X(kAllToAll, all_to_all)             \
+  X(kGather, gather)                   \
+  X(kScatter, scatter)                 \
+  X(kAllGatherV, all_gather_v)         \
+  X(kReduceScatterV, reduce_scatter_v) \
+  X(kAllToAllV, all_to_all_v)          \
+  X(kBarrier, barrier)
+
 enum CollOp : uint32_t {
-  kAllReduce,
-  kReduce,
-  kBroadcast,
-  kAllGather,
-  kReduceScatter,
-  kAllToAll,
-  kGather,
-  kScatter,
-  kAllGatherV,
-  kReduceScatterV,
-  kAllToAllV,
-  kBarrier,
-  kCollOps
+#define TW_COLL_ENUM(value, name) value,
+  TW_COLL_MAP(TW_COLL_ENUM)
+#undef TW_COLL_ENUM
+      kCollOps
 };
+
+constexpr bool reduces(CollOp op) {
+  return op == kAllReduce || op == kReduce || op == kReduceScatter || op == kReduceScatterV;
+}
+constexpr bool has_root(CollOp op) {
+  return op == kReduce || op == kBroadcast || op == kGather || op == kScatter;
+}
 
 /// How a collective moves its bytes. The choice table picks one by op, size, ranks and machine; it
 /// never depends on one rank's pointers. Every algorithm gives the same bits.
@@ -90,19 +102,9 @@ inline constexpr size_t kStagedDepth = 3;
 
 constexpr size_t staged_lanes(const CommLayout& layout, CollOp call) {
   const size_t ranks = static_cast<size_t>(layout.ranks);
-  switch (call) {
-    case kAllReduce:
-    case kReduce:
-    case kReduceScatter:
-    case kReduceScatterV:
-      return ranks + 1;  // an input for each rank, and a result
-    case kAllGather:
-    case kAllGatherV:
-    case kBroadcast:
-      return 1;  // all peers read the same
-    default:
-      return ranks;
-  }
+  if (reduces(call)) return ranks + 1;  // an input for each rank, and a result
+  const bool same_for_all = call == kAllGather || call == kAllGatherV || call == kBroadcast;
+  return same_for_all ? 1 : ranks;
 }
 
 /// Bytes of a lane of each of `blocks` blocks.

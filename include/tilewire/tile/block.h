@@ -10,11 +10,11 @@
 //            effects (the op ends with a block barrier where that needs one).
 //   Scope    block: effects are for this block. system: for every device of the comm.
 //   Order    of the op's own accesses. release: after all earlier ops of this block. acquire:
-//   before
-//            all later ops. none: ordered only by a later signal, or by the block's program order.
+//            before all later ops. none: ordered only by a later signal, or by the block's program
+//            order.
 //   Blocks   whether it may wait for a peer. Ops that may wait are bounded by the comm's
-//   WaitContext;
-//            they return false when the comm has failed: leave the kernel at once, touch nothing.
+//            WaitContext; they return false when the comm has failed: leave the kernel at once,
+//            touch nothing.
 // Functors (`Source`, `Target`, `Line`) are small lambdas called with an index, perhaps by each
 // thread and more than once.
 #pragma once
@@ -47,6 +47,12 @@ TW_FN Range part_of(Range range, size_t index, size_t parts, size_t granule) {
   const size_t begin = range.begin + first * granule;
   const size_t end = range.begin + last * granule;
   return {begin < range.end ? begin : range.end, end < range.end ? end : range.end};
+}
+
+/// Window memory of rank `of`, by location.
+TW_FN char* window_memory(const CommView& comm, int of, uint64_t location) {
+  const uint64_t row = location_segment(location) * static_cast<uint64_t>(comm.size);
+  return comm.segments[row + static_cast<uint64_t>(of)] + location_offset(location);
 }
 
 /// One input of a reduction. `scaled`: multiplied by `factor` (bits of one element), rounded.
@@ -188,9 +194,9 @@ class BlockOps {
   /// Role: one thread. Scope: block. Order: none. Blocks: no.
   void set(uint64_t* word, uint64_t value);
 
-  /// Writes down what call this rank is in, and ends the record that will be overwritten next, whose
-  /// `seq` is `next`: a reader that finds a field of that record's new content will not find its old
-  /// `seq` afterwards, since a `publish` lies between this and the next record.
+  /// Writes down what call this rank is in, and ends the record that will be overwritten next,
+  /// whose `seq` is `next`: a reader that finds a field of that record's new content will not find
+  /// its old `seq` afterwards, since a `publish` lies between this and the next record.
   /// Role: storer. Scope: system. Order: release (`seq` last). Blocks: no.
   void record(CallRecord* to, const CallRecord& from, uint64_t* next);
 

@@ -99,9 +99,7 @@ class Call {
 
   /// Window memory of `of`, by location.
   TW_FN char* window(int of, uint64_t location) const {
-    const uint64_t segment = (location >> kLocationShift) - 1;
-    return args_.comm.segments[segment * size() + of] +
-           (location & ((uint64_t{1} << kLocationShift) - 1));
+    return window_memory(args_.comm, of, location);
   }
 
   /// One address for what lies at slot_at(peer, for every peer), or at a location that is the same
@@ -111,9 +109,8 @@ class Call {
     return area == nullptr ? nullptr : area + layout().slot(set(), rank());
   }
   TW_FN char* window_everywhere(uint64_t location) const {
-    char* segment = segment_everywhere((location >> kLocationShift) - 1);
-    return segment == nullptr ? nullptr
-                              : segment + (location & ((uint64_t{1} << kLocationShift) - 1));
+    char* segment = segment_everywhere(location_segment(location));
+    return segment == nullptr ? nullptr : segment + location_offset(location);
   }
 
   // ---- Protocol ----

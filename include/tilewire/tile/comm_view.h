@@ -13,9 +13,11 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "tilewire.h"
+
 namespace tw {
 
-inline constexpr int kMaxRanks = 64;
+inline constexpr int kMaxRanks = TW_MAX_RANKS;
 inline constexpr uint32_t kCommLayoutVersion = 1;
 
 /// Signals of a call hold its epoch above its digest, or above the number of a step.
@@ -130,6 +132,10 @@ inline constexpr int kLocationShift = 48;
 /// `location` moved by `bytes`; 0 stays 0.
 constexpr uint64_t location_add(uint64_t location, size_t bytes) {
   return location == 0 ? 0 : location + bytes;
+}
+constexpr uint64_t location_segment(uint64_t location) { return (location >> kLocationShift) - 1; }
+constexpr uint64_t location_offset(uint64_t location) {
+  return location & ((uint64_t{1} << kLocationShift) - 1);
 }
 inline constexpr int kMaxSegments = 8192;
 

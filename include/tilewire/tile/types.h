@@ -4,8 +4,8 @@
 // F = float) and for the vectors of a CPU target, so every target gives the same bits.
 //
 // fp16, bf16, fp8_e5m2   IEEE-like: round to nearest even; overflow gives infinity
-// fp8_e4m3               no infinity: overflow and infinity saturate to +-448; round to nearest
-// even NaN                    any NaN result of any type is the one quiet NaN with sign 0
+// fp8_e4m3               no infinity: that and overflow saturate to +-448; round to nearest even
+// NaN                    any NaN result of any type is the one quiet NaN with sign 0
 #pragma once
 
 #include <cstddef>
