@@ -203,7 +203,7 @@ typedef struct tw_comm_config {
   int64_t timeout_ms; /* a live but late peer; default 600000. A dead peer is noticed at once */
   int64_t setup_timeout_ms; /* for set-up calls: all ranks must arrive; default 600000 */
   size_t max_memory;        /* cap on the library's own bytes per rank (not windows); 0 = default */
-  const char* name;         /* for messages and logs; copied; NULL = "comm" */
+  const char* name;         /* for messages; copied; NULL = "comm", "comm/<color>" and the like */
 } tw_comm_config_t;
 #define TW_COMM_CONFIG_INIT \
   { sizeof(tw_comm_config_t), TW_DEVICE_INIT, 0, 0, -1, -1, 0, NULL }

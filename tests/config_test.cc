@@ -52,9 +52,9 @@ TEST(Config, BadValuesAreNamedWithTheirVariable) {
 TEST(Config, TheStructWinsOverTheEnvironment) {
   const SetRow set("TW_COMM_TIMEOUT_MS", "1234");
   tw_comm_config_t config = TW_COMM_CONFIG_INIT;
-  EXPECT_EQ(CommOptions::merge(config).timeout_ms, 1234);
+  EXPECT_EQ(CommOptions::merge(config, "comm").timeout_ms, 1234);
   config.timeout_ms = 77;
-  EXPECT_EQ(CommOptions::merge(config).timeout_ms, 77);
+  EXPECT_EQ(CommOptions::merge(config, "comm").timeout_ms, 77);
 }
 
 TEST(Config, AnUnknownVariableIsWarnedAboutOnce) {
@@ -72,6 +72,29 @@ TEST(Config, AnUnknownVariableIsWarnedAboutOnce) {
   tw_log_set(nullptr, nullptr, TW_LOG_NONE);
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_NE(lines[0].find("TW_COMM_TIMEOUT"), std::string::npos) << lines[0];
+}
+
+TEST(Config, ALogFileThatCannotBeOpenedIsAnError) {
+  const SetRow set("TW_LOG_FILE", "/nonexistent/folder/log");
+  tw_comm_t comm;
+  EXPECT_EQ(tw_comm_create_all(1, nullptr, &comm), TW_ERROR_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(tw_last_error()).find("/nonexistent/folder/log"), std::string::npos)
+      << tw_last_error();
+}
+
+TEST(Config, ChildrenAreNamedAfterTheirParents) {
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.name = "model";
+  tw_comm_t parent, child;
+  ASSERT_EQ(tw_comm_create_all(1, &config, &parent), TW_OK) << tw_last_error();
+  ASSERT_EQ(tw_comm_split(parent, 3, 0, nullptr, &child), TW_OK) << tw_last_error();
+  tw_window_t window;
+  ASSERT_EQ(tw_window_create(child, 8, &window), TW_OK);
+  EXPECT_EQ(tw_comm_destroy(child), TW_ERROR_INVALID_STATE);
+  EXPECT_NE(std::string(tw_last_error()).find("\"model/3\""), std::string::npos) << tw_last_error();
+  EXPECT_EQ(tw_window_destroy(window), TW_OK);
+  EXPECT_EQ(tw_comm_destroy(child), TW_OK);
+  EXPECT_EQ(tw_comm_destroy(parent), TW_OK);
 }
 
 TEST(Config, SeedsOfTheFuzzTargetAreAccepted) {

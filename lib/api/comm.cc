@@ -1,5 +1,6 @@
 // Communicators: tilewire.h, "Communicators".
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -39,11 +40,12 @@ tw_comm_config_t checked_config(const tw_comm_config_t* config, const char* func
   return c;
 }
 
-CommOptions options_of(const tw_comm_config_t* config, const char* function) {
+CommOptions options_of(const tw_comm_config_t* config, const char* function,
+                       const std::string& name = "comm") {
   log::read_environment();
   config::warn_unknown();
   const tw_comm_config_t checked = checked_config(config, function);
-  CommOptions options = CommOptions::merge(checked);
+  CommOptions options = CommOptions::merge(checked, name);
   options.agreement += collectives_agreement();
   return options;
 }
@@ -158,7 +160,8 @@ tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_conf
     Comm& parent = comm_of(comm);
     require_range(color, -1, INT32_MAX, "tw_comm_split", "color");
     require(child, "tw_comm_split", "child");
-    const CommOptions options = options_of(config, "tw_comm_split");
+    const CommOptions options =
+        options_of(config, "tw_comm_split", text("%s/%d", parent.options().name.c_str(), color));
     const InUse use(parent);
     std::unique_ptr<Comm> made = split(parent, color, key, options);
     *child = made == nullptr ? nullptr : handle_of(std::move(made));
@@ -169,7 +172,8 @@ tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config, tw_co
   return guard([&] {
     Comm& parent = comm_of(comm);
     require(survivors, "tw_comm_shrink", "survivors");
-    const CommOptions options = options_of(config, "tw_comm_shrink");
+    const CommOptions options =
+        options_of(config, "tw_comm_shrink", parent.options().name + "/survivors");
     const InUse use(parent);
     *survivors = handle_of(shrink(parent, options));
   });

@@ -4,10 +4,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
@@ -84,8 +87,12 @@ void read_environment() {
   const std::lock_guard<std::mutex> lock(s.mutex);
   if (s.fn != nullptr) return;
   if (path != s.path) {
-    s.file.reset(
-        path.empty() ? -1 : open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    Fd file(path.empty() ? -1
+                         : open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    if (!path.empty() && !file)
+      fail(TW_ERROR_INVALID_ARGUMENT, "TW_LOG_FILE=\"%s\" cannot be opened for appending: %s",
+           path.c_str(), strerrordesc_np(errno));
+    s.file = std::move(file);
     s.path = path;
   }
   g_level.store(level, std::memory_order_relaxed);

@@ -46,9 +46,9 @@ CommLayout layout_for(int ranks, size_t cap) {
 
 }  // namespace
 
-CommOptions CommOptions::merge(const tw_comm_config_t& config) {
+CommOptions CommOptions::merge(const tw_comm_config_t& config, const std::string& name) {
   CommOptions o;
-  o.name = config.name == nullptr ? "comm" : config.name;
+  o.name = config.name == nullptr ? name : config.name;
   o.timeout_ms = config.timeout_ms >= 0 ? config.timeout_ms : config::integer("TW_COMM_TIMEOUT_MS");
   o.setup_timeout_ms = config.setup_timeout_ms >= 0 ? config.setup_timeout_ms
                                                     : config::integer("TW_COMM_SETUP_TIMEOUT_MS");

@@ -43,8 +43,8 @@ struct CommOptions {
   size_t max_memory;
   std::string agreement;  // "key=value" lines that must be equal on all ranks
 
-  /// Throws INVALID_ARGUMENT for what no comm can have.
-  static CommOptions merge(const tw_comm_config_t& config);
+  /// Throws INVALID_ARGUMENT for what no comm can have. `name`: where the config has none.
+  static CommOptions merge(const tw_comm_config_t& config, const std::string& name);
 };
 
 /// Owned by a Comm on behalf of the layer above, which comm does not know.
