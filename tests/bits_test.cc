@@ -19,28 +19,33 @@ std::vector<CollCase> bits_cases(int ranks) {
   for (CollOp call :
        {kAllReduce, kReduce, kReduceScatter, kReduceScatterV, kAllGather, kBroadcast, kAllToAll})
     for (tw_type_t type : {TW_FP32, TW_BF16, TW_FP16, TW_FP8_E4M3})
-      for (size_t count : kBitsCounts) {
-        CollCase c;
-        c.call = call;
-        c.type = type;
-        c.op = type == TW_FP16 ? TW_AVG : TW_SUM;
-        c.count = count;
-        c.root = ranks - 1;
-        c.memory = count % 2 == 0 ? Memory::kPrivate : Memory::kWindow;
-        cases.push_back(c);
-      }
+      for (size_t count : kBitsCounts)
+        for (Memory memory : {Memory::kPrivate, Memory::kWindow}) {
+          CollCase c;
+          c.call = call;
+          c.type = type;
+          c.op = type == TW_FP16 ? TW_AVG : TW_SUM;
+          c.count = count;
+          c.root = ranks - 1;
+          c.memory = memory;
+          cases.push_back(c);
+        }
   return cases;
 }
 
 /// Every case's received bytes on every rank.
 using Results = std::vector<std::vector<std::vector<unsigned char>>>;
+/// What every rank sends: to make it takes longer than to reduce it.
+using Inputs = std::vector<CaseRunner::Inputs>;
 
-Results results(int n) {
+Results results(int n, Inputs* inputs) {
   const ThreadRanks ranks(n);
   const std::vector<CollCase> cases = bits_cases(n);
   Results all(n, std::vector<std::vector<unsigned char>>(cases.size()));
+  inputs->resize(n);
   ranks.run([&](int rank, tw_comm_t comm) {
     CaseRunner runner(comm, kArena);
+    runner.reuse(&(*inputs)[rank]);
     for (size_t i = 0; i < cases.size(); ++i) {
       if (!runner.start(cases[i], 7 + i, nullptr)) return;
       all[rank][i] = runner.received();
@@ -54,9 +59,10 @@ class Bits : public testing::TestWithParam<int> {};
 TEST_P(Bits, SameForEveryChoice) {
   const int n = GetParam();
   const std::vector<CollCase> cases = bits_cases(n);
-  const Results want = results(n);
+  Inputs inputs;
+  const Results want = results(n, &inputs);
   const auto compare = [&](const std::string& what) {
-    const Results got = results(n);
+    const Results got = results(n, &inputs);
     for (int rank = 0; rank < n; ++rank)
       for (size_t i = 0; i < cases.size(); ++i)
         ASSERT_EQ(got[rank][i], want[rank][i])
@@ -78,8 +84,9 @@ TEST_P(Bits, SameForEveryChoice) {
 INSTANTIATE_TEST_SUITE_P(Ranks, Bits, testing::Values(2, 3, 5));
 
 TEST(Bits, EqualOnAllRanksAndInEveryRun) {
-  const Results first = results(4);
-  const Results second = results(4);
+  Inputs inputs;
+  const Results first = results(4, &inputs);
+  const Results second = results(4, &inputs);
   EXPECT_EQ(first, second);
   const std::vector<CollCase> cases = bits_cases(4);
   for (size_t i = 0; i < cases.size(); ++i)

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <thread>
 
 // The kernels' templates, in a namespace of their own.
 #undef TW_NS
@@ -15,6 +16,7 @@
 #include "kernels/coll/all_reduce.cu"
 #include "kernels/coll/broadcast.cu"
 #include "kernels/coll/send_recv.cu"
+#include "tests/runner/races.h"
 #include "tests/support/kernel_ranks.h"
 #include "tilewire/tile/channel.h"
 
@@ -52,13 +54,53 @@ WorldShape shape_of(int ranks) {
           .window_bytes = size_t{1} << 16};
 }
 
+/// Staging in which the one-shot of two ranks has room for what the scenarios move.
+WorldShape roomy(WorldShape shape) {
+  shape.staging_bytes = size_t{64} << 10;
+  return shape;
+}
+
 enum class Memory { kPrivate, kWindow };
 
+/// Leaves out the releases of several sites, of signals only.
+template <Site... sites>
+class WeakSignals : public CpuBlock<Site::kIn> {
+  using Base = CpuBlock<Site::kIn>;
+
+ public:
+  using Base::Base;
+  template <class Line>
+  void signal(Site site, int n, Line line, uint64_t value) {
+    Base::signal(planted(site), n, line, value);
+  }
+  template <class Line, class Payload>
+  void signal(Site site, int n, Line line, uint64_t value, Payload payload) {
+    Base::signal(planted(site), n, line, value, payload);
+  }
+
+ private:
+  static Site planted(Site site) { return ((site == sites) || ...) ? Site::kIn : Site::kNone; }
+};
+
+/// Leaves out the release by which a block hands its launch to the last one.
+class WeakLast : public CpuBlock<Site::kNone> {
+ public:
+  using CpuBlock::CpuBlock;
+  bool last(uint64_t* finished) const {
+    if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQUIRE) != static_cast<uint64_t>(blocks()))
+      return false;
+    __atomic_store_n(finished, 0, __ATOMIC_RELAXED);
+    return true;
+  }
+};
+
 /// A series of equal calls on two ranks; every round writes its input and reads its output.
+/// kernel(args) makes a call; it may change its copy of them.
 template <class Kernel>
-void calls(CollOp call, CollAlgo algo, size_t count, size_t chunk, Memory memory, Kernel kernel) {
+void calls(CollOp call, CollAlgo algo, size_t count, size_t chunk, Memory memory, Kernel kernel,
+           const WorldShape& shape = shape_of(2)) {
   constexpr int kRounds = 40;
-  World world(shape_of(2));
+  World world(shape);
   world.run([&](int rank) {
     std::vector<float> own(4 * count);
     float* send =
@@ -98,11 +140,15 @@ void gather(CollAlgo algo, size_t count, size_t chunk, Memory memory) {
 }
 
 template <Site site>
-void reduce(CollAlgo algo, size_t count, size_t chunk, Memory memory) {
-  calls(kAllReduce, algo, count, chunk, memory, [](const CollArgs& args) {
-    CpuBlock<site> block(0, 1, "all_reduce", args.comm.wait);
-    planted::all_reduce(block, args);
-  });
+void reduce(CollAlgo algo, size_t count, size_t chunk, Memory memory,
+            const WorldShape& shape = shape_of(2)) {
+  calls(
+      kAllReduce, algo, count, chunk, memory,
+      [](const CollArgs& args) {
+        CpuBlock<site> block(0, 1, "all_reduce", args.comm.wait);
+        planted::all_reduce(block, args);
+      },
+      shape);
 }
 
 template <Site site>
@@ -179,34 +225,58 @@ void staged_reduction() {
   reduce<site>(CollAlgo::kDirect, 2000, 256, Memory::kPrivate);
 }
 template <Site site>
+void one_shot() {
+  reduce<site>(CollAlgo::kDirect, 1000, 0, Memory::kPrivate, roomy(shape_of(2)));
+}
+
+/// One-shots in every other call. What a rank wrote to its staging in one of them is overwritten in
+/// the next, two calls later: after its peer has told it, in the call between, that it has come
+/// there. That call moves nothing, so that its release is there for this alone.
+template <class Between>
+void one_shot_again(CollAlgo between) {
+  calls(
+      kAllReduce, CollAlgo::kDirect, 1000, 0, Memory::kPrivate,
+      [between](CollArgs args) {
+        if (*args.comm.epoch % 2 == 0) {
+          CpuBlock<Site::kNone> block(0, 1, "all_reduce", args.comm.wait);
+          planted::all_reduce(block, args);
+        } else {
+          args.algo = between;
+          args.count = 0;
+          Between block(0, 1, "all_reduce", args.comm.wait);
+          planted::all_reduce(block, args);
+        }
+      },
+      roomy(shape_of(2)));
+}
+
+/// Two blocks of a launch, each on a thread: the last to be done ends the call for both.
+template <class Block>
+void two_blocks() {
+  WorldShape shape = shape_of(2);
+  shape.blocks = 2;
+  calls(
+      kAllReduce, CollAlgo::kPacket, 200, 0, Memory::kPrivate,
+      [](const CollArgs& args) {
+        const auto run = [&args](int index) {
+          Block block(index, 2, "all_reduce", args.comm.wait);
+          planted::all_reduce(block, args);
+        };
+        std::thread other(run, 1);
+        run(0);
+        other.join();
+      },
+      shape);
+}
+
+template <Site site>
 void running_ahead() {
   spread<site>(CollAlgo::kPacket, 50, 0);
   spread<site>(CollAlgo::kPull, 500, 0);
 }
 
-constexpr int kRaceReported = 66;  // ThreadSanitizer's exit code
-
-/// Runs in a process of its own, since a report cannot be taken back.
-template <class Scenario>
-void expect(Scenario scenario, bool race) {
-  const auto run = [&] {
-    scenario();
-    std::exit(0);  // NOLINT(concurrency-mt-unsafe): the ranks' threads are joined
-  };
-  if (race) {
-    EXPECT_EXIT(run(), ::testing::ExitedWithCode(kRaceReported), "data race");
-  } else {
-    EXPECT_EXIT(run(), ::testing::ExitedWithCode(0), "");
-  }
-}
-
-class Planted : public ::testing::Test {
- protected:
-  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
-};
-
 TEST_F(Planted, NothingPlantedNothingReported) {
-  expect(
+  expect_race(
       [] {
         packets<Site::kNone>();
         slots<Site::kNone>();
@@ -214,24 +284,41 @@ TEST_F(Planted, NothingPlantedNothingReported) {
         direct<Site::kNone>();
         staged_exchange<Site::kNone>();
         staged_reduction<Site::kNone>();
+        one_shot<Site::kNone>();
+        for (CollAlgo between : {CollAlgo::kPacket, CollAlgo::kSlot, CollAlgo::kDirect})
+          one_shot_again<CpuBlock<Site::kNone>>(between);
+        two_blocks<CpuBlock<Site::kNone>>();
         running_ahead<Site::kNone>();
         messages<Site::kNone>();
       },
       false);
 }
 
-TEST_F(Planted, PacketWord) { expect(packets<Site::kPacket>, true); }
-TEST_F(Planted, SlotFlag) { expect(slots<Site::kEntry>, true); }
-TEST_F(Planted, PullChunkFlag) { expect(pull_in_chunks<Site::kIn>, true); }
-TEST_F(Planted, DirectEntry) { expect(direct<Site::kEntry>, true); }
-TEST_F(Planted, DirectExit) { expect(direct<Site::kExit>, true); }
-TEST_F(Planted, StagedExchangeIn) { expect(staged_exchange<Site::kIn>, true); }
-TEST_F(Planted, StagedExchangeDone) { expect(staged_exchange<Site::kOut>, true); }
-TEST_F(Planted, StagedReductionIn) { expect(staged_reduction<Site::kIn>, true); }
-TEST_F(Planted, StagedReductionDone) { expect(staged_reduction<Site::kOut>, true); }
-TEST_F(Planted, EnteredWord) { expect(running_ahead<Site::kEntered>, true); }
-TEST_F(Planted, ChannelCell) { expect(messages<Site::kChannel>, true); }
-TEST_F(Planted, ChannelConsumed) { expect(messages<Site::kConsumed>, true); }
+TEST_F(Planted, PacketWord) { expect_race(packets<Site::kPacket>, true); }
+TEST_F(Planted, SlotFlag) { expect_race(slots<Site::kEntry>, true); }
+TEST_F(Planted, PullChunkFlag) { expect_race(pull_in_chunks<Site::kIn>, true); }
+TEST_F(Planted, DirectEntry) { expect_race(direct<Site::kEntry>, true); }
+TEST_F(Planted, DirectExit) { expect_race(direct<Site::kExit>, true); }
+TEST_F(Planted, StagedExchangeIn) { expect_race(staged_exchange<Site::kIn>, true); }
+TEST_F(Planted, StagedExchangeDone) { expect_race(staged_exchange<Site::kOut>, true); }
+TEST_F(Planted, StagedReductionIn) { expect_race(staged_reduction<Site::kIn>, true); }
+TEST_F(Planted, StagedReductionDone) { expect_race(staged_reduction<Site::kOut>, true); }
+TEST_F(Planted, OneShotIn) { expect_race(one_shot<Site::kIn>, true); }
+TEST_F(Planted, OneShotAgainAfterAPacket) {
+  expect_race([] { one_shot_again<CpuBlock<Site::kPacket>>(CollAlgo::kPacket); }, true);
+}
+TEST_F(Planted, OneShotAgainAfterASlot) {
+  expect_race([] { one_shot_again<CpuBlock<Site::kEntry>>(CollAlgo::kSlot); }, true);
+}
+TEST_F(Planted, OneShotAgainAfterAOneShot) {
+  // Entry and `in` both follow the peer's reads: either would do.
+  expect_race([] { one_shot_again<WeakSignals<Site::kEntry, Site::kIn>>(CollAlgo::kDirect); },
+              true);
+}
+TEST_F(Planted, LastBlock) { expect_race(two_blocks<WeakLast>, true); }
+TEST_F(Planted, EnteredWord) { expect_race(running_ahead<Site::kEntered>, true); }
+TEST_F(Planted, ChannelCell) { expect_race(messages<Site::kChannel>, true); }
+TEST_F(Planted, ChannelConsumed) { expect_race(messages<Site::kConsumed>, true); }
 
 }  // namespace
 }  // namespace tw::test

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/runner/ranks.h"
+#include "tests/support/view_uses.h"
 #include "tilewire/signal_device.h"
 
 namespace {
@@ -168,6 +169,14 @@ TEST(WindowDevice, FetchAddAndCompareSwap) {
     signals.close();
     static_cast<void>(rank);
   });
+}
+
+TEST(WindowDevice, EveryReleasePassesDataOn) {
+  dev::signal_passes_data();
+  dev::barrier_passes_data();
+  dev::fetch_add_passes_data();
+  dev::compare_swap_passes_data();
+  dev::last_block_ends_a_launch();
 }
 
 TEST(WindowDevice, WhatDoesNotExistIsRefused) {

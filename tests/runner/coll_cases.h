@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -64,11 +65,18 @@ struct Shape {
 /// One rank's buffers for many cases: a window and private memory of the same size.
 class CaseRunner {
  public:
+  /// What a rank sent, by seed.
+  using Inputs = std::map<uint64_t, std::vector<char>>;
+
   /// Collective. Cases may use up to `bytes` of send and as much of recv.
   CaseRunner(tw_comm_t comm, size_t bytes);
   ~CaseRunner();
   CaseRunner(const CaseRunner&) = delete;
   CaseRunner& operator=(const CaseRunner&) = delete;
+
+  /// Takes what is to be sent from `inputs` where that has it, and adds it where not: for tests
+  /// that run the same cases many times. Cases with the same seed send the same then.
+  void reuse(Inputs* inputs) { inputs_ = inputs; }
 
   /// Fills, poisons, calls, checks outputs, surroundings and (out of place) the input. The first
   /// wrong element, or a failed call, becomes a test failure; false then.
@@ -104,6 +112,7 @@ class CaseRunner {
   std::vector<Shape> shape_;  // of the current case: 0 or 1
   Buffer send_{}, recv_{};
   uint64_t seed_ = 0;
+  Inputs* inputs_ = nullptr;
   tw_op_t scaled_ = TW_SUM;
 };
 

@@ -210,13 +210,21 @@ void CaseRunner::place(const CollCase& c, size_t offset) {
 
 void CaseRunner::fill(uint64_t seed) {
   seed_ = seed;
+  std::memset(recv_.at - kGuard, kPoison, recv_.bytes + 2 * kGuard);
+  if (inputs_ != nullptr && inputs_->count(seed) != 0) {
+    const std::vector<char>& sent = inputs_->at(seed);
+    ASSERT_EQ(sent.size(), send_.bytes);
+    std::copy(sent.begin(), sent.end(), send_.at);
+    return;
+  }
   const bool scaled = case_.scaled;
   case_.scaled = false;  // the call multiplies, not we
-  std::memset(recv_.at - kGuard, kPoison, recv_.bytes + 2 * kGuard);
   const size_t element = type_bytes(case_.type);
   for (size_t i = 0; i < shape_[0].send_count; ++i)
     write_element(case_.type, input(rank_, i), send_.at + i * element);
   case_.scaled = scaled;
+  if (inputs_ != nullptr)
+    inputs_->emplace(seed, std::vector<char>(send_.at, send_.at + send_.bytes));
 }
 
 tw_status_t CaseRunner::call(tw_stream_t stream) {

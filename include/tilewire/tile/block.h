@@ -78,7 +78,18 @@ struct EntryPayload {
 };
 
 /// The places where kernels release. Tests weaken one at a time.
-enum class Site : int { kNone, kPacket, kEntry, kExit, kIn, kOut, kEntered, kChannel, kConsumed };
+enum class Site : int {
+  kNone,
+  kPacket,
+  kEntry,
+  kExit,
+  kIn,
+  kOut,
+  kEntered,
+  kChannel,
+  kConsumed,
+  kSignal  // of a user's signal set
+};
 
 // clang-format off
 #if 0  // The contract. Never compiled: Block has these members.

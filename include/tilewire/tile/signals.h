@@ -37,14 +37,14 @@ class Signals {
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   TW_FN void signal(int peer, size_t slot, uint64_t stage = 1) {
     block_.signal(
-        Site::kNone, 1, [&](int) { return line(peer, view_.rank, slot); }, base_ + stage);
+        Site::kSignal, 1, [&](int) { return line(peer, view_.rank, slot); }, base_ + stage);
   }
 
   /// As signal, at every rank, the own one included.
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   TW_FN void signal_all(size_t slot, uint64_t stage = 1) {
     block_.signal(
-        Site::kNone, view_.size, [&](int peer) { return line(peer, view_.rank, slot); },
+        Site::kSignal, view_.size, [&](int peer) { return line(peer, view_.rank, slot); },
         base_ + stage);
   }
 

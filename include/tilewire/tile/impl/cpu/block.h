@@ -336,6 +336,8 @@ class CpuBlock {
         return store_word<Site::kChannel>(word, value);
       case Site::kConsumed:
         return store_word<Site::kConsumed>(word, value);
+      case Site::kSignal:
+        return store_word<Site::kSignal>(word, value);
       default:
         __atomic_store_n(word, value, __ATOMIC_RELEASE);
     }
