@@ -386,7 +386,10 @@ TEST(Resources, AForkedChildIsRefusedAndDoesNotKeepItsParentAlive) {
       _exit(0);  // without destroying the comm
     }
     int x = 1;
-    if (tw_all_reduce(&x, &x, 1, TW_INT32, TW_SUM, comm, nullptr) != TW_OK || x != 2) return 4;
+    if (tw_all_reduce(&x, &x, 1, TW_INT32, TW_SUM, comm, nullptr) != TW_OK || x != 2) {
+      std::fprintf(stderr, "x %d: %s\n", x, tw_last_error());
+      return 4;
+    }
     if (tw_barrier(comm, nullptr) != TW_ERROR_PEER_LOST) return 5;
     return 0;
   });

@@ -24,7 +24,7 @@ class Mover {
 
  private:
   /// Values of Transfer::progress beyond bytes: a window send waits for its cell, then is done.
-  static constexpr size_t kDone = ~size_t{0};
+  static constexpr size_t kDone = kTransferDone;
   static constexpr size_t kPosted = size_t{1} << 63;
 
   /// Moves what can be moved. Transfers of one pair and direction keep their order: after the first
@@ -134,14 +134,16 @@ class Mover {
         block_.report_mismatch(t.peer, cell.digest, t.digest);
         return false;
       }
-      take_cell(t, mine, cell, static_cast<CellKind>(word & ((1 << kCellKindBits) - 1)));
+      if (!take_cell(t, mine, cell, static_cast<CellKind>(word & ((1 << kCellKindBits) - 1))))
+        return false;
       block_.set(&state.received, number);
       tell(t.peer, state, (word & ((1 << kCellKindBits) - 1)) == kCellWindow);
     }
     return true;
   }
 
-  TW_FN void take_cell(Transfer& t, Channel& mine, const ChannelCell& cell, CellKind kind) {
+  /// False when the comm has ended and the copy was cut short.
+  TW_FN bool take_cell(Transfer& t, Channel& mine, const ChannelCell& cell, CellKind kind) {
     char* to = static_cast<char*>(t.data) + t.progress;
     const size_t left = t.bytes - t.progress;
     size_t part = left;
@@ -158,7 +160,9 @@ class Mover {
       block_.copy(to, mine.data + at % ring_bytes(), part);
       block_.set(&mine.state.received_data, at + part);
     }
+    if (!block_.whole()) return false;
     advance(t, part == left ? kDone : t.progress + part);
+    return true;
   }
 
   /// Tells the peer what was consumed: at once when it waits for its window, else for every quarter

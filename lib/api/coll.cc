@@ -29,10 +29,10 @@ void issue_numbered(Comm& comm, tw_stream_t stream, Work work) {
 
 void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));
-  comm.collectives().number(&copy->args);
+  copy->number = comm.collectives().number(&copy->args);
   issue_numbered(comm, stream, [&comm, copy] {
     comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
-    comm.check();
+    comm.check_call(copy->number);
     return TW_OK;
   });
 }
@@ -55,7 +55,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   if (stream != nullptr) return queue(comm, call, stream);
   Collectives& collectives = comm.collectives();
   const Launch how = collectives.prepare(call);
-  collectives.number(&collectives.args());
+  const uint64_t number = collectives.number(&collectives.args());
   if (__builtin_expect(device.idle(), 1)) {
     launch(comm, how, collectives.args());
   } else {
@@ -64,7 +64,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
       return TW_OK;
     });
   }
-  comm.check();
+  comm.check_call(number);
 }
 
 void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {

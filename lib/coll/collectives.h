@@ -30,6 +30,7 @@ struct PreparedCall {
   Launch launch;
   CollArgs args;
   std::vector<size_t> arrays;  // what `args` points to, in uneven forms
+  uint64_t number = 0;         // of the call on its comm, from 1, once it has one
 };
 
 /// Which of a comm's helper threads: of its device's share of a group, of its messages.
@@ -55,12 +56,14 @@ class Collectives {
   /// Gives prepared arguments their place in the comm's sequence of calls: from now on the call
   /// must be launched, before any that is numbered later. Digests are chained, so that a call in
   /// which ranks did not hear of each other, or one whose 16 bits in the signals are equal by
-  /// chance (entries compare all 64), is still found out by the next.
-  void number(CollArgs* args) {
+  /// chance (entries compare all 64), is still found out by the next. Returns the call's number,
+  /// from 1: the comm's epoch once it is over.
+  uint64_t number(CollArgs* args) {
     history_ = (history_ ^ args->history) * UINT64_C(0x9E3779B97F4A7C15);
     history_ ^= history_ >> 32;
     args->history = history_;
     args->digest = static_cast<uint16_t>(history_ >> 48);
+    return ++numbered_;
   }
 
   /// As prepare, self-contained: for queued calls and groups.
@@ -70,7 +73,7 @@ class Collectives {
   /// of the sequence of messages between the two ranks.
   Transfer number(const Message& message);
 
-  /// Carries transfers out. Throws the comm's error.
+  /// Carries transfers out. Throws the comm's error when one could not be.
   void run_transfers(Transfer* transfers, int n);
 
   /// Scaled sums of this comm. `factor`: bits of one element.
@@ -120,7 +123,8 @@ class Collectives {
   CpuEntry send_recv_;
   Plan plan_;
   CollArgs args_{};
-  uint64_t history_ = 0;  // digest of all calls so far
+  uint64_t history_ = 0;   // digest of all calls so far
+  uint64_t numbered_ = 0;  // calls so far
   std::vector<ScaledSum> scaled_;
   MessageNumbers numbers_;
   std::unique_ptr<Lane> lanes_[kLanes];

@@ -114,7 +114,8 @@ void prepare(const Shares& shares) {
 /// From here on the group's calls cannot be given up.
 void number(const Shares& shares) {
   for (const auto& share : shares) {
-    for (GroupItem& item : share->calls) item.comm->collectives().number(&item.call->args);
+    for (GroupItem& item : share->calls)
+      item.call->number = item.comm->collectives().number(&item.call->args);
     for (Messages& m : share->messages)
       for (const Message& message : m.peers)
         m.transfers.push_back(m.comm->collectives().number(message));
@@ -123,13 +124,10 @@ void number(const Shares& shares) {
 
 /// A comm that has ended leaves out its own calls; those of others are made.
 void run_calls(const Share& share) {
-  const Comm* failed = nullptr;
-  for (const GroupItem& item : share.calls) {
+  for (const GroupItem& item : share.calls)
     if (!item.comm->ended())
       share.device->launch(item.call->launch.entry, &item.call->args, item.call->launch.blocks);
-    if (failed == nullptr && item.comm->ended()) failed = item.comm;
-  }
-  if (failed != nullptr) failed->check();
+  for (const GroupItem& item : share.calls) item.comm->check_call(item.call->number);
 }
 
 void end_all(const Share& share, const Error& error) {

@@ -99,6 +99,12 @@ class Comm {
   void check() const {
     if (__builtin_expect(ended(), 0)) throw_error();
   }
+  /// The same, unless collective `number` (from 1) is over: what is complete is no error, and the
+  /// next call tells.
+  void check_call(uint64_t number) const {
+    if (__builtin_expect(ended(), 0) && __atomic_load_n(view_.epoch, __ATOMIC_RELAXED) < number)
+      throw_error();
+  }
   /// Ends the comm on all ranks. The first caller's sentence stays. Any thread.
   void end(tw_status_t status, const std::string& sentence);
 

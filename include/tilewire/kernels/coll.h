@@ -151,8 +151,9 @@ struct Transfer {
   size_t bytes;
   uint64_t digest;  // of type and count: must match the peer's
   uint64_t seq;     // number of this message between the two ranks, in this direction, for messages
-  size_t progress;  // the kernel's: 0 at launch
+  size_t progress;  // the kernel's: 0 at launch, kTransferDone in the end
 };
+inline constexpr size_t kTransferDone = ~size_t{0};
 
 /// Transfers of one ordered pair of ranks match in list order. Only block 0 of a launch works. Does
 /// not advance the comm's epoch.

@@ -190,6 +190,10 @@ class BlockOps {
   /// Role: all. Scope: block. Order: none. Blocks: no.
   void report_mismatch(int peer, uint64_t got, uint64_t want);
 
+  /// False once a move was cut short because the comm has ended: what this block has done is not
+  /// complete. Role: all. Scope: block. Order: none. Blocks: no.
+  bool whole() const;
+
   /// Rests in a loop that polls several words: see WaitContext::idle.
   /// Role: all. Scope: block. Order: none. Blocks: shortly; false when the comm has failed.
   bool idle(int peer, uint64_t index, uint64_t round);

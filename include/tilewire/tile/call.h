@@ -218,6 +218,7 @@ class Call {
 
   /// Ends the call in this block; the last block advances the epoch. Not called after a failure.
   TW_FN void close() {
+    if (!block_.whole()) return;
     if constexpr (Target::kPacketsOrder) {
       if ((synced_ | heard_) == everyone()) block_.set(&state().synced, epoch_);
     } else {

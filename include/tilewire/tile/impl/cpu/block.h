@@ -237,6 +237,8 @@ class CpuBlock {
     if (wait_ != nullptr && wait_->mismatch != nullptr) wait_->mismatch(wait_, &where, got, want);
   }
 
+  TW_FN bool whole() const { return !cut_short_; }
+
   TW_FN bool idle(int peer, uint64_t index, uint64_t round) {
     pause();
     if (wait_ == nullptr || round < static_cast<uint64_t>(wait_->spins)) return true;

@@ -175,6 +175,8 @@ class Block {
     if (this_thread() == 0) fail(TW_ERROR_MISMATCH, peer, 0, want, got);
   }
 
+  TW_FN bool whole() const { return true; }  // moves are never cut short
+
   TW_FN bool idle(int peer, uint64_t index, uint64_t round) {
     bool ok = true;
     if (this_thread() == 0) {
