@@ -266,9 +266,11 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
     return;
   }
   const unsigned long long call = this_call(comm);
-  // A block of the peer may be ahead of the one that writes its record.
+  // Blocks, here and at the peer, may be ahead of the one that writes their rank's record.
   CallRecord record;
-  for (int i = 0; i < kRecordLooks && !record_at(comm, site->peer, call, record); ++i)
+  for (int i = 0; i < kRecordLooks && !(record_at(comm, comm.rank(), call, record) &&
+                                        record_at(comm, site->peer, call, record));
+       ++i)
     sleep_ns(kFirstSleepNs);
   if (end_by_difference(comm, site->peer, call)) return;
   comm.end(TW_ERROR_MISMATCH,
