@@ -10,15 +10,9 @@
 #undef TW_NS
 #define TW_NS tw::planted
 #include "tests/runner/races.h"
+#include "tests/support/fp32_sum.h"
 #include "tests/support/signal_memory.h"
 #include "tilewire/tile/signals.h"
-
-namespace TW_NS {
-
-/// The tile layer names it; nothing here reduces.
-ReduceLoop reduce_loop_of(tw_type_t /*type*/, tw_op_t /*op*/) { return nullptr; }
-
-}  // namespace TW_NS
 
 namespace tw::test {
 namespace {

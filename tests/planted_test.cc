@@ -17,27 +17,9 @@
 #include "kernels/coll/broadcast.cu"
 #include "kernels/coll/send_recv.cu"
 #include "tests/runner/races.h"
+#include "tests/support/fp32_sum.h"
 #include "tests/support/kernel_ranks.h"
 #include "tilewire/tile/channel.h"
-
-namespace TW_NS {
-
-/// Enough of a reduction for the scenarios here: fp32 sums.
-ReduceLoop reduce_loop_of(tw_type_t /*type*/, tw_op_t /*op*/) {
-  return [](const Operands& o, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += sizeof(float)) {
-      float sum = 0;
-      for (int s = 0; s < o.sources; ++s) {
-        float x;
-        std::memcpy(&x, o.source[s] + at, sizeof x);
-        sum += x;
-      }
-      for (int d = 0; d < o.destinations; ++d) std::memcpy(o.destination[d] + at, &sum, sizeof sum);
-    }
-  };
-}
-
-}  // namespace TW_NS
 
 namespace tw::test {
 namespace {

@@ -363,6 +363,54 @@ TEST(Resources, AWindowThatDoesNotFitFailsOnEveryRankAndTheCommGoesOn) {
   });
 }
 
+/// Lets this process map `room` more bytes; returns what it could before.
+rlimit limit_address_space(size_t room) {
+  std::ifstream file("/proc/self/statm");
+  rlim_t pages;
+  file >> pages;
+  rlimit before;
+  getrlimit(RLIMIT_AS, &before);
+  const rlimit limit = {pages * 4096 + room, before.rlim_max};
+  setrlimit(RLIMIT_AS, &limit);
+  return before;
+}
+
+/// Every rank writes into every other's part, then reads its own.
+bool all_parts_are_reached(tw_comm_t comm, tw_window_t window, int rank, int n) {
+  void* mine;
+  for (int peer = 0; peer < n; ++peer)
+    if (tw_put(window, peer, 4 * static_cast<size_t>(rank), &rank, 4, nullptr) != TW_OK)
+      return false;
+  if (tw_barrier(comm, nullptr) != TW_OK || tw_window_ptr(window, rank, &mine) != TW_OK)
+    return false;
+  for (int peer = 0; peer < n; ++peer)
+    if (static_cast<int*>(mine)[peer] != peer) return false;
+  return true;
+}
+
+TEST(Resources, AHeapThatOneRankCannotMapFailsOnEveryRankAndTheCommGoesOn) {
+  if (kSanitized) return;  // as above
+  constexpr size_t kBytes = size_t{256} << 20;
+  for (const int victim : {0, 1})
+    run_processes(3, [victim](int rank, tw_comm_t comm) {
+      // Room for the rank's own heap and, on rank 1, for one more: peers' heaps are mapped last.
+      rlimit before = {};
+      if (rank == victim) before = limit_address_space(kBytes * (rank == 0 ? 3 : 5) / 2);
+      tw_window_t window;
+      const tw_status_t status = tw_window_create(comm, kBytes, &window);
+      if (rank == victim) setrlimit(RLIMIT_AS, &before);
+      const std::string named = "rank " + std::to_string(victim);
+      if (status != TW_ERROR_OUT_OF_MEMORY ||
+          (rank != victim && std::strstr(tw_last_error(), named.c_str()) == nullptr)) {
+        std::fprintf(stderr, "rank %d: %s: %s\n", rank, tw_status_name(status), tw_last_error());
+        return 1;
+      }
+      if (tw_window_create(comm, kBytes, &window) != TW_OK) return 2;
+      if (!all_parts_are_reached(comm, window, rank, 3)) return 3;
+      return tw_window_destroy(window) == TW_OK ? 0 : 4;
+    });
+}
+
 TEST(Resources, AForkedChildIsRefusedAndDoesNotKeepItsParentAlive) {
   run_processes(2, [](int rank, tw_comm_t comm) {
     if (rank == 0) {

@@ -82,6 +82,20 @@ TEST(Order, InlineWorkWaitsForWhatWasQueuedBefore) {
   EXPECT_TRUE(seen);
 }
 
+TEST(Order, AnIdleDeviceHandsOverWhatItsQueuesDid) {
+  const std::shared_ptr<Device> device = tw::create_cpu_device(1);
+  const Queue queue;
+  int made = 0;  // plain: ThreadSanitizer sees that idle() alone orders it
+  for (int i = 1; i <= 20; ++i) {
+    device->issue(queue.get(), [&made, i] {
+      made = i;
+      return TW_OK;
+    });
+    while (!device->idle()) std::this_thread::yield();
+    EXPECT_EQ(made, i);
+  }
+}
+
 TEST(Order, ThreadsThatShareAStreamNeverBlockEachOther) {
   const std::shared_ptr<Device> device = tw::create_cpu_device(1);
   const Queue queues[2];

@@ -1,0 +1,86 @@
+// Deaths while the survivors of a comm make a new one. Every rank is a process.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tests/runner/mortal_ranks.h"
+#include "tilewire.h"
+
+namespace tw::test {
+namespace {
+
+constexpr int kRanks = 4;
+
+struct Shared {
+  std::atomic<int> died_late;  // the second victim had built the new comm
+  char complaint[kRanks][256];
+};
+
+[[noreturn]] void complain(Shared& shared, int rank, int exit_status) {
+  std::snprintf(shared.complaint[rank], sizeof shared.complaint[rank], "%s", tw_last_error());
+  _exit(exit_status);
+}
+
+/// Ends this process when the library says that the rank has built the comm "rest": the others may
+/// have built it too, but nobody has heard yet that this one has.
+void die_when_built(tw_log_level_t /*level*/, const char* line, void* shared) {
+  if (std::strncmp(line, "rest: rank ", 11) != 0) return;
+  static_cast<Shared*>(shared)->died_late.store(1);
+  raise(SIGKILL);
+}
+
+/// Ranks 0 and 1 alone go on.
+[[noreturn]] void go_on(Shared& shared, int rank, tw_comm_t comm, const tw_comm_config_t& config) {
+  tw_comm_t rest;
+  if (tw_comm_shrink(comm, &config, &rest) != TW_OK) complain(shared, rank, 3);
+  int size;
+  tw_comm_size(rest, &size);
+  if (size != 2) complain(shared, rank, 10 + size);
+  float sum = static_cast<float>(rank + 1);
+  if (tw_all_reduce(&sum, &sum, 1, TW_FP32, TW_SUM, rest, nullptr) != TW_OK || sum != 3)
+    complain(shared, rank, 4);
+  if (tw_comm_destroy(rest) != TW_OK || tw_comm_destroy(comm) != TW_OK) complain(shared, rank, 5);
+  _exit(0);
+}
+
+[[noreturn]] void run_rank(Shared& shared, const Root& root, int rank) {
+  alarm(60);
+  tw_comm_t comm;
+  if (tw_comm_create(kRanks, rank, &root.id(), nullptr, &comm) != TW_OK) complain(shared, rank, 2);
+  while (tw_barrier(comm, nullptr) == TW_OK)
+    if (rank == 3) raise(SIGKILL);
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.name = "rest";
+  if (rank == 2) tw_log_set(die_when_built, &shared, TW_LOG_INFO);
+  go_on(shared, rank, comm, config);
+}
+
+// A comm is good when every member has said that it has it. Rank 2 dies before it says so: what the
+// others have built is thrown away, and they make one without it.
+TEST(Shrink, AMemberThatDiesBeforeItIsDoneIsNotInTheNewComm) {
+  for (int trial = 0; trial < 5; ++trial) {
+    const InSharedMemory<Shared> shared;
+    const Root root;
+    std::vector<pid_t> ranks;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      const pid_t pid = fork();
+      if (pid == 0) run_rank(*shared, root, rank);
+      ranks.push_back(pid);
+    }
+    for (int rank = 0; rank < kRanks; ++rank) {
+      int status;
+      waitpid(ranks[static_cast<size_t>(rank)], &status, 0);
+      if (rank >= 2)
+        EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "rank " << rank;
+      else
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            << "rank " << rank << ": " << WEXITSTATUS(status) << ": " << shared->complaint[rank];
+    }
+    EXPECT_EQ(shared->died_late.load(), 1);
+  }
+}
+
+}  // namespace
+}  // namespace tw::test
