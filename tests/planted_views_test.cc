@@ -16,12 +16,10 @@
 #define TW_NS tw::planted
 #pragma push_macro("__ATOMIC_RELEASE")
 #pragma push_macro("__ATOMIC_ACQ_REL")
-// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
 #undef __ATOMIC_RELEASE
 #undef __ATOMIC_ACQ_REL
 #define __ATOMIC_RELEASE __ATOMIC_RELAXED
 #define __ATOMIC_ACQ_REL __ATOMIC_ACQUIRE
-// NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
 #include "tilewire/signal_device.h"
 #pragma pop_macro("__ATOMIC_RELEASE")
 #pragma pop_macro("__ATOMIC_ACQ_REL")
