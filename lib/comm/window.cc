@@ -244,9 +244,9 @@ void Window::check_same_window() const {
 void Window::give_back() {
   check_same_window();
   if (source_ == Source::kRegistered || source_ == Source::kShared) return;
+  // Nobody takes the place again before it is clear everywhere: `allocate` begins with a word of
+  // every rank.
   comm_.heap(comm_.rank()).clear(place_.segment, place_.offset, place_.bytes);
-  // Nobody uses the place again before it is clear everywhere.
-  comm_.control().all_gather(ControlKind::kWindowDestroy, "");
   comm_.allocator().release(place_);
 }
 

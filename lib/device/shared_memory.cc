@@ -60,7 +60,7 @@ void zero_again(const Fd& fd, size_t file_offset, size_t offset, char* at, size_
   std::memset(at + (last - offset), 0, offset + bytes - last);
   if (fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                 static_cast<off_t>(file_offset + first), static_cast<off_t>(last - first)) != 0)
-    fail_errno("giving shared memory back", errno);
+    std::memset(at + (first - offset), 0, last - first);
 }
 
 void touch(char* at, size_t bytes) {

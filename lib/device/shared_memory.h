@@ -17,7 +17,7 @@ Fd create_memfd(const char* name);
 void grow_memfd(const Fd& fd, size_t bytes);
 
 /// Makes [offset, offset + bytes) of the file read as zero again; `at` is where it is mapped. Whole
-/// pages are given back to the system.
+/// pages are given back to the system where it takes them.
 void zero_again(const Fd& fd, size_t file_offset, size_t offset, char* at, size_t bytes);
 
 /// Makes pages of shared memory exist, on the node of the core that this thread runs on, unless
