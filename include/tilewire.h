@@ -281,6 +281,7 @@ typedef struct tw_window* tw_window_t;
 
 /* Zeroed memory that tw_window_register accepts. Local; needs no comm. `device` NULL: CPU. */
 TW_API tw_status_t tw_mem_alloc(size_t bytes, const tw_device_t* device, void** ptr);
+/* Refused (INVALID_STATE) while windows of tw_window_register live. NULL: does nothing. */
 TW_API tw_status_t tw_mem_free(void* ptr);
 
 /* Allocates `bytes` (may differ between ranks, may be 0) of zeroed symmetric memory. Collective. */

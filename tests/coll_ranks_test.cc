@@ -33,7 +33,8 @@ CollCase random_case(std::mt19937_64* random, int ranks) {
   c.count = kSizes[below(std::size(kSizes))];
   c.root = static_cast<int>(below(static_cast<uint64_t>(ranks)));
   c.memory = static_cast<Memory>(below(4));
-  c.in_place = c.memory != Memory::kSplit && c.call != kAllToAllV && below(3) == 0;
+  c.in_place = c.call != kAllToAllV && below(3) == 0;
+  c.in_place_parity = static_cast<int>(below(3)) - 1;
   c.misalign = below(3) == 0 ? below(9) : 0;
   c.gaps = (c.call == kAllGatherV || c.call == kAllToAllV) && below(2) == 0;
   // Whole buffers hold one part a rank (uneven parts are up to 1.5 counts) and must fit the arena.

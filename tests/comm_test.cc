@@ -121,6 +121,8 @@ TEST(Comm, SharingDifferentWindowsIsRefusedOnAllRanks) {
   });
 }
 
+bool said(const char* part) { return std::string(tw_last_error()).find(part) != std::string::npos; }
+
 TEST(Comm, OneMemoryRegisteredTwice) {
   const ThreadRanks ranks(2);
   ranks.run([](int rank, tw_comm_t comm) {
@@ -130,6 +132,8 @@ TEST(Comm, OneMemoryRegisteredTwice) {
     tw_window_t first, second;
     TW_EXPECT_OK(tw_window_register(comm, memory, 4096, &first));
     TW_EXPECT_OK(tw_window_register(comm, memory, 1 << 20, &second));
+    EXPECT_EQ(tw_mem_free(memory), TW_ERROR_INVALID_STATE);
+    EXPECT_TRUE(said("backs 2 window(s)")) << tw_last_error();
     TW_EXPECT_OK(tw_window_destroy(first));
     // What is left still says where the memory lies.
     for (int i = 0; i < 200000; ++i) words[i] = static_cast<float>(rank + i % 7);
@@ -139,8 +143,6 @@ TEST(Comm, OneMemoryRegisteredTwice) {
     TW_EXPECT_OK(tw_mem_free(memory));
   });
 }
-
-bool said(const char* part) { return std::string(tw_last_error()).find(part) != std::string::npos; }
 
 TEST(Comm, SettingsThatMustAgreeAreComparedInChildrenToo) {
   const ThreadRanks ranks(3);

@@ -1,8 +1,10 @@
 // tw_send and tw_recv: order, sizes, types, memory kinds, both directions at once, mismatches.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "tests/runner/coll_cases.h"
 #include "tests/runner/ranks.h"
@@ -208,6 +210,25 @@ struct Difference {
   size_t sent, received;
   tw_type_t sent_type, received_type;
 };
+
+TEST(SendRecv, TheLastMessageOfARankThatLeavesArrives) {
+  for (int round = 0; round < 60; ++round) {
+    tw_comm_t comms[2];
+    ASSERT_EQ(tw_comm_create_all(2, nullptr, comms), TW_OK) << tw_last_error();
+    std::thread sender([&] {
+      // The receiver sleeps between its looks by then.
+      std::this_thread::sleep_for(std::chrono::microseconds(4000 + 97 * round));
+      EXPECT_EQ(tw_send("goodbye", 8, TW_UINT8, 0, comms[1], nullptr), TW_OK) << tw_last_error();
+      EXPECT_EQ(tw_comm_destroy(comms[1]), TW_OK) << tw_last_error();
+    });
+    char said[8] = "";
+    EXPECT_EQ(tw_recv(said, 8, TW_UINT8, 1, comms[0], nullptr), TW_OK) << tw_last_error();
+    EXPECT_STREQ(said, "goodbye");
+    sender.join();
+    EXPECT_EQ(tw_recv(said, 8, TW_UINT8, 1, comms[0], nullptr), TW_ERROR_PEER_LOST);
+    EXPECT_EQ(tw_comm_destroy(comms[0]), TW_OK) << tw_last_error();
+  }
+}
 
 TEST(SendRecv, DifferencesAreErrorsOnBothSidesThatShowBoth) {
   const Difference differences[] = {

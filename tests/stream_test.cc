@@ -222,6 +222,71 @@ TEST(Stream, AQueuedErrorSurfacesAtTheNextCallAndAtSynchronise) {
   });
 }
 
+TEST(Stream, AQueuedErrorSurfacesInAGroupToo) {
+  const ThreadRanks ranks(1);
+  const tw_comm_t comm = ranks.comm(0);
+  tw_stream_t stream;
+  tw_signals_t signals;
+  ASSERT_EQ(tw_stream_create(nullptr, &stream), TW_OK);
+  ASSERT_EQ(tw_signals_create(comm, 1, &signals), TW_OK);
+  ASSERT_EQ(tw_wait_signal(signals, 0, 0, 1, 5, stream), TW_OK);
+  EXPECT_EQ(tw_stream_synchronize(stream), TW_ERROR_TIMEOUT);
+  float x = 1;
+  for (const tw_status_t want : {TW_ERROR_TIMEOUT, TW_OK}) {  // told once
+    EXPECT_EQ(tw_group_begin(), TW_OK);
+    EXPECT_EQ(tw_all_reduce(&x, &x, 1, TW_FP32, TW_SUM, comm, nullptr), TW_OK);
+    EXPECT_EQ(tw_group_end(), want) << tw_last_error();
+  }
+  EXPECT_EQ(tw_signals_destroy(signals), TW_OK);
+  EXPECT_EQ(tw_stream_destroy(stream), TW_OK);
+}
+
+/// What is queued behind a call that fails must not speak to peers: they would take it for a
+/// mismatch.
+TEST(Stream, CallsBehindOneThatFailedSayWhyItDid) {
+  for (int round = 0; round < 30; ++round) {
+    const ThreadRanks ranks(4);
+    ranks.run([](int rank, tw_comm_t comm) {
+      if (rank == 3) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        EXPECT_EQ(tw_comm_abort(comm), TW_OK);
+        return;
+      }
+      tw_stream_t stream;
+      ASSERT_EQ(tw_stream_create(nullptr, &stream), TW_OK);
+      std::vector<float> data(8 * 700, 1.0F);
+      for (size_t i = 0; i < 8; ++i)
+        static_cast<void>(tw_all_reduce(&data[700 * i], &data[700 * i], 3 + 80 * i, TW_FP32, TW_SUM,
+                                        comm, stream));
+      EXPECT_EQ(tw_stream_synchronize(stream), TW_ERROR_ABORTED) << tw_last_error();
+      tw_status_t status;
+      EXPECT_EQ(tw_comm_error(comm, &status, nullptr), TW_OK);
+      EXPECT_EQ(status, TW_ERROR_ABORTED);
+      EXPECT_EQ(tw_stream_destroy(stream), TW_OK);
+    });
+  }
+}
+
+TEST(Stream, ASignalInTheLastMomentIsNoTimeOut) {
+  const ThreadRanks ranks(2);
+  tw_signals_t signals[2] = {};
+  ranks.run([&](int rank, tw_comm_t comm) {
+    ASSERT_EQ(tw_signals_create(comm, 1, &signals[rank]), TW_OK);
+    for (uint64_t round = 1; round <= 300; ++round) {
+      if (rank == 1) {
+        std::this_thread::sleep_for(std::chrono::microseconds(500 + round * 7));
+        EXPECT_EQ(tw_signal(signals[1], 0, 0, nullptr), TW_OK);
+      } else if (tw_wait_signal(signals[0], 1, 0, round, 1, nullptr) != TW_OK) {
+        const std::string late = "is " + std::to_string(round) + ", expected";
+        EXPECT_EQ(std::string(tw_last_error()).find(late), std::string::npos) << tw_last_error();
+        EXPECT_EQ(tw_wait_signal(signals[0], 1, 0, round, -1, nullptr), TW_OK);
+      }
+      EXPECT_EQ(tw_barrier(comm, nullptr), TW_OK);
+    }
+    EXPECT_EQ(tw_signals_destroy(signals[rank]), TW_OK);
+  });
+}
+
 TEST(Stream, DestroyingAStreamRunsWhatIsQueued) {
   const ThreadRanks ranks(2);
   float in = 3, out[2] = {};

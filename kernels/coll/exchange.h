@@ -169,29 +169,31 @@ class Exchange {
 
   enum class Way { kPull, kPush, kStaged };
 
-  /// The same at both ends: `send_at` is the sender's, `recv_at` the receiver's.
-  TW_FN Way way(uint64_t send_at, uint64_t recv_at) const {
+  /// The same at both ends: `send_at` is the sender's, `recv_at` the receiver's. Where either end is
+  /// in place, all its slices are staged: what it sends has left then before anything arrives.
+  TW_FN Way way(int p, uint64_t send_at, uint64_t recv_at) const {
+    if (slices_.overlaps() || call_.entry(p).factor != 0) return Way::kStaged;
     const bool push_first = args_.store == StorePolicy::kNonTemporal;
     if (send_at != 0 && !(push_first && recv_at != 0)) return Way::kPull;
     return recv_at != 0 ? Way::kPush : Way::kStaged;
   }
-  TW_FN Way way_to(int p) const { return way(send_at(p), call_.entry(p).recv_at); }
-  TW_FN Way way_from(int p) const { return way(call_.entry(p).send_at, recv_at(p)); }
+  TW_FN Way way_to(int p) const { return way(p, send_at(p), call_.entry(p).recv_at); }
+  TW_FN Way way_from(int p) const { return way(p, call_.entry(p).send_at, recv_at(p)); }
 
   TW_FN uint64_t send_at(int p) const {
-    if (!slices_.sends(p) || slices_.overlaps()) return 0;
+    if (!slices_.sends(p)) return 0;
     return location_add(args_.send_at, slices_.out(p).begin);
   }
   TW_FN uint64_t recv_at(int p) const {
-    if (!slices_.receives(p) || slices_.overlaps()) return 0;
+    if (!slices_.receives(p)) return 0;
     return location_add(args_.recv_at, slices_.in(p).begin);
   }
 
   TW_FN bool direct() {
     const auto talks = [&](int p) { return slices_.sends(p) || slices_.receives(p); };
     call_.enter(talks, [&](int p) {
-      return EntryPayload{send_at(p), recv_at(p), 0, slices_.sends(p) ? slices_.out(p).size() : 0,
-                          args_.history};
+      return EntryPayload{send_at(p), recv_at(p), slices_.overlaps(),
+                          slices_.sends(p) ? slices_.out(p).size() : 0, args_.history};
     });
     copy_own();
     if (!call_.wait_entered(talks)) return false;

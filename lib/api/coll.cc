@@ -15,7 +15,8 @@ namespace tw::api {
 namespace {
 
 /// Issues a call that has been numbered: it cannot be given up any more, so that what prevents it
-/// ends the comm.
+/// ends the comm. Work checks the comm first: after a call that failed, later ones must not speak
+/// to peers.
 template <class Work>
 void issue_numbered(Comm& comm, tw_stream_t stream, Work work) {
   try {
@@ -31,6 +32,7 @@ void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));
   copy->number = comm.collectives().number(&copy->args);
   issue_numbered(comm, stream, [&comm, copy] {
+    comm.check();
     comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
     comm.check_call(copy->number);
     return TW_OK;
@@ -60,6 +62,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
     launch(comm, how, collectives.args());
   } else {
     issue_numbered(comm, nullptr, [&] {
+      comm.check();
       launch(comm, how, collectives.args());
       return TW_OK;
     });
@@ -78,6 +81,7 @@ void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
   check_message(message, {comm.rank(), comm.size()}, false);
   Transfer transfer = comm.collectives().number(message);
   issue_numbered(comm, stream, [&comm, transfer]() mutable {
+    comm.check();
     comm.collectives().run_transfers(&transfer, 1);
     return TW_OK;
   });

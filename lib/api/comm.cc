@@ -1,4 +1,5 @@
 // Communicators: tilewire.h, "Communicators".
+#include <deque>
 #include <memory>
 #include <string>
 #include <thread>
@@ -55,6 +56,17 @@ tw_comm_t handle_of(std::unique_ptr<Comm> comm) {
   return comms.insert(std::move(comm));
 }
 
+/// All or none.
+void handles_of(std::vector<std::unique_ptr<Comm>> made, tw_comm_t* out) {
+  std::deque<decltype(comms.place())> places;
+  for (const std::unique_ptr<Comm>& comm : made) {
+    attach_collectives(*comm);
+    places.emplace_back(comms);
+  }
+  for (size_t rank = 0; rank < made.size(); ++rank)
+    out[rank] = places[rank].fill(std::move(made[rank]));
+}
+
 void check_rank(int n, int rank, const char* function) {
   require_range(n, 1, kMaxRanks, function, "n");
   require_range(rank, 0, n - 1, function, "rank");
@@ -99,7 +111,7 @@ void create_all(int n, const CommOptions& options, tw_comm_t* out) {
   if (failure != nullptr) throw Error(*failure);
   for (const auto& error : errors)
     if (error != nullptr) throw Error(*error);
-  for (size_t rank = 0; rank < made.size(); ++rank) out[rank] = handle_of(std::move(made[rank]));
+  handles_of(std::move(made), out);
 }
 
 void destroy(tw_comm_t handle) {

@@ -26,9 +26,9 @@ thread_local std::vector<Gathered> t_gathered;
 class Callers {
  public:
   explicit Callers(const std::vector<GroupItem>& items) {
+    comms_.reserve(items.size());  // nothing below throws but the refusal
     for (const GroupItem& item : items) {
       if (std::find(comms_.begin(), comms_.end(), item.comm) != comms_.end()) continue;
-      comms_.reserve(comms_.size() + 1);
       if (!item.comm->enter()) {
         leave();
         fail(TW_ERROR_INVALID_STATE,
@@ -75,7 +75,10 @@ void end() {
   items.reserve(gathered.size());
   for (Gathered& g : gathered) items.push_back(std::move(g.item));
   const Callers callers(items);
-  for (const GroupItem& item : items) item.comm->check();
+  for (const GroupItem& item : items) {
+    item.comm->device().check_queued(item.comm);
+    item.comm->check();
+  }
   run_group(std::move(items));
 }
 

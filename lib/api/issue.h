@@ -14,7 +14,13 @@ tw_status_t issue(Comm& comm, tw_stream_t stream, F work) {
   comm.device().check_queued(&comm);
   comm.check();
   if (stream == nullptr && comm.device().idle()) return work();
-  return comm.device().issue(stream, std::move(work), &comm);
+  return comm.device().issue(
+      stream,
+      [&comm, work = std::move(work)]() mutable {
+        comm.check();  // what was queued before may have ended it
+        return work();
+      },
+      &comm);
 }
 
 }  // namespace tw::api

@@ -43,7 +43,8 @@ tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* window) 
     Comm& c = comm_of(comm);
     require(window, "tw_window_create", "window");
     const InUse use(c);
-    *window = windows.insert(Window::create(c, bytes));
+    auto place = windows.place();
+    *window = place.fill(Window::create(c, bytes));
   });
 }
 
@@ -52,7 +53,8 @@ tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_windo
     Comm& c = comm_of(comm);
     require(window, "tw_window_register", "window");
     const InUse use(c);
-    *window = windows.insert(Window::register_memory(c, ptr, bytes));
+    auto place = windows.place();
+    *window = place.fill(Window::register_memory(c, ptr, bytes));
   });
 }
 
@@ -62,7 +64,8 @@ tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* sh
     Comm& c = comm_of(child);
     require(shared, "tw_window_share", "shared");
     const InUse use(c);
-    *shared = windows.insert(w.share(c));
+    auto place = windows.place();
+    *shared = place.fill(w.share(c));
   });
 }
 

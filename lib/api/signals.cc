@@ -30,11 +30,12 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
            kMaxSlots);
     const InUse use(c);
     const size_t size = static_cast<size_t>(c.size());
+    auto place = signal_sets.place();
     auto set = std::make_unique<SignalSet>();
     set->slots = slots;
     set->sent.resize(slots * size);
     set->window = Window::create_signals(c, slots * size * kSignalStride);
-    *signals = signal_sets.insert(std::move(set));
+    *signals = place.fill(std::move(set));
   });
 }
 

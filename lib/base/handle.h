@@ -25,26 +25,31 @@ class HandleTable {
     for (const std::atomic<Slot*>& chunk : chunks_) delete[] chunk.load(std::memory_order_relaxed);
   }
 
-  /// The object becomes the table's until `erase`, whose caller deletes it.
-  Handle insert(std::unique_ptr<T> object) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    uint32_t index;
-    if (!free_.empty()) {
-      index = free_.back();
-      free_.pop_back();
-    } else {
-      index = used_;
-      if (index == kChunk * kChunks) fail(TW_ERROR_OUT_OF_RESOURCES, "too many live handles");
-      if (index % kChunk == 0)
-        chunks_[index / kChunk].store(new Slot[kChunk], std::memory_order_release);
-      ++used_;
+  /// Room for one object, taken before it is made: then putting it into the table cannot fail.
+  class Place {
+   public:
+    explicit Place(HandleTable& table) : table_(table), index_(table.take()) {}
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() {
+      if (!filled_) table_.give_back(index_);
     }
-    Slot& slot = *at(index);
-    slot.object.store(object.release(), std::memory_order_relaxed);
-    const uint64_t key = slot.key.load(std::memory_order_relaxed) + 1;  // odd: live
-    slot.key.store(key, std::memory_order_release);
-    return encode(index, key);
-  }
+
+    /// The object becomes the table's until `erase`, whose caller deletes it. Once.
+    Handle fill(std::unique_ptr<T> object) noexcept {
+      filled_ = true;
+      return table_.put(index_, std::move(object));
+    }
+
+   private:
+    HandleTable& table_;
+    const uint32_t index_;
+    bool filled_ = false;
+  };
+
+  /// Throws OUT_OF_RESOURCES.
+  Place place() { return Place(*this); }
+  Handle insert(std::unique_ptr<T> object) { return place().fill(std::move(object)); }
 
   /// The object, or null when the handle is not live.
   T* find(Handle handle) const {
@@ -67,11 +72,40 @@ class HandleTable {
     Slot& slot = *at(index);
     slot.key.store(slot.key.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     slot.object.store(nullptr, std::memory_order_relaxed);
-    free_.push_back(index);
+    free_.push_back(index);  // has room for every slot there is
     return true;
   }
 
  private:
+  uint32_t take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!free_.empty()) {
+      const uint32_t index = free_.back();
+      free_.pop_back();
+      return index;
+    }
+    if (used_ == kChunk * kChunks) fail(TW_ERROR_OUT_OF_RESOURCES, "too many live handles");
+    if (used_ % kChunk == 0) {
+      free_.reserve(used_ + kChunk);
+      chunks_[used_ / kChunk].store(new Slot[kChunk], std::memory_order_release);
+    }
+    return used_++;
+  }
+
+  void give_back(uint32_t index) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(index);
+  }
+
+  Handle put(uint32_t index, std::unique_ptr<T> object) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Slot& slot = *at(index);
+    slot.object.store(object.release(), std::memory_order_relaxed);
+    const uint64_t key = slot.key.load(std::memory_order_relaxed) + 1;  // odd: live
+    slot.key.store(key, std::memory_order_release);
+    return encode(index, key);
+  }
+
   static constexpr uint32_t kChunk = 1024, kChunks = 1024;  // 2^20 slots, 4 + 20 bits; 40 of key
   struct Slot {
     std::atomic<uint64_t> key{0};

@@ -163,7 +163,7 @@ std::vector<Job> jobs_of(Share& share) {
   return jobs;
 }
 
-/// Runs the share in the device's turn.
+/// Queues the share.
 void issue_share(const std::shared_ptr<Share>& share, tw_stream_t stream) {
   share->device->issue(
       stream,
@@ -193,6 +193,27 @@ bool can_be_queued(const Share& share, const Shares& all) {
   });
 }
 
+/// Runs the share now, after what its streams hold.
+void run_now(Share& share) {
+  bool running = false;
+  try {
+    for (tw_stream_t stream : share.streams)
+      if (stream != nullptr) drain(*share.device, stream);
+    share.device->issue(
+        nullptr,
+        [&] {
+          std::vector<Job> jobs = jobs_of(share);
+          running = true;
+          run_jobs(std::move(jobs));
+          return TW_OK;
+        },
+        &share.comm());
+  } catch (...) {
+    if (!running) end_all(share, current_error());
+    throw;
+  }
+}
+
 /// Queues the shares that can be; returns jobs for the others.
 std::vector<Job> issue_shares(const Shares& shares) {
   std::vector<Job> jobs;
@@ -203,11 +224,7 @@ std::vector<Job> issue_shares(const Shares& shares) {
     }
     Lane* lane = jobs.empty() ? nullptr : &share->comm().collectives().lane(kShareLane);
     // Another share may be what a stream's work waits for: each waits for its own.
-    jobs.push_back({lane, [&share] {
-                      for (tw_stream_t stream : share->streams)
-                        if (stream != nullptr) drain(*share->device, stream);
-                      issue_share(share, nullptr);
-                    }});
+    jobs.push_back({lane, [&share] { run_now(*share); }});
   }
   return jobs;
 }

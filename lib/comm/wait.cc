@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "lib/base/deadline.h"
 #include "lib/base/error.h"
@@ -108,11 +109,13 @@ std::string peer_text(const Waiting& w) {
   return w.site.peer == kAnyPeer ? "any other rank" : text("rank %d", w.site.peer);
 }
 
+bool has_left(const Waiting& w) {
+  return true_of_peer(
+      w, [&](int peer) { return load(&host_control(w.comm.control_block(peer)).left) != 0; });
+}
+
 bool peer_left(const Waiting& w) {
-  const auto left = [&](int peer) {
-    return load(&host_control(w.comm.control_block(peer)).left) != 0;
-  };
-  if (!true_of_peer(w, left) || load(w.word) >= w.want) return false;
+  if (!has_left(w) || load(w.word) >= w.want) return false;
   // It left because the comm has ended: then our abort word was written before it left.
   if (load(w.comm.view().wait->abort) != 0) return true;
   w.comm.end(TW_ERROR_PEER_LOST, text("rank %d waited in %s for %s, which has destroyed the comm",
@@ -168,29 +171,50 @@ void time_out(const Waiting& w, int64_t timeout_ns) {
                   static_cast<unsigned long long>(w.want)));
 }
 
+/// How long a wait has lasted. A process that was stopped, with its peers or alone, has not waited
+/// meanwhile: more than a moment between two looks at the clock does not count.
+class Waited {
+ public:
+  int64_t ns() const { return ns_; }
+  /// Looks at the clock; returns the time.
+  int64_t look() {
+    constexpr int64_t kMoment = 1'000'000'000;
+    const int64_t now = now_ns();
+    ns_ += std::min(now - last_, kMoment);
+    last_ = now;
+    return now;
+  }
+
+ private:
+  int64_t last_ = now_ns();
+  int64_t ns_ = 0;
+};
+
 /// Polls until the word has the value, the comm ends, or `timeout_ns` (0 = never) has passed.
 enum class Outcome { kTrue, kEnded, kTimeOut };
 
 template <class LookAtPeers>
 Outcome poll(const uint64_t* abort, const uint64_t* word, uint64_t want, int64_t timeout_ns,
              LookAtPeers look_at_peers) {
-  const int64_t start = now_ns();
-  int64_t look = start + kLookNs, sleep = 0;
+  Waited waited;
+  int64_t look = waited.look() + kLookNs, sleep = 0;
+  bool late = false;  // then the word is looked at once more
   for (;;) {
     for (int i = 0; i < kYieldsPerClock; ++i) {
       if (load(word) >= want) return Outcome::kTrue;
       if (load(abort) != 0) return load(word) >= want ? Outcome::kTrue : Outcome::kEnded;
+      if (late) return Outcome::kTimeOut;
       if (sleep == 0) sched_yield();
     }
     if (sleep != 0) sleep_ns(sleep);
-    const int64_t now = now_ns();
-    if (now - start >= kYieldNs)
+    const int64_t now = waited.look();
+    if (waited.ns() >= kYieldNs)
       sleep = std::min(sleep == 0 ? kFirstSleepNs : 2 * sleep, kLongestSleepNs);
     if (now >= look) {
       look = now + kLookNs;
       if (look_at_peers()) return Outcome::kEnded;
     }
-    if (timeout_ns != 0 && now - start >= timeout_ns) return Outcome::kTimeOut;
+    late = timeout_ns != 0 && waited.ns() >= timeout_ns;
   }
 }
 
@@ -229,30 +253,39 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
 
 bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
   // Ranks are threads or processes with one waiting loop each, so this is the loop's own state.
-  static thread_local int64_t start = 0, look = 0;
-  static thread_local int looks = 0;
+  struct Idling {
+    Waited waited;
+    int64_t look = 0;
+    int looks = 0;
+    bool last_pass = false;
+  };
+  static thread_local Idling idling;
   if (load(context->abort) != 0) return false;
   if (round == 0) {
-    start = now_ns();
-    look = start + kLookNs;
-    looks = 0;
+    idling = {};
+    idling.look = idling.waited.look() + kLookNs;
   }
   if (round % kYieldsPerClock != 0 && round < kIdleYields) {
     sched_yield();
     return true;
   }
-  const int64_t now = now_ns();
-  if (now - start < kYieldNs)
+  const int64_t now = idling.waited.look(), waited = idling.waited.ns();
+  if (waited < kYieldNs)
     sched_yield();
   else
-    sleep_ns(now - start < 10 * kYieldNs ? kFirstSleepNs : kLongestSleepNs);
-  if (now < look) return true;
-  look = now + kLookNs;
-  // No single word decides here; a peer that left will never move again.
-  static const uint64_t never = 0;
+    sleep_ns(waited < 10 * kYieldNs ? kFirstSleepNs : kLongestSleepNs);
+  if (now < idling.look) return true;
+  idling.look = now + kLookNs;
+  static const uint64_t never = 0;  // no single word decides here
   const Waiting w{*static_cast<Comm*>(context->comm), *site, &never, 1};
-  if (peer_left(w) || waits_for_itself(w, ++looks)) return false;
-  if (context->timeout_ns == 0 || now - start < context->timeout_ns) return true;
+  if (waits_for_itself(w, ++idling.looks)) return false;
+  const bool left = has_left(w), late = context->timeout_ns != 0 && waited >= context->timeout_ns;
+  // The caller takes once more what came before its peer left, or while this rank slept.
+  const bool last_pass = std::exchange(idling.last_pass, left || late);
+  if (!left && !late) return true;
+  idling.look = now;
+  if (!last_pass) return true;
+  if (left) return !peer_left(w);
   time_out(w, context->timeout_ns);
   return false;
 }

@@ -86,19 +86,31 @@ void Window::allocate(ControlKind kind, size_t bytes) {
   location_ = comm_.heap_segment(place_.segment) + place_.offset;
   // Owners are the first to touch their parts, so that pages lie on their nodes.
   try {
-    agree_on(kind, [&] { touch(data(comm_.rank()), bytes); });
+    agree_on(kind, [&] {
+      touch(data(comm_.rank()), bytes);
+      enter_books();
+    });
   } catch (...) {
+    leave_books();
     comm_.allocator().release(place_);
     throw;
   }
-  comm_.add_range(data(comm_.rank()), bytes, location_);
-  announce();
 }
 
-void Window::announce() {
+/// What the comm knows of its windows. Before the ranks agree that they have the window, since it may
+/// fail; nothing that can may follow.
+void Window::enter_books() {
+  comm_.add_range(data(comm_.rank()), bytes(comm_.rank()), location_);
   comm_.add_live(
       this, text("a %s of %zu bytes at %p", source_ == Source::kSignals ? "signal set" : "window",
                  bytes(comm_.rank()), static_cast<void*>(data(comm_.rank()))));
+}
+
+void Window::leave_books() {
+  comm_.remove_live(this);
+  comm_.remove_range(location_);
+  if (source_ != Source::kRegistered && source_ != Source::kShared) return;
+  if (location_ != 0) comm_.remove_segment(location_);
 }
 
 void Window::place(size_t bytes) {
@@ -112,7 +124,8 @@ void Window::place(size_t bytes) {
 std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t bytes) {
   std::unique_ptr<Window> window(new Window(comm));
   window->source_ = Source::kRegistered;
-  const PoolMemory memory = mem_find(ptr, bytes);  // bad arguments are refused before peers hear
+  window->memory_ = MemoryUse(ptr, bytes);  // bad arguments are refused before peers hear
+  const PoolMemory& memory = window->memory_.where();
   const Registration mine = {memory.pool, memory.offset, memory.pool_bytes, bytes};
   std::vector<Registration> all;
   for (const std::string& said :
@@ -132,13 +145,12 @@ std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t by
         window->data_[r] = pool->data() + all[r].offset;
       }
       window->location_ = comm.add_segment(window->data_);
+      window->enter_books();
     });
   } catch (...) {
-    if (window->location_ != 0) comm.remove_segment(window->location_);
+    window->leave_books();
     throw;
   }
-  comm.add_range(ptr, bytes, window->location_);
-  window->announce();
   return window;
 }
 
@@ -204,11 +216,17 @@ std::unique_ptr<Window> Window::share(Comm& child) {
        child.control().all_gather(ControlKind::kWindowShare, bytes_of(location_)))
     if (value_of<uint64_t>(said) != location_)
       fail(TW_ERROR_MISMATCH, "tw_window_share: ranks passed different windows");
-  window->location_ = child.add_segment(window->data_);
-  child.add_range(window->data(child.rank()), window->bytes(child.rank()), window->location_);
+  try {
+    window->agree_on(ControlKind::kWindowShare, [&] {
+      window->location_ = child.add_segment(window->data_);
+      window->enter_books();
+    });
+  } catch (...) {
+    window->leave_books();
+    throw;
+  }
   window->shared_from_ = this;
   ++sharers_;
-  window->announce();
   return window;
 }
 
@@ -219,10 +237,8 @@ void Window::close() {
   } catch (const Error& error) {
     ended = error;  // nobody will use the memory through this comm again
   }
-  comm_.remove_range(location_);
-  if (source_ == Source::kRegistered || source_ == Source::kShared) comm_.remove_segment(location_);
+  leave_books();
   if (shared_from_ != nullptr) --shared_from_->sharers_;
-  comm_.remove_live(this);
   if (ended) throw Error(*ended);
 }
 

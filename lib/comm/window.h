@@ -52,7 +52,8 @@ class Window {
   void allocate(ControlKind kind, size_t bytes);
   void check_same_window() const;
   void place(size_t bytes);
-  void announce();
+  void enter_books();
+  void leave_books();
   void give_back();
   template <class Step>
   void agree_on(ControlKind kind, Step step);
@@ -67,6 +68,7 @@ class Window {
   uint64_t location_ = 0;          // of its start; else its own segment
   Window* shared_from_ = nullptr;  // kShared
   std::atomic<int> sharers_{0};
+  MemoryUse memory_;                                // registered: own memory stays
   std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here
 };
 

@@ -30,6 +30,7 @@ class Pool : public MappedPool {
 struct Allocation {
   RangeAllocator::Place place;
   size_t bytes;
+  int uses = 0;
 };
 
 /// All of this process's allocations. The allocator's segments are the pools.
@@ -70,7 +71,7 @@ void* mem_alloc(size_t bytes) {
     place = m.allocator.allocate(bytes);
   }
   char* const at = m.pools[static_cast<size_t>(place.segment)]->data() + place.offset;
-  m.live[at] = {place, bytes};
+  m.live[at] = {place, bytes, 0};
   return at;
 }
 
@@ -80,6 +81,10 @@ void mem_free(void* ptr) {
   const auto found = m.live.find(static_cast<const char*>(ptr));
   if (found == m.live.end())
     fail(TW_ERROR_INVALID_ARGUMENT, "ptr = %p is not a live allocation of tw_mem_alloc", ptr);
+  if (found->second.uses != 0)
+    fail(TW_ERROR_INVALID_STATE,
+         "ptr = %p backs %d window(s) of tw_window_register: destroy them first", ptr,
+         found->second.uses);
   const RangeAllocator::Place place = found->second.place;
   zero_again(m.pools[static_cast<size_t>(place.segment)]->file(), 0, place.offset,
              static_cast<char*>(ptr), place.bytes);
@@ -87,22 +92,32 @@ void mem_free(void* ptr) {
   m.live.erase(found);
 }
 
-PoolMemory mem_find(const void* ptr, size_t bytes) {
+MemoryUse::MemoryUse(const void* ptr, size_t bytes) {
   Memory& m = memory();
   const std::lock_guard<std::mutex> lock(m.mutex);
   const char* at = static_cast<const char*>(ptr);
   auto after = m.live.upper_bound(at);
   if (after != m.live.begin()) {
-    const auto& [begin, allocation] = *std::prev(after);
+    auto& [begin, allocation] = *std::prev(after);
     if (at < begin + allocation.bytes &&
         bytes <= static_cast<size_t>(begin + allocation.bytes - at)) {
       const size_t index = static_cast<size_t>(allocation.place.segment);
       const Pool& pool = *m.pools[index];
-      return {m.ids[index], static_cast<size_t>(at - pool.data()), &pool.file(), pool.bytes()};
+      where_ = {m.ids[index], static_cast<size_t>(at - pool.data()), &pool.file(), pool.bytes()};
+      begin_ = begin;
+      ++allocation.uses;
+      return;
     }
   }
   fail(TW_ERROR_INVALID_ARGUMENT,
        "[%p, +%zu) is not inside one allocation of tw_mem_alloc of this process", ptr, bytes);
+}
+
+MemoryUse::~MemoryUse() {
+  if (begin_ == nullptr) return;
+  Memory& m = memory();
+  const std::lock_guard<std::mutex> lock(m.mutex);
+  --m.live.find(begin_)->second.uses;
 }
 
 std::shared_ptr<MappedPool> find_pool(uint64_t id) {

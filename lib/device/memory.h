@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "lib/base/fd.h"
 
@@ -21,11 +22,33 @@ struct PoolMemory {
 /// Zeroed, aligned to 4 KiB (huge page when large). Throws OUT_OF_MEMORY.
 void* mem_alloc(size_t bytes);
 
-/// Throws INVALID_ARGUMENT when `ptr` is not what mem_alloc returned.
+/// Throws INVALID_ARGUMENT when `ptr` is not what mem_alloc returned, INVALID_STATE while it is in
+/// use.
 void mem_free(void* ptr);
 
-/// Throws INVALID_ARGUMENT unless [ptr, ptr + bytes) lies inside one live allocation.
-PoolMemory mem_find(const void* ptr, size_t bytes);
+/// Use of memory that must not be freed meanwhile.
+class MemoryUse {
+ public:
+  MemoryUse() = default;
+  /// Throws INVALID_ARGUMENT unless [ptr, ptr + bytes) lies inside one live allocation.
+  MemoryUse(const void* ptr, size_t bytes);
+  MemoryUse(MemoryUse&& other) noexcept
+      : begin_(std::exchange(other.begin_, nullptr)), where_(other.where_) {}
+  MemoryUse& operator=(MemoryUse&& other) noexcept {
+    std::swap(begin_, other.begin_);
+    std::swap(where_, other.where_);
+    return *this;
+  }
+  MemoryUse(const MemoryUse&) = delete;
+  MemoryUse& operator=(const MemoryUse&) = delete;
+  ~MemoryUse();
+
+  const PoolMemory& where() const { return where_; }
+
+ private:
+  const char* begin_ = nullptr;  // of the allocation
+  PoolMemory where_{};
+};
 
 /// A pool as mapped in this process: its own, or another process's.
 class MappedPool {

@@ -27,6 +27,7 @@ struct CollCase {
   size_t count = 0;  // the op's own count; uneven forms derive each rank's from it
   int root = 0;
   bool in_place = false;
+  int in_place_parity = -1;  // with in_place: on even (0) or odd (1) ranks only; -1 = on all
   Memory memory = Memory::kPrivate;
   size_t misalign = 0;   // bytes by which both buffers are off alignment
   double tolerance = 0;  // relative; 0 = the bytes must be equal
@@ -101,6 +102,7 @@ class CaseRunner {
   bool check_element(size_t index);
   bool check_surroundings();
   Number input(int rank, size_t index) const;
+  bool in_place() const;
 
   tw_comm_t comm_;
   int rank_ = 0, ranks_ = 0;

@@ -52,7 +52,7 @@ std::string CollCase::name(int ranks) const {
   if (reduces(call)) s += std::string(" ") + (scaled ? "scaled" : kOpNames[op]);
   if (has_root(call)) s += " root=" + std::to_string(root);
   s += std::string(" ") + kMemoryNames[static_cast<int>(memory)];
-  if (in_place) s += " in place";
+  if (in_place) s += in_place_parity < 0 ? " in place" : " in place on some ranks";
   if (misalign != 0) s += " +" + std::to_string(misalign);
   if (gaps) s += " gaps";
   return s;
@@ -185,6 +185,10 @@ Number CaseRunner::input(int rank, size_t index) const {
   return read_element(case_.type, element);
 }
 
+bool CaseRunner::in_place() const {
+  return case_.in_place && (case_.in_place_parity < 0 || rank_ % 2 == case_.in_place_parity);
+}
+
 void CaseRunner::place(const CollCase& c, size_t offset) {
   const Shape& shape = shape_[0];
   const size_t element = type_bytes(c.type);
@@ -200,7 +204,7 @@ void CaseRunner::place(const CollCase& c, size_t offset) {
   recv_ = {memory(recv_window) + bytes_, shape.recv_count * element};
   ASSERT_LE(offset + send_.bytes + c.misalign + 2 * kGuard, bytes_);
   ASSERT_LE(offset + recv_.bytes + c.misalign + 2 * kGuard, bytes_);
-  if (!c.in_place) return;
+  if (!in_place()) return;
   const size_t shift = shape.in_place_at * element;
   if (recv_.bytes >= send_.bytes)
     send_.at = recv_.at + shift;
@@ -321,7 +325,7 @@ bool CaseRunner::check_received() {
 
 bool CaseRunner::check_surroundings() {
   // In place, the received buffer may lie inside the sent one: only its outside is guarded.
-  const bool inside = case_.in_place && send_.bytes > recv_.bytes;
+  const bool inside = in_place() && send_.bytes > recv_.bytes;
   const char* begin = inside ? send_.at : recv_.at;
   const size_t bytes = inside ? send_.bytes : recv_.bytes;
   if (!inside)
@@ -330,7 +334,7 @@ bool CaseRunner::check_surroundings() {
         ADD_FAILURE() << case_.name(ranks_) << " rank " << rank_ << ": wrote outside recv";
         return false;
       }
-  if (case_.in_place) return true;
+  if (in_place()) return true;
   const size_t element = type_bytes(case_.type);
   const bool scaled = case_.scaled;
   case_.scaled = false;

@@ -64,7 +64,7 @@ struct FlagLine {
   uint64_t value;    // epoch and digest (entry) or epoch and step (others); only grows
   uint64_t send_at;  // entry: location of the sender's data for the receiver; 0 = private memory
   uint64_t recv_at;  // entry: location where the receiver's data goes; 0 = private memory
-  uint64_t factor;   // entry: bits of the sender's scaled-sum factor
+  uint64_t factor;   // entry: bits of the sender's scaled-sum factor; or 1: all_to_all in place
   uint64_t bytes;    // entry: bytes that the sender has for the receiver
   uint64_t history;  // entry: CollArgs::history of the sender
   uint64_t extra[2];
