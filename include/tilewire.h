@@ -257,7 +257,8 @@ TW_API tw_status_t tw_comm_abort(tw_comm_t comm);
 
 /* Frees the comm. Collective in the sense that no peer may still be inside a call. Waits for this
  * rank's queued calls, not for peers. Refused (INVALID_STATE, naming them) while windows, signals
- * or children live. */
+ * or children live. MISMATCH: this rank's last calls differ from a peer's in a way that only shows
+ * now (each took itself for the root); the comm is gone all the same. */
 TW_API tw_status_t tw_comm_destroy(tw_comm_t comm);
 
 /* What the comm is: this rank's number, the number of ranks, the device this rank owns. */
@@ -405,8 +406,9 @@ TW_API tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, t
 
 /* Calls of this thread between begin and the outermost end are gathered and then run together: any
  * mix, any order between comms and between collectives and messages, no deadlock. Calls inside only
- * check their arguments; errors of running come from tw_group_end. Collectives of one comm run in
- * the order of the calls. */
+ * check their arguments; errors of running come from tw_group_end. When a call inside was refused,
+ * tw_group_end makes none and returns that error, since the others might wait for it. Collectives of
+ * one comm run in the order of the calls. */
 TW_API tw_status_t tw_group_begin(void);
 TW_API tw_status_t tw_group_end(void);
 

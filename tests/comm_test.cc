@@ -1,8 +1,11 @@
 // Communicators and windows: ranks as threads.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
+#include <functional>
 #include <string>
+#include <thread>
 
 #include "tests/runner/pass_around.h"
 #include "tests/runner/ranks.h"
@@ -223,6 +226,98 @@ TEST(CommMismatch, OtherNumbersOfSlots) {
         return tw_signals_create(comm, 1 + static_cast<size_t>(rank), &signals);
       },
       "as many slots on all ranks");
+}
+
+/// What two threads got from their calls on the same handle.
+struct Race {
+  tw_status_t a, b;
+};
+
+/// Both call at about the same moment; `delay` turns of a loop tell which is first.
+template <class A, class B>
+Race race(int delay, A a, B b) {
+  Race got{};
+  std::atomic<int> ready{0};
+  const auto go = [&](int turns) {
+    ready.fetch_add(1);
+    while (ready.load() != 2) std::this_thread::yield();
+    for (int i = 0; i < turns; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
+  };
+  std::thread other([&] {
+    go(delay > 0 ? delay : 0);
+    got.b = b();
+  });
+  go(delay < 0 ? -delay : 0);
+  got.a = a();
+  other.join();
+  return got;
+}
+
+constexpr int kDelays[] = {-30000, -10000, -3000, -1000, -300, 0, 0, 300, 1000, 3000, 10000, 30000};
+
+tw_comm_t lone_comm() {
+  tw_comm_t comm;
+  TW_EXPECT_OK(tw_comm_create_all(1, nullptr, &comm));
+  return comm;
+}
+
+TEST(CommRace, TwoThreadsDestroyOneComm) {
+  for (const int delay : kDelays) {
+    const tw_comm_t comm = lone_comm();
+    const auto destroy = [comm] { return tw_comm_destroy(comm); };
+    const auto [a, b] = race(delay, destroy, destroy);
+    EXPECT_TRUE((a == TW_OK) != (b == TW_OK)) << a << " " << b;
+    const tw_status_t refused = a == TW_OK ? b : a;
+    EXPECT_TRUE(refused == TW_ERROR_INVALID_HANDLE || refused == TW_ERROR_INVALID_STATE) << refused;
+  }
+}
+
+TEST(CommRace, OtherCallsAgainstDestroy) {
+  int rank;
+  size_t bytes;
+  float x = 1;
+  const std::function<tw_status_t(tw_comm_t)> calls[] = {
+      [&](tw_comm_t comm) { return tw_comm_rank(comm, &rank); },
+      [&](tw_comm_t comm) { return tw_comm_memory(comm, &bytes); },
+      [](tw_comm_t comm) { return tw_comm_abort(comm); },
+      [](tw_comm_t comm) { return tw_comm_error(comm, nullptr, nullptr); },
+      [](tw_comm_t comm) { return tw_comm_set_max_blocks(comm, 2); },
+      [&](tw_comm_t comm) { return tw_all_reduce(&x, &x, 1, TW_FP32, TW_SUM, comm, nullptr); },
+  };
+  for (const auto& call : calls) {
+    for (const int delay : kDelays) {
+      const tw_comm_t comm = lone_comm();
+      const auto [a, b] = race(
+          delay, [comm] { return tw_comm_destroy(comm); }, [&] { return call(comm); });
+      EXPECT_TRUE(b == TW_OK || b == TW_ERROR_INVALID_HANDLE || b == TW_ERROR_INVALID_STATE) << b;
+      if (a == TW_OK) continue;
+      EXPECT_EQ(a, TW_ERROR_INVALID_STATE) << "the other thread was inside";
+      TW_EXPECT_OK(tw_comm_destroy(comm));
+    }
+  }
+}
+
+TEST(CommRace, WindowCallsAgainstDestroy) {
+  const tw_comm_t comm = lone_comm();
+  char byte = 1;
+  void* ptr;
+  const std::function<tw_status_t(tw_window_t)> calls[] = {
+      [](tw_window_t window) { return tw_window_destroy(window); },
+      [&](tw_window_t window) { return tw_window_ptr(window, 0, &ptr); },
+      [&](tw_window_t window) { return tw_put(window, 0, 0, &byte, 1, nullptr); },
+  };
+  for (const auto& call : calls) {
+    for (const int delay : kDelays) {
+      tw_window_t window;
+      TW_EXPECT_OK(tw_window_create(comm, 64, &window));
+      const auto [a, b] = race(
+          delay, [window] { return tw_window_destroy(window); }, [&] { return call(window); });
+      EXPECT_TRUE(b == TW_OK || b == TW_ERROR_INVALID_HANDLE || b == TW_ERROR_INVALID_STATE) << b;
+      EXPECT_TRUE(a == TW_OK || b == TW_OK) << a << " " << b;
+      if (a == TW_OK || tw_window_destroy(window) == TW_ERROR_INVALID_HANDLE) continue;
+    }
+  }
+  TW_EXPECT_OK(tw_comm_destroy(comm));
 }
 
 TEST(Comm, AWindowThatAPeerDoesNotDestroyIsATimeOut) {

@@ -199,21 +199,6 @@ TEST(Group, EmptyAndUnbalanced) {
   EXPECT_NE(std::string(tw_last_error()).find("tw_group_begin"), std::string::npos);
 }
 
-TEST(Group, BadCallInAGroupIsRefusedAtOnceAndTheRestRuns) {
-  const ThreadRanks ranks(2);
-  ranks.run([&](int rank, tw_comm_t comm) {
-    const std::vector<float> in = ramp(10, rank);
-    std::vector<float> out(10);
-    ASSERT_EQ(tw_group_begin(), TW_OK);
-    EXPECT_EQ(tw_all_reduce(in.data(), nullptr, 10, TW_FP32, TW_SUM, comm, nullptr),
-              TW_ERROR_INVALID_ARGUMENT);
-    EXPECT_EQ(tw_send(in.data(), 1, TW_FP32, 7, comm, nullptr), TW_ERROR_INVALID_ARGUMENT);
-    ASSERT_EQ(sum(in, &out, comm), TW_OK);
-    ASSERT_EQ(tw_group_end(), TW_OK) << tw_last_error();
-    EXPECT_EQ(out[9], ramp_sum(9, 2));
-  });
-}
-
 TEST(Group, TransfersWithTheOwnRank) {
   const ThreadRanks ranks(1);
   const std::vector<float> in = ramp(10, 0);
@@ -268,6 +253,32 @@ TEST(Group, LateThreadsAreNotMistakenForOneThread) {
     const std::vector<float> in = ramp(10, rank);
     std::vector<float> out(10);
     EXPECT_EQ(sum(in, &out, comm), TW_OK) << tw_last_error();
+  });
+}
+
+// Were the rest made, the others would wait for the call that was refused.
+TEST(Group, OneRefusedCallAndNoneIsMade) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    const std::vector<float> in = ramp(10, rank);
+    std::vector<float> out(10, -1), other(10, -1);
+    ASSERT_EQ(tw_group_begin(), TW_OK);
+    EXPECT_EQ(sum(in, &out, comm), TW_OK);
+    EXPECT_EQ(tw_send(in.data(), 10, TW_FP32, 7, comm, nullptr), TW_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(tw_all_reduce(in.data(), nullptr, 10, TW_FP32, TW_SUM, comm, nullptr),
+              TW_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(sum(in, &other, comm), TW_OK);
+    EXPECT_EQ(tw_group_end(), TW_ERROR_INVALID_ARGUMENT);
+    const std::string sentence = tw_last_error();
+    EXPECT_NE(sentence.find("no call of this group was made"), std::string::npos) << sentence;
+    EXPECT_NE(sentence.find("peer = 7"), std::string::npos) << sentence;
+    EXPECT_EQ(out[0], -1);
+    EXPECT_EQ(other[0], -1);
+    // The comm and the thread's next group know nothing of it.
+    ASSERT_EQ(tw_group_begin(), TW_OK);
+    EXPECT_EQ(sum(in, &out, comm), TW_OK);
+    EXPECT_EQ(tw_group_end(), TW_OK) << tw_last_error();
+    EXPECT_EQ(out[0], ramp_sum(0, 2));
   });
 }
 

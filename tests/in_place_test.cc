@@ -1,5 +1,5 @@
-// Some ranks in place, others not, in every mix of window and private memory: what a rank sends must
-// have left before anything arrives over it.
+// Some ranks in place, others not, in every mix of window and private memory: what a rank sends
+// must have left before anything arrives over it.
 #include <gtest/gtest.h>
 
 #include <utility>

@@ -127,6 +127,65 @@ TEST(Mismatch, UnevenCounts) {
     const tw_status_t status =
         tw_all_gather_v(send.data(), recv.data(), counts, nullptr, TW_FP32, comm, nullptr);
     EXPECT_EQ(status, TW_ERROR_MISMATCH) << tw_last_error();
+    for (const char* part : {"counts 8 9", "counts 8 10"})
+      EXPECT_NE(std::string(tw_last_error()).find(part), std::string::npos) << tw_last_error();
+  });
+}
+
+TEST(Mismatch, UnevenCountsThatOnlyTwoRanksKnow) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    std::vector<float> send(64), recv(64);
+    const size_t sent[] = {3, 4}, at[] = {0, 30};
+    const size_t expected[] = {rank == 0 ? size_t{3} : size_t{5},
+                               rank == 0 ? size_t{3} : size_t{4}};
+    const tw_status_t status =
+        tw_all_to_all_v(send.data(), sent, at, recv.data(), expected, at, TW_FP32, comm, nullptr);
+    EXPECT_EQ(status, TW_ERROR_MISMATCH) << tw_last_error();
+    for (const char* part : {"all_to_all_v", "TW_FP32", "expects 5 elements", "sends 4"})
+      EXPECT_NE(std::string(tw_last_error()).find(part), std::string::npos) << tw_last_error();
+  });
+}
+
+/// Two ranks make `call`, in which neither waits for the other, and destroy their comms: at least
+/// one hears of the difference, and both comms are gone.
+template <class LastCall>
+void expect_mismatch_at_destroy(const char* what, LastCall call) {
+  std::vector<tw_comm_t> comms(2);
+  ASSERT_EQ(tw_comm_create_all(2, nullptr, comms.data()), TW_OK) << tw_last_error();
+  int told = 0;
+  for (int rank = 0; rank < 2; ++rank) {
+    std::vector<float> data(64);
+    ASSERT_EQ(call(rank, data.data(), comms[static_cast<size_t>(rank)]), TW_OK)
+        << what << ": " << tw_last_error();
+  }
+  for (const tw_comm_t comm : comms) {
+    const tw_status_t status = tw_comm_destroy(comm);
+    const std::string sentence = tw_last_error();
+    if (status == TW_ERROR_MISMATCH) {
+      ++told;
+      EXPECT_NE(sentence.find("root 0"), std::string::npos) << sentence;
+      EXPECT_NE(sentence.find("root 1"), std::string::npos) << sentence;
+    } else {
+      EXPECT_EQ(status, TW_OK) << what << ": " << sentence;
+    }
+    EXPECT_EQ(tw_comm_destroy(comm), TW_ERROR_INVALID_HANDLE);
+  }
+  EXPECT_GE(told, 1) << what;
+}
+
+TEST(Mismatch, RootsOfTheLastCallAreComparedAtTheEnd) {
+  expect_mismatch_at_destroy("broadcast", [](int rank, float* data, tw_comm_t comm) {
+    return tw_broadcast(data, data, 8, TW_FP32, rank, comm, nullptr);
+  });
+  expect_mismatch_at_destroy("reduce", [](int rank, float* data, tw_comm_t comm) {
+    return tw_reduce(data, data, 8, TW_FP32, TW_SUM, 1 - rank, comm, nullptr);
+  });
+  expect_mismatch_at_destroy("gather", [](int rank, float* data, tw_comm_t comm) {
+    return tw_gather(data, data + 16, 8, TW_FP32, 1 - rank, comm, nullptr);
+  });
+  expect_mismatch_at_destroy("scatter", [](int rank, float* data, tw_comm_t comm) {
+    return tw_scatter(data, data + 16, 8, TW_FP32, rank, comm, nullptr);
   });
 }
 

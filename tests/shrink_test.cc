@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/runner/mortal_ranks.h"
@@ -80,6 +81,34 @@ TEST(Shrink, AMemberThatDiesBeforeItIsDoneIsNotInTheNewComm) {
     }
     EXPECT_EQ(shared->died_late.load(), 1);
   }
+}
+
+// A rank that has destroyed the comm will never ask for a new one: the others need not wait.
+TEST(Shrink, ARankThatHasDestroyedTheCommIsNotWaitedFor) {
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.timeout_ms = 20000;
+  tw_comm_t comms[3];
+  ASSERT_EQ(tw_comm_create_all(3, &config, comms), TW_OK) << tw_last_error();
+  ASSERT_EQ(tw_comm_destroy(comms[2]), TW_OK) << tw_last_error();
+  const int64_t begin = now_us();
+  const auto survive = [&](int rank) {
+    float x = 1;
+    EXPECT_EQ(tw_all_reduce(&x, &x, 1, TW_FP32, TW_SUM, comms[rank], nullptr), TW_ERROR_PEER_LOST)
+        << tw_last_error();
+    tw_comm_t rest;
+    ASSERT_EQ(tw_comm_shrink(comms[rank], &config, &rest), TW_OK) << tw_last_error();
+    int size;
+    EXPECT_EQ(tw_comm_size(rest, &size), TW_OK);
+    EXPECT_EQ(size, 2);
+    EXPECT_EQ(tw_all_reduce(&x, &x, 1, TW_FP32, TW_SUM, rest, nullptr), TW_OK) << tw_last_error();
+    EXPECT_EQ(x, 2);
+    EXPECT_EQ(tw_comm_destroy(rest), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_comm_destroy(comms[rank]), TW_OK) << tw_last_error();
+  };
+  std::thread other(survive, 1);
+  survive(0);
+  other.join();
+  EXPECT_LT(now_us() - begin, 5000000);
 }
 
 }  // namespace

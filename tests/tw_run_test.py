@@ -29,8 +29,12 @@ def run(*arguments, stdin=None):
 
 
 def start(*arguments):
+    def heed_signals():  # a shell may have started us with some ignored, which programs inherit
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+
     return subprocess.Popen([TW_RUN, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals)
 
 
 def running(mark):

@@ -169,8 +169,8 @@ class Exchange {
 
   enum class Way { kPull, kPush, kStaged };
 
-  /// The same at both ends: `send_at` is the sender's, `recv_at` the receiver's. Where either end is
-  /// in place, all its slices are staged: what it sends has left then before anything arrives.
+  /// The same at both ends: `send_at` is the sender's, `recv_at` the receiver's. Where either end
+  /// is in place, all its slices are staged: what it sends has left then before anything arrives.
   TW_FN Way way(int p, uint64_t send_at, uint64_t recv_at) const {
     if (slices_.overlaps() || call_.entry(p).factor != 0) return Way::kStaged;
     const bool push_first = args_.store == StorePolicy::kNonTemporal;

@@ -46,12 +46,26 @@ void launch(Comm& comm, const Launch& launch, const CollArgs& args) {
     comm.device().launch(launch.entry, &args, launch.blocks);
 }
 
+/// Keeps a call or message for the end of the thread's open group.
+template <class What>
+void gather(tw_comm_t handle, const What& what, tw_stream_t stream) {
+  try {
+    const CommInUse use(handle);
+    (*use).check();
+    if (stream != nullptr) check_stream(stream);
+    group::add(handle, *use, what, stream);
+  } catch (...) {
+    group::refused(current_error());
+    throw;
+  }
+}
+
 void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
-  Comm& comm = comm_of(handle);
-  const InUse use(comm);
+  if (group::is_open()) return gather(handle, call, stream);
+  const CommInUse use(handle);
+  Comm& comm = *use;
   comm.check();
   if (stream != nullptr) check_stream(stream);
-  if (group::is_open()) return group::add(handle, comm, call, stream);
   Device& device = comm.device();
   device.check_queued(&comm);
   if (stream != nullptr) return queue(comm, call, stream);
@@ -71,11 +85,11 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
 }
 
 void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
-  Comm& comm = comm_of(handle);
-  const InUse use(comm);
+  if (group::is_open()) return gather(handle, message, stream);
+  const CommInUse use(handle);
+  Comm& comm = *use;
   comm.check();
   if (stream != nullptr) check_stream(stream);
-  if (group::is_open()) return group::add(handle, comm, message, stream);
   Device& device = comm.device();
   device.check_queued(&comm);
   check_message(message, {comm.rank(), comm.size()}, false);

@@ -1,6 +1,7 @@
 // Communicators: tilewire.h, "Communicators".
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -53,7 +54,9 @@ CommOptions options_of(const tw_comm_config_t* config, const char* function,
 
 tw_comm_t handle_of(std::unique_ptr<Comm> comm) {
   attach_collectives(*comm);
-  return comms.insert(std::move(comm));
+  auto place = comms.place();
+  comm->set_busy_flag(place.busy());
+  return place.fill(std::move(comm));
 }
 
 /// All or none.
@@ -61,7 +64,7 @@ void handles_of(std::vector<std::unique_ptr<Comm>> made, tw_comm_t* out) {
   std::deque<decltype(comms.place())> places;
   for (const std::unique_ptr<Comm>& comm : made) {
     attach_collectives(*comm);
-    places.emplace_back(comms);
+    comm->set_busy_flag(places.emplace_back(comms).busy());
   }
   for (size_t rank = 0; rank < made.size(); ++rank)
     out[rank] = places[rank].fill(std::move(made[rank]));
@@ -115,9 +118,10 @@ void create_all(int n, const CommOptions& options, tw_comm_t* out) {
 }
 
 void destroy(tw_comm_t handle) {
-  Comm& comm = comm_of(handle);
+  std::optional<Error> mismatch;
   {
-    const InUse use(comm);
+    const CommInUse use(handle);
+    Comm& comm = *use;
     if (const std::string live = comm.live_names(); !live.empty())
       fail(TW_ERROR_INVALID_STATE, "comm \"%s\" has %s: destroy them first",
            comm.options().name.c_str(), live.c_str());
@@ -127,9 +131,15 @@ void destroy(tw_comm_t handle) {
            comm.options().name.c_str(), children);
     comm.device().drain();  // queued calls use the comm
     comm.device().forget(&comm);
-    comms.erase(handle);
+    if (!comm.ended()) {
+      compare_last_calls(comm);
+      if (comm.ended()) mismatch.emplace(comm.status(), comm.sentence());
+    }
+    comms.end(handle, 0);
+    delete &comm;
   }
-  delete &comm;
+  comms.recycle(handle);
+  if (mismatch) throw Error(*mismatch);
 }
 
 }  // namespace
@@ -169,12 +179,12 @@ tw_status_t tw_comm_create_all(int n, const tw_comm_config_t* config, tw_comm_t*
 tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_config_t* config,
                           tw_comm_t* child) {
   return guard([&] {
-    Comm& parent = comm_of(comm);
+    const CommInUse use(comm);
+    Comm& parent = *use;
     require_range(color, -1, INT32_MAX, "tw_comm_split", "color");
     require(child, "tw_comm_split", "child");
     const CommOptions options =
         options_of(config, "tw_comm_split", text("%s/%d", parent.options().name.c_str(), color));
-    const InUse use(parent);
     std::unique_ptr<Comm> made = split(parent, color, key, options);
     *child = made == nullptr ? nullptr : handle_of(std::move(made));
   });
@@ -182,18 +192,19 @@ tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_conf
 
 tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config, tw_comm_t* survivors) {
   return guard([&] {
-    Comm& parent = comm_of(comm);
+    const CommInUse use(comm);
+    Comm& parent = *use;
     require(survivors, "tw_comm_shrink", "survivors");
     const CommOptions options =
         options_of(config, "tw_comm_shrink", parent.options().name + "/survivors");
-    const InUse use(parent);
     *survivors = handle_of(shrink(parent, options));
   });
 }
 
 tw_status_t tw_comm_abort(tw_comm_t comm) {
   return guard([&] {
-    Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    Comm& c = *pinned;
     c.end(TW_ERROR_ABORTED, text("rank %d called tw_comm_abort", c.rank()));
   });
 }
@@ -204,7 +215,8 @@ tw_status_t tw_comm_destroy(tw_comm_t comm) {
 
 tw_status_t tw_comm_rank(tw_comm_t comm, int* rank) {
   return guard([&] {
-    const Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    const Comm& c = *pinned;
     require(rank, "tw_comm_rank", "rank");
     *rank = c.rank();
   });
@@ -212,7 +224,8 @@ tw_status_t tw_comm_rank(tw_comm_t comm, int* rank) {
 
 tw_status_t tw_comm_size(tw_comm_t comm, int* size) {
   return guard([&] {
-    const Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    const Comm& c = *pinned;
     require(size, "tw_comm_size", "size");
     *size = c.size();
   });
@@ -220,7 +233,7 @@ tw_status_t tw_comm_size(tw_comm_t comm, int* size) {
 
 tw_status_t tw_comm_device(tw_comm_t comm, tw_device_t* device) {
   return guard([&] {
-    comm_of(comm);
+    pin(comm);
     require(device, "tw_comm_device", "device");
     *device = {sizeof(tw_device_t), TW_DEVICE_CPU, 0};
   });
@@ -228,7 +241,8 @@ tw_status_t tw_comm_device(tw_comm_t comm, tw_device_t* device) {
 
 tw_status_t tw_comm_memory(tw_comm_t comm, size_t* bytes) {
   return guard([&] {
-    const Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    const Comm& c = *pinned;
     require(bytes, "tw_comm_memory", "bytes");
     *bytes = c.memory();
   });
@@ -236,7 +250,8 @@ tw_status_t tw_comm_memory(tw_comm_t comm, size_t* bytes) {
 
 tw_status_t tw_comm_error(tw_comm_t comm, tw_status_t* status, const char** sentence) {
   return guard([&] {
-    const Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    const Comm& c = *pinned;
     const char* said = c.sentence();
     if (status != nullptr) *status = c.status();
     if (sentence != nullptr) *sentence = said;
@@ -245,7 +260,8 @@ tw_status_t tw_comm_error(tw_comm_t comm, tw_status_t* status, const char** sent
 
 tw_status_t tw_comm_set_max_blocks(tw_comm_t comm, int max_blocks) {
   return guard([&] {
-    Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    Comm& c = *pinned;
     require_range(max_blocks, 0, 1024, "tw_comm_set_max_blocks", "max_blocks");
     set_collective_blocks(c, max_blocks);
   });

@@ -1,6 +1,8 @@
 #include "lib/api/group.h"
 
 #include <algorithm>
+#include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,31 +23,24 @@ struct Gathered {
 };
 
 thread_local std::vector<Gathered> t_gathered;
+/// Why the first call that was refused was.
+thread_local std::optional<Error> t_refused;
 
-/// This thread is the one caller of every comm of the group.
+/// This thread is the one caller of every comm of the group, and they are what they were.
 class Callers {
  public:
-  explicit Callers(const std::vector<GroupItem>& items) {
-    comms_.reserve(items.size());  // nothing below throws but the refusal
-    for (const GroupItem& item : items) {
-      if (std::find(comms_.begin(), comms_.end(), item.comm) != comms_.end()) continue;
-      if (!item.comm->enter()) {
-        leave();
-        fail(TW_ERROR_INVALID_STATE,
-             "tw_group_end: another thread is inside a call on comm \"%s\" rank %d",
-             item.comm->options().name.c_str(), item.comm->rank());
-      }
-      comms_.push_back(item.comm);
+  explicit Callers(const std::vector<Gathered>& gathered) {
+    for (const Gathered& g : gathered) {
+      if (std::find(comms_.begin(), comms_.end(), g.item.comm) != comms_.end()) continue;
+      if (comms.find(g.handle) == nullptr)
+        fail(TW_ERROR_INVALID_HANDLE, "a comm of this group was destroyed before tw_group_end");
+      uses_.emplace_back(g.handle);
+      comms_.push_back(g.item.comm);
     }
   }
-  Callers(const Callers&) = delete;
-  Callers& operator=(const Callers&) = delete;
-  ~Callers() { leave(); }
 
  private:
-  void leave() const {
-    for (Comm* comm : comms_) comm->leave();
-  }
+  std::deque<CommInUse> uses_;
   std::vector<Comm*> comms_;
 };
 
@@ -62,19 +57,24 @@ void add(tw_comm_t handle, Comm& comm, const Message& message, tw_stream_t strea
 
 void begin() { ++t_depth; }
 
+void refused(const Error& error) {
+  if (!t_refused) t_refused = error;
+}
+
 void end() {
   if (t_depth == 0) fail(TW_ERROR_INVALID_STATE, "tw_group_end without tw_group_begin");
   if (--t_depth > 0) return;
   std::vector<GroupItem> items;
   std::vector<Gathered> gathered = std::exchange(t_gathered, {});
-  for (const Gathered& g : gathered) {
-    if (&comm_of(g.handle) != g.item.comm)
-      fail(TW_ERROR_INVALID_HANDLE, "a comm of this group was destroyed before tw_group_end");
+  // Without the call that was refused the others may wait for ever.
+  if (const std::optional<Error> error = std::exchange(t_refused, std::nullopt))
+    throw Error(error->status(),
+                text("no call of this group was made, since one was refused: %s", error->what()));
+  for (const Gathered& g : gathered)
     if (g.item.stream != nullptr) check_stream(g.item.stream);
-  }
+  const Callers callers(gathered);
   items.reserve(gathered.size());
   for (Gathered& g : gathered) items.push_back(std::move(g.item));
-  const Callers callers(items);
   for (const GroupItem& item : items) {
     item.comm->device().check_queued(item.comm);
     item.comm->check();

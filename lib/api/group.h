@@ -1,6 +1,7 @@
 // The calls that a thread has gathered since tw_group_begin.
 #pragma once
 
+#include "lib/base/error.h"
 #include "lib/coll/call.h"
 #include "lib/coll/point_to_point.h"
 #include "tilewire.h"
@@ -19,6 +20,9 @@ inline bool is_open() { return __builtin_expect(t_depth != 0, 0); }
 /// Checks the arguments (throws) and keeps the call for the end of the group.
 void add(tw_comm_t handle, Comm& comm, const Call& call, tw_stream_t stream);
 void add(tw_comm_t handle, Comm& comm, const Message& message, tw_stream_t stream);
+
+/// A call was refused: the group will not run.
+void refused(const Error& error);
 
 void begin();
 

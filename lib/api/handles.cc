@@ -6,6 +6,12 @@ HandleTable<tw_comm_t, Comm, 1>& comms = *new HandleTable<tw_comm_t, Comm, 1>;
 HandleTable<tw_window_t, Window, 2>& windows = *new HandleTable<tw_window_t, Window, 2>;
 HandleTable<tw_signals_t, SignalSet, 3>& signal_sets = *new HandleTable<tw_signals_t, SignalSet, 3>;
 
+void refuse_second_thread(const Comm& comm) {
+  fail(TW_ERROR_INVALID_STATE,
+       "comm \"%s\" rank %d is inside a call of another thread: one thread at a time",
+       comm.options().name.c_str(), comm.rank());
+}
+
 void bad_handle(const char* what, const void* handle) {
   fail(TW_ERROR_INVALID_HANDLE, "%s = %p is %s; valid: one that was created and not destroyed",
        what, handle, handle == nullptr ? "NULL" : "destroyed or not of this library");

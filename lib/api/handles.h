@@ -20,30 +20,47 @@ extern HandleTable<tw_signals_t, SignalSet, 3>& signal_sets;
 
 [[noreturn]] void bad_handle(const char* what, const void* handle);
 
-inline Comm& comm_of(tw_comm_t handle) {
-  Comm* comm = comms.find(handle);
-  if (__builtin_expect(comm == nullptr, 0)) bad_handle("comm", handle);
-  return *comm;
-}
-inline Window& window_of(tw_window_t handle) {
-  Window* window = windows.find(handle);
-  if (window == nullptr) bad_handle("window", handle);
-  return *window;
-}
-inline SignalSet& signals_of(tw_signals_t handle) {
-  SignalSet* signals = signal_sets.find(handle);
-  if (signals == nullptr) bad_handle("signals", handle);
-  return *signals;
-}
+/// What a handle stands for, kept alive. Throws INVALID_HANDLE.
+template <class Handle, class T, unsigned kTag>
+class Pinned {
+ public:
+  Pinned(const HandleTable<Handle, T, kTag>& table, Handle handle, const char* what)
+      : pin_(table, handle) {
+    if (pin_.get() == nullptr) bad_handle(what, handle);
+  }
+  T& operator*() const { return *pin_.get(); }
 
-/// Marks the comm as in use by this thread for the scope's life.
+ private:
+  const typename HandleTable<Handle, T, kTag>::Pin pin_;
+};
+inline auto pin(tw_comm_t handle) { return Pinned(comms, handle, "comm"); }
+inline auto pin(tw_window_t handle) { return Pinned(windows, handle, "window"); }
+inline auto pin(tw_signals_t handle) { return Pinned(signal_sets, handle, "signals"); }
+
+[[noreturn]] void refuse_second_thread(const Comm& comm);
+
+/// The comm of a handle, used by this thread alone for the scope's life. Throws INVALID_HANDLE, and
+/// INVALID_STATE while another thread uses it.
+class CommInUse {
+ public:
+  explicit CommInUse(tw_comm_t handle) : lock_(comms, handle) {
+    if (__builtin_expect(lock_.get() == nullptr, 0)) refuse(handle);
+  }
+  Comm& operator*() const { return *lock_.get(); }
+
+ private:
+  [[noreturn]] void refuse(tw_comm_t handle) const {
+    if (lock_.live()) refuse_second_thread(*pin(handle));
+    bad_handle("comm", handle);
+  }
+  const HandleTable<tw_comm_t, Comm, 1>::Lock lock_;
+};
+
+/// The same, for a comm that something pinned keeps alive.
 class InUse {
  public:
   explicit InUse(Comm& comm) : comm_(comm) {
-    if (!comm.enter())
-      fail(TW_ERROR_INVALID_STATE,
-           "comm \"%s\" rank %d is inside a call of another thread: one thread at a time",
-           comm.options().name.c_str(), comm.rank());
+    if (!comm.enter()) refuse_second_thread(comm);
   }
   InUse(const InUse&) = delete;
   InUse& operator=(const InUse&) = delete;

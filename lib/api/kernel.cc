@@ -73,7 +73,8 @@ tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const vo
   using namespace tw::api;  // NOLINT(google-build-using-namespace): entry point of this layer
   return guard([&] {
     check_kernel(kernel, args, bytes);
-    Comm& c = comm_of(comm);
+    const auto pinned = pin(comm);
+    Comm& c = *pinned;
     require_range(blocks, 0, c.view().layout.blocks, "tw_kernel_launch", "blocks");
     return launch(c, *kernel, args, bytes, blocks != 0 ? blocks : c.max_blocks(), stream);
   });

@@ -40,9 +40,9 @@ tw_status_t tw_mem_free(void* ptr) {
 
 tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* window) {
   return guard([&] {
-    Comm& c = comm_of(comm);
+    const CommInUse use(comm);
+    Comm& c = *use;
     require(window, "tw_window_create", "window");
-    const InUse use(c);
     auto place = windows.place();
     *window = place.fill(Window::create(c, bytes));
   });
@@ -50,9 +50,9 @@ tw_status_t tw_window_create(tw_comm_t comm, size_t bytes, tw_window_t* window) 
 
 tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_window_t* window) {
   return guard([&] {
-    Comm& c = comm_of(comm);
+    const CommInUse use(comm);
+    Comm& c = *use;
     require(window, "tw_window_register", "window");
-    const InUse use(c);
     auto place = windows.place();
     *window = place.fill(Window::register_memory(c, ptr, bytes));
   });
@@ -60,10 +60,11 @@ tw_status_t tw_window_register(tw_comm_t comm, void* ptr, size_t bytes, tw_windo
 
 tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* shared) {
   return guard([&] {
-    Window& w = window_of(window);
-    Comm& c = comm_of(child);
+    const auto pinned = pin(window);
+    Window& w = *pinned;
+    const CommInUse use(child);
+    Comm& c = *use;
     require(shared, "tw_window_share", "shared");
-    const InUse use(c);
     auto place = windows.place();
     *shared = place.fill(w.share(c));
   });
@@ -71,13 +72,14 @@ tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* sh
 
 tw_status_t tw_window_destroy(tw_window_t window) {
   return guard([&] {
-    Window& w = window_of(window);
+    const auto pinned = pin(window);
+    Window& w = *pinned;
     if (const int sharers = w.sharers(); sharers != 0)
       fail(TW_ERROR_INVALID_STATE,
            "tw_window_destroy: %d window(s) of tw_window_share live: destroy them first", sharers);
     const InUse use(w.comm());
     w.comm().device().drain();  // queued calls use the window
-    windows.erase(window);
+    windows.erase(window, 1);   // own pin
     const std::unique_ptr<Window> gone(&w);
     w.close();
   });
@@ -85,7 +87,8 @@ tw_status_t tw_window_destroy(tw_window_t window) {
 
 tw_status_t tw_window_ptr(tw_window_t window, int rank, void** ptr) {
   return guard([&] {
-    const Window& w = window_of(window);
+    const auto pinned = pin(window);
+    const Window& w = *pinned;
     require(ptr, "tw_window_ptr", "ptr");
     require_range(rank, 0, w.comm().size() - 1, "tw_window_ptr", "rank");
     *ptr = w.data(rank);
@@ -94,7 +97,8 @@ tw_status_t tw_window_ptr(tw_window_t window, int rank, void** ptr) {
 
 tw_status_t tw_window_size(tw_window_t window, int rank, size_t* bytes) {
   return guard([&] {
-    const Window& w = window_of(window);
+    const auto pinned = pin(window);
+    const Window& w = *pinned;
     require(bytes, "tw_window_size", "bytes");
     require_range(rank, 0, w.comm().size() - 1, "tw_window_size", "rank");
     *bytes = w.bytes(rank);
@@ -104,7 +108,8 @@ tw_status_t tw_window_size(tw_window_t window, int rank, size_t* bytes) {
 tw_status_t tw_put(tw_window_t window, int rank, size_t offset, const void* src, size_t bytes,
                    tw_stream_t stream) {
   return guard([&] {
-    const Window& w = window_of(window);
+    const auto pinned = pin(window);
+    const Window& w = *pinned;
     w.check_range(rank, offset, bytes);
     if (bytes != 0 && src == nullptr)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_put: src is NULL; valid: %zu bytes of memory", bytes);
@@ -119,7 +124,8 @@ tw_status_t tw_put(tw_window_t window, int rank, size_t offset, const void* src,
 tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_t bytes,
                    tw_stream_t stream) {
   return guard([&] {
-    const Window& w = window_of(window);
+    const auto pinned = pin(window);
+    const Window& w = *pinned;
     w.check_range(rank, offset, bytes);
     if (bytes != 0 && dst == nullptr)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_get: dst is NULL; valid: %zu bytes of memory", bytes);
@@ -133,7 +139,8 @@ tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_
 
 tw_status_t tw_window_get_view(tw_window_t window, tw_window_view* view) {
   return guard([&] {
-    const Window& w = window_of(window);
+    const auto pinned = pin(window);
+    const Window& w = *pinned;
     require(view, "tw_window_get_view", "view");
     const CommView& comm = w.comm().view();
     *view = {kCommLayoutVersion, comm.rank, comm.size, w.table().data(),

@@ -23,12 +23,12 @@ void check_slot(const SignalSet& s, int rank, size_t slot, const char* function,
 
 tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signals) {
   return guard([&] {
-    Comm& c = comm_of(comm);
+    const CommInUse use(comm);
+    Comm& c = *use;
     require(signals, "tw_signals_create", "signals");
     if (slots < 1 || slots > kMaxSlots)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_signals_create: slots = %zu; valid: 1 to %zu", slots,
            kMaxSlots);
-    const InUse use(c);
     const size_t size = static_cast<size_t>(c.size());
     auto place = signal_sets.place();
     auto set = std::make_unique<SignalSet>();
@@ -41,10 +41,11 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
 
 tw_status_t tw_signals_destroy(tw_signals_t signals) {
   return guard([&] {
-    SignalSet& s = signals_of(signals);
+    const auto pinned = pin(signals);
+    SignalSet& s = *pinned;
     const InUse use(s.comm());
-    s.comm().device().drain();  // queued calls use the set
-    signal_sets.erase(signals);
+    s.comm().device().drain();      // queued calls use the set
+    signal_sets.erase(signals, 1);  // own pin
     const std::unique_ptr<SignalSet> gone(&s);
     s.window->close();
   });
@@ -52,7 +53,8 @@ tw_status_t tw_signals_destroy(tw_signals_t signals) {
 
 tw_status_t tw_signal(tw_signals_t signals, int peer, size_t slot, tw_stream_t stream) {
   return guard([&] {
-    SignalSet& s = signals_of(signals);
+    const auto pinned = pin(signals);
+    SignalSet& s = *pinned;
     check_slot(s, peer, slot, "tw_signal", "peer");
     uint64_t* const word = s.word(peer, s.comm().rank(), slot);
     uint64_t* const sent = &s.sent[static_cast<size_t>(peer) * s.slots + slot];
@@ -66,7 +68,8 @@ tw_status_t tw_signal(tw_signals_t signals, int peer, size_t slot, tw_stream_t s
 tw_status_t tw_wait_signal(tw_signals_t signals, int sender, size_t slot, uint64_t value,
                            int64_t timeout_ms, tw_stream_t stream) {
   return guard([&] {
-    SignalSet& s = signals_of(signals);
+    const auto pinned = pin(signals);
+    SignalSet& s = *pinned;
     check_slot(s, sender, slot, "tw_wait_signal", "sender");
     require_range(timeout_ms, -1, INT64_MAX / 1000000, "tw_wait_signal", "timeout_ms");
     Comm& comm = s.comm();
@@ -81,7 +84,8 @@ tw_status_t tw_wait_signal(tw_signals_t signals, int sender, size_t slot, uint64
 
 tw_status_t tw_signals_get_view(tw_signals_t signals, tw_signal_view* view) {
   return guard([&] {
-    SignalSet& s = signals_of(signals);
+    const auto pinned = pin(signals);
+    SignalSet& s = *pinned;
     require(view, "tw_signals_get_view", "view");
     const CommView& comm = s.comm().view();
     *view = {kCommLayoutVersion,       comm.rank, comm.size,   s.slots,

@@ -1,11 +1,22 @@
 // Handles: opaque pointers that encode {slot, generation}, so that a destroyed or foreign handle is
-// found out without touching freed memory.
+// found out without touching freed memory, in whatever order threads come.
+//
+// Protocol. Slots live as long as the table. A slot's key is odd while it holds an object. A user
+// pins the slot (adds 1 to `pins`, seq_cst) and then reads the key (seq_cst): if it is the handle's,
+// the object stays until it unpins (release). `erase` makes the key even (seq_cst), so that no new
+// pin finds the object, then waits until the pins that it does not hold itself are gone (seq_cst,
+// so acquire); only then may its caller delete the object. Pins are short: nothing waits for a peer
+// under one without holding the comm's lock, which every erase needs too.
+//
+// A slot's `busy` flag is such a lock, for one user at a time (acquire; release): whoever holds it
+// and then finds the key to be the handle's keeps the object, since `end` is called under it only.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "lib/base/error.h"
@@ -16,6 +27,14 @@ namespace tw {
 /// A handle is never reused: its generation grows. `kTag` (1 to 15) tells tables apart.
 template <class Handle, class T, unsigned kTag>
 class HandleTable {
+  static constexpr uint32_t kChunk = 1024, kChunks = 1024;  // 2^20 slots, 4 + 20 bits; 40 of key
+  struct alignas(64) Slot {
+    std::atomic<uint64_t> key{0};
+    std::atomic<uint32_t> pins{0};
+    std::atomic<bool> busy{false};
+    std::atomic<T*> object{nullptr};
+  };
+
  public:
   HandleTable() = default;
   HandleTable(const HandleTable&) = delete;
@@ -35,6 +54,9 @@ class HandleTable {
       if (!filled_) table_.give_back(index_);
     }
 
+    /// The flag of the slot.
+    std::atomic<bool>* busy() const { return &table_.at(index_)->busy; }
+
     /// The object becomes the table's until `erase`, whose caller deletes it. Once.
     Handle fill(std::unique_ptr<T> object) noexcept {
       filled_ = true;
@@ -51,30 +73,82 @@ class HandleTable {
   Place place() { return Place(*this); }
   Handle insert(std::unique_ptr<T> object) { return place().fill(std::move(object)); }
 
-  /// The object, or null when the handle is not live.
-  T* find(Handle handle) const {
-    const uint64_t bits = reinterpret_cast<uint64_t>(handle);
-    const uint32_t index = static_cast<uint32_t>(bits >> 4) & (kChunk * kChunks - 1);
-    if ((bits & 15) != kTag) return nullptr;
-    const Slot* slot = at(index);
-    if (slot == nullptr) return nullptr;
-    const uint64_t key = slot->key.load(std::memory_order_acquire);
-    if ((key & 1) == 0 || bits != reinterpret_cast<uint64_t>(encode(index, key))) return nullptr;
-    return slot->object.load(std::memory_order_relaxed);
-  }
+  /// An object that stays while this lives; or null when the handle is not live.
+  class Pin {
+   public:
+    Pin(const HandleTable& table, Handle handle) : slot_(table.slot_of(handle)) {
+      if (slot_ == nullptr) return;
+      slot_->pins.fetch_add(1);
+      if (table.is_live(*slot_, handle)) object_ = slot_->object.load(std::memory_order_relaxed);
+    }
+    Pin(const Pin&) = delete;
+    Pin& operator=(const Pin&) = delete;
+    ~Pin() {
+      if (slot_ != nullptr) slot_->pins.fetch_sub(1);
+    }
 
-  /// Ends the handle; false when it was not live.
-  bool erase(Handle handle) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (find(handle) == nullptr) return false;
-    const uint32_t index =
-        static_cast<uint32_t>(reinterpret_cast<uint64_t>(handle) >> 4) & (kChunk * kChunks - 1);
-    Slot& slot = *at(index);
-    slot.key.store(slot.key.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-    slot.object.store(nullptr, std::memory_order_relaxed);
-    free_.push_back(index);  // has room for every slot there is
+    T* get() const { return object_; }
+
+   private:
+    Slot* slot_;
+    T* object_ = nullptr;
+  };
+  Pin pin(Handle handle) const { return Pin(*this, handle); }
+
+  /// The one user of an object, for as long as this lives, unless the handle is not live or another
+  /// is.
+  class Lock {
+   public:
+    Lock(const HandleTable& table, Handle handle) : slot_(table.slot_of(handle)) {
+      live_ = slot_ != nullptr && is_live(*slot_, handle);
+      if (!live_ || slot_->busy.exchange(true, std::memory_order_acquire)) {
+        slot_ = nullptr;
+        return;
+      }
+      live_ = is_live(*slot_, handle);
+      if (live_) object_ = slot_->object.load(std::memory_order_relaxed);
+    }
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    ~Lock() {
+      if (slot_ != nullptr) slot_->busy.store(false, std::memory_order_release);
+    }
+
+    /// Null: see `live`.
+    T* get() const { return object_; }
+    bool live() const { return live_; }
+
+   private:
+    Slot* slot_;
+    T* object_ = nullptr;
+    bool live_;
+  };
+
+  /// The object, or null when the handle is not live. For callers that know that nobody erases it
+  /// meanwhile.
+  T* find(Handle handle) const { return pin(handle).get(); }
+
+  /// Ends the handle and returns when nobody uses the object but the caller, who holds `own_pins`
+  /// pins and deletes the object. False when it was not live.
+  bool erase(Handle handle, uint32_t own_pins = 0) {
+    if (!end(handle, own_pins)) return false;
+    recycle(handle);
     return true;
   }
+
+  /// As erase, in two steps: the slot serves again after `recycle`, once its flag is free.
+  bool end(Handle handle, uint32_t own_pins) {
+    Slot* const slot = slot_of(handle);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (slot == nullptr || !is_live(*slot, handle)) return false;
+      slot->key.fetch_add(1);
+    }
+    while (slot->pins.load() != own_pins) std::this_thread::yield();
+    slot->object.store(nullptr, std::memory_order_relaxed);
+    return true;
+  }
+  void recycle(Handle handle) { give_back(index_of(handle)); }
 
  private:
   uint32_t take() {
@@ -94,26 +168,29 @@ class HandleTable {
 
   void give_back(uint32_t index) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(index);
+    free_.push_back(index);  // has room for every slot there is
   }
 
   Handle put(uint32_t index, std::unique_ptr<T> object) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     Slot& slot = *at(index);
     slot.object.store(object.release(), std::memory_order_relaxed);
-    const uint64_t key = slot.key.load(std::memory_order_relaxed) + 1;  // odd: live
-    slot.key.store(key, std::memory_order_release);
-    return encode(index, key);
+    return encode(index, slot.key.fetch_add(1) + 1);  // odd: live
   }
-
-  static constexpr uint32_t kChunk = 1024, kChunks = 1024;  // 2^20 slots, 4 + 20 bits; 40 of key
-  struct Slot {
-    std::atomic<uint64_t> key{0};
-    std::atomic<T*> object{nullptr};
-  };
 
   static Handle encode(uint32_t index, uint64_t key) {
     return reinterpret_cast<Handle>((key << 24) | (uint64_t{index} << 4) | kTag);
+  }
+  static uint32_t index_of(Handle handle) {
+    return static_cast<uint32_t>(reinterpret_cast<uint64_t>(handle) >> 4) & (kChunk * kChunks - 1);
+  }
+  /// Null for what cannot be a handle of this table.
+  Slot* slot_of(Handle handle) const {
+    return (reinterpret_cast<uint64_t>(handle) & 15) == kTag ? at(index_of(handle)) : nullptr;
+  }
+  static bool is_live(const Slot& slot, Handle handle) {
+    const uint64_t key = slot.key.load();
+    return (key & 1) != 0 && handle == encode(index_of(handle), key);
   }
   Slot* at(uint32_t index) const {
     Slot* chunk = chunks_[index / kChunk].load(std::memory_order_acquire);

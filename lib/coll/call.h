@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lib/base/types.h"
 #include "lib/comm/call_text.h"
 #include "tilewire/kernels/coll.h"
 
@@ -31,15 +32,6 @@ struct Place {
   int rank;
   int size;
 };
-
-/// Bytes of an element of a valid type.
-#define TW_BYTES(name, value, bytes, text) bytes,
-constexpr size_t kTypeBytes[] = {TW_TYPE_MAP(TW_BYTES)};
-#undef TW_BYTES
-#define TW_ONE(...) +1
-constexpr int kTypes = 0 TW_TYPE_MAP(TW_ONE);
-constexpr int kOps = 0 TW_OP_MAP(TW_ONE);
-#undef TW_ONE
 
 /// What a call reads and writes, and where its buffers may lie.
 struct Extents {

@@ -31,9 +31,15 @@ const char* op_name(int op) {
 
 std::string call_text(const CallRecord& record) {
   if (record.call == kBarrier) return "barrier()";
-  std::string result =
-      text("%s(count %llu, %s", call_name(record.call),
-           static_cast<unsigned long long>(record.count), type_name(static_cast<int>(record.type)));
+  std::string counts = text("count %llu", static_cast<unsigned long long>(record.count));
+  if (record.parts != 0) {
+    counts = "counts";
+    for (uint32_t i = 0; i < record.parts && i < std::size(record.part); ++i)
+      counts += text(" %u", record.part[i]);
+    counts += text(" ... of %llu in all", static_cast<unsigned long long>(record.count));
+  }
+  std::string result = text("%s(%s, %s", call_name(record.call), counts.c_str(),
+                            type_name(static_cast<int>(record.type)));
   if (reduces(static_cast<CollOp>(record.call)))
     result += text(", %s%s", record.op >= kScaledRecord ? "scaled " : "",
                    op_name(static_cast<int>(record.op % kScaledRecord)));

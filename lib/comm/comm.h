@@ -110,9 +110,11 @@ class Comm {
 
   // ---- One thread at a time ----
 
+  /// `flag`: true while a thread is inside a call; it outlives the comm.
+  void set_busy_flag(std::atomic<bool>* flag) { busy_ = flag; }
   /// False when another thread is inside a call.
-  bool enter() { return !busy_.exchange(true, std::memory_order_acquire); }
-  void leave() { busy_.store(false, std::memory_order_release); }
+  bool enter() { return !busy_->exchange(true, std::memory_order_acquire); }
+  void leave() { busy_->store(false, std::memory_order_release); }
 
   // ---- For windows, split and shrink (this layer) ----
 
@@ -122,8 +124,9 @@ class Comm {
   const net::Mesh& mesh() const { return *mesh_; }
   bool same_process(int rank) const { return same_process_[static_cast<size_t>(rank)]; }
   RangeAllocator& allocator() { return allocator_; }
-  /// Ranks known to be dead, from all processes of the comm.
+  /// Ranks known to be dead, from all processes of the comm; and those that destroyed it.
   uint64_t dead() const;
+  uint64_t gone() const;
   /// Adds a row to the segment table, address by rank; returns the location of its start.
   uint64_t add_segment(const std::vector<char*>& at);
   void remove_segment(uint64_t location);
@@ -206,12 +209,16 @@ class Comm {
   Comm* parent_ = nullptr;
   std::vector<int> parent_ranks_;
   CollectivesPtr collectives_;
-  alignas(64) std::atomic<bool> busy_{false};
-  mutable std::atomic<tw_status_t> status_{TW_OK};
+  std::atomic<bool>* busy_ = nullptr;
+  alignas(64) mutable std::atomic<tw_status_t> status_{TW_OK};
   mutable std::mutex error_mutex_;
   mutable std::string sentence_;
   std::vector<std::unique_ptr<net::Monitor::Watch>> watches_;  // last: ended first
 };
+
+/// Ends the comm when a peer's last calls are known to differ from this rank's. In a call where
+/// neither waits for the other (each takes itself for the root) nobody else would notice.
+void compare_last_calls(Comm& comm);
 
 /// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
 /// and deadline. Also for host code: see wait.cc.

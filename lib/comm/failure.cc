@@ -71,6 +71,13 @@ void Comm::on_hang_up(int peer) {
   end(TW_ERROR_PEER_LOST, text("rank %d died (its process hung up)", peer));
 }
 
+uint64_t Comm::gone() const {
+  uint64_t mask = dead();
+  for (int r = 0; r < size_; ++r)
+    if (load(&host_control(control_block(r)).left) != 0) mask |= uint64_t{1} << r;
+  return mask;
+}
+
 uint64_t Comm::dead() const {
   uint64_t mask = 0;
   for (int r = 0; r < size_; ++r) mask |= load(&control_block(r).dead_mask);

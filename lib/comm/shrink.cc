@@ -4,8 +4,9 @@
 // whether rank 0 lives or not. Every word is written by atomic read-modify-writes and only once or
 // only by setting bits, so it does not matter who is how far. Attempt k of the comm:
 //   arrived    each caller sets its bit
-//   members    whoever first sees that every rank has arrived or is dead stores the ranks that
-//              arrived and are not known dead (compare-and-swap from 0): all take that value
+//   members    whoever first sees that every rank has arrived or is dead (or has destroyed the
+//              comm) stores the ranks that arrived and are not gone (compare-and-swap from 0):
+//              all take that value
 //   (set-up)   the members exchange cards through their mailboxes and build the new comm
 //   finished   each member that built it sets its bit
 //   committed  1 by whoever first sees all members finished, 2 by whoever first sees a member dead
@@ -68,7 +69,7 @@ class Attempt {
     set_bits(&words_.arrived, self_);
     for (;;) {
       if (const uint64_t members = load(&words_.members); members != 0) return checked(members);
-      const uint64_t dead = comm_.dead() & ~self_;
+      const uint64_t dead = comm_.gone() & ~self_;
       const uint64_t arrived = load(&words_.arrived);
       if ((arrived | dead) == everyone) return checked(decide(&words_.members, arrived & ~dead));
       if (deadline_.passed())
@@ -90,7 +91,7 @@ class Attempt {
       const uint64_t finished = load(&words_.finished);
       if ((finished & members) == members)
         decide(&words_.committed, kGood);
-      else if ((comm_.dead() & members & ~finished) != 0 || deadline_.passed())
+      else if ((comm_.gone() & members & ~finished) != 0 || deadline_.passed())
         decide(&words_.committed, kAgain);
       else
         rest();
@@ -101,7 +102,7 @@ class Attempt {
   const Mailbox& mailbox(int rank, uint64_t sequence) {
     const Mailbox& box = host_control(comm_.control_block(rank)).mailboxes[sequence % 2];
     while (load(&box.sequence) < sequence) {
-      if ((comm_.dead() >> rank & 1) != 0)
+      if ((comm_.gone() >> rank & 1) != 0)
         fail(TW_ERROR_PEER_LOST, "rank %d died during tw_comm_shrink", rank);
       if (load(&words_.committed) != 0)
         fail(TW_ERROR_PEER_LOST, "a rank died during tw_comm_shrink");

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "lib/base/deadline.h"
 #include "lib/base/error.h"
 #include "lib/base/thread.h"
+#include "lib/base/types.h"
 #include "lib/comm/call_text.h"
 #include "lib/comm/comm.h"
 #include "lib/comm/control.h"
@@ -57,6 +59,9 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   out.root = __atomic_load_n(&record.root, __ATOMIC_ACQUIRE);
   out.count = __atomic_load_n(&record.count, __ATOMIC_ACQUIRE);
   out.digest = __atomic_load_n(&record.digest, __ATOMIC_ACQUIRE);
+  out.parts = __atomic_load_n(&record.parts, __ATOMIC_ACQUIRE);
+  for (size_t i = 0; i < std::size(out.part); ++i)
+    out.part[i] = __atomic_load_n(&record.part[i], __ATOMIC_ACQUIRE);
   return load(&record.seq) == sequence;
 }
 
@@ -79,7 +84,7 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
         TW_ERROR_MISMATCH,
         text("call %llu: rank %d called %s, rank %d called %s%s",
              static_cast<unsigned long long>(s), comm.rank(), a.c_str(), peer, b.c_str(),
-             a == b ? " (with another number of blocks, other counts per rank, or an earlier call "
+             a == b ? " (with another number of blocks, other displacements, or an earlier call "
                       "differed)"
                     : ""));
     return true;
@@ -220,6 +225,11 @@ Outcome poll(const uint64_t* abort, const uint64_t* word, uint64_t want, int64_t
 
 }  // namespace
 
+void compare_last_calls(Comm& comm) {
+  for (int peer = 0; peer < comm.size(); ++peer)
+    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm) - 1)) return;
+}
+
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
   const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
   int looks = 0;
@@ -306,10 +316,14 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
        ++i)
     sleep_ns(kFirstSleepNs);
   if (end_by_difference(comm, site->peer, call)) return;
+  // Only all_to_all_v: no rank knows all counts.
+  const bool known = record_at(comm, comm.rank(), call, record);
+  const size_t element = known && record.type < kTypes ? kTypeBytes[record.type] : 1;
   comm.end(TW_ERROR_MISMATCH,
-           text("%s, call %llu: rank %d expects %llu bytes from rank %d, which sends %llu",
-                site->op, call, comm.rank(), static_cast<unsigned long long>(want), site->peer,
-                static_cast<unsigned long long>(got)));
+           text("call %llu, %s: rank %d expects %llu elements from rank %d, which sends %llu", call,
+                known ? call_text(record).c_str() : site->op, comm.rank(),
+                static_cast<unsigned long long>(want / element), site->peer,
+                static_cast<unsigned long long>(got / element)));
 }
 
 }  // namespace tw

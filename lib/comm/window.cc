@@ -97,8 +97,8 @@ void Window::allocate(ControlKind kind, size_t bytes) {
   }
 }
 
-/// What the comm knows of its windows. Before the ranks agree that they have the window, since it may
-/// fail; nothing that can may follow.
+/// What the comm knows of its windows. Before the ranks agree that they have the window, since it
+/// may fail; nothing that can may follow.
 void Window::enter_books() {
   comm_.add_range(data(comm_.rank()), bytes(comm_.rank()), location_);
   comm_.add_live(

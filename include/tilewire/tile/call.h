@@ -290,14 +290,22 @@ class Call {
   }
 
   TW_FN void publish() {
-    const CallRecord record{
+    CallRecord record{
         epoch_,
         args_.call,
         static_cast<uint32_t>(args_.reduction.type),
         static_cast<uint32_t>(args_.reduction.op) + (args_.reduction.scaled ? kScaledRecord : 0),
         args_.root,
         args_.count,
-        args_.history};
+        args_.history,
+        0,
+        {}};
+    const size_t* counts = args_.call == kAllGatherV       ? args_.recv_counts
+                           : args_.call == kReduceScatterV ? args_.send_counts
+                                                           : nullptr;
+    if (counts != nullptr)
+      for (int r = 0; r < size() && r < static_cast<int>(sizeof record.part / 4); ++r)
+        record.part[record.parts++] = static_cast<uint32_t>(counts[r]);
     CallRecord* const records = control(rank()).records;
     block_.record(&records[epoch_ % kCallRecords], record,
                   &records[(epoch_ + 1) % kCallRecords].seq);

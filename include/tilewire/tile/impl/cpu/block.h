@@ -265,6 +265,9 @@ class CpuBlock {
     __atomic_store_n(&to->root, from.root, __ATOMIC_RELEASE);
     __atomic_store_n(&to->count, from.count, __ATOMIC_RELEASE);
     __atomic_store_n(&to->digest, from.digest, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->parts, from.parts, __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < from.parts; ++i)
+      __atomic_store_n(&to->part[i], from.part[i], __ATOMIC_RELEASE);
     __atomic_store_n(&to->seq, from.seq, __ATOMIC_RELEASE);
   }
 
