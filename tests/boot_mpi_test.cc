@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
 
 #include "tilewire/mpi.h"
 
@@ -44,6 +48,27 @@ TEST(BootMpi, CommsThatAreNone) {
   tw_comm_t comm;
   EXPECT_EQ(tw_comm_create_mpi(MPI_COMM_NULL, nullptr, &comm), TW_ERROR_INVALID_ARGUMENT);
   EXPECT_NE(std::string(tw_last_error()).find("MPI_COMM_NULL"), std::string::npos);
+}
+
+int root_threads() {
+  int count = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    count += name == "tw-root";
+  }
+  return count;
+}
+
+TEST(BootMpi, RefusedBeforeItJoinsNobodyListensOn) {
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.workers = -7;
+  tw_comm_t comm;
+  EXPECT_EQ(tw_comm_create_mpi(MPI_COMM_SELF, &config, &comm), TW_ERROR_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(tw_last_error()).find("-7"), std::string::npos) << tw_last_error();
+  for (int i = 0; i < 500 && root_threads() != 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(root_threads(), 0);
 }
 
 // Nobody waits for an id that rank 0 could not make.

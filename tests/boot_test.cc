@@ -262,6 +262,31 @@ TEST(Boot, UnusedIdEndsByItself) {
   expect_no_roots();
 }
 
+TEST(Boot, UnusedIdCanBeDestroyed) {
+  const tw_unique_id_t id = create_unique_id();
+  EXPECT_EQ(Root::alive(), 1);
+  const auto begin = Clock::now();
+  destroy_unique_id(id);
+  expect_no_roots();
+  EXPECT_LE(seconds_since(begin), 2);
+  destroy_unique_id(id);  // nothing to do
+  expect_all({outcome_of([&] { join(id, 1, 0, "", Deadline(20000)); })}, TW_ERROR_PEER_LOST,
+             {"nobody serves this unique id"});
+}
+
+TEST(Boot, DestroyedIdServesRanksThatHadArrived) {
+  const tw_unique_id_t id = create_unique_id();
+  expect_ok(in_threads(2, [&](int rank) {
+    if (rank == 1) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      destroy_unique_id(id);
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    }
+    join(id, 2, rank, "", Deadline(20000));
+  }));
+  expect_no_roots();
+}
+
 // ---- Fixed addresses, interfaces ----------------------------------------------------------------
 
 std::string fixed_id(const std::string& host, int port) {
@@ -296,12 +321,15 @@ TEST(Boot, SocketsThatMeetThemselvesAreNoRoot) {
       Address::from_ip(std::string("\x7f\0\0\1", 4), static_cast<uint16_t>(port));
   ASSERT_EQ(bind(self.get(), address.get(), address.bytes), 0);
   static_cast<void>(connect(self.get(), address.get(), address.bytes));  // may still be under way
-  EXPECT_TRUE(connected_to_itself(self));
+  EXPECT_TRUE(drop_if_connected_to_itself(self));
+  EXPECT_FALSE(self);
+  EXPECT_TRUE(listen_at(address)) << "the port is not free";
   const Socket listener = listen_at(Address::from_ip(address.ip(), 0));
   const Address other = bound_address(listener);
   Socket client = Socket::open(AF_INET, SOCK_STREAM);
   static_cast<void>(connect(client.get(), other.get(), other.bytes));
-  EXPECT_FALSE(connected_to_itself(client));
+  EXPECT_FALSE(drop_if_connected_to_itself(client));
+  EXPECT_TRUE(client);
 }
 
 TEST(Boot, RankZeroMissingAtAFixedAddress) {

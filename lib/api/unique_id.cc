@@ -14,6 +14,13 @@ tw_status_t tw_unique_id_create(tw_unique_id_t* id) {
   });
 }
 
+tw_status_t tw_unique_id_destroy(const tw_unique_id_t* id) {
+  return guard([&] {
+    require(id, "tw_unique_id_destroy", "id");
+    boot::destroy_unique_id(*id);
+  });
+}
+
 tw_status_t tw_unique_id_to_text(const tw_unique_id_t* id, char* text) {
   return guard([&] {
     require(id, "tw_unique_id_to_text", "id");

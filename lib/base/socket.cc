@@ -239,13 +239,17 @@ Address bound_address(const Socket& socket) {
   return Address::from_system(reinterpret_cast<const sockaddr*>(&bound));
 }
 
-bool connected_to_itself(const Socket& socket) {
+bool drop_if_connected_to_itself(Socket& socket) {
   sockaddr_storage peer = {};
   socklen_t bytes = sizeof peer;
   if (getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer), &bytes) != 0) return false;
   const Address other = Address::from_system(reinterpret_cast<const sockaddr*>(&peer));
   const Address own = bound_address(socket);
-  return own.port() == other.port() && own.ip() == other.ip();
+  if (own.port() != other.port() || own.ip() != other.ip()) return false;
+  const linger reset = {1, 0};
+  setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  socket.reset();
+  return true;
 }
 
 void set_no_delay(const Socket& socket) {

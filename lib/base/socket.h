@@ -76,8 +76,9 @@ Socket listen_at(const Address& address);
 Address bound_address(const Socket& socket);
 
 /// Where nobody listens at an ephemeral port, the system may give that very port to the socket that
-/// connects to it, and TCP then connects the socket to itself.
-bool connected_to_itself(const Socket& socket);
+/// connects to it, and TCP then connects the socket to itself. Closes such a socket, in a way that
+/// leaves the port free at once: who should listen there may be about to.
+bool drop_if_connected_to_itself(Socket& socket);
 
 /// No delay for small messages.
 void set_no_delay(const Socket& socket);

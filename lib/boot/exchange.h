@@ -52,6 +52,9 @@ class LocalGroup {
 /// its comm is set up, or when no rank came within TW_COMM_SETUP_TIMEOUT_MS.
 tw_unique_id_t create_unique_id();
 
+/// Ends that thread when no rank has come yet.
+void destroy_unique_id(const tw_unique_id_t& id);
+
 /// As text (256 hexadecimal digits), and back. from_text also takes tcp://host:port/secret, where
 /// rank 0 listens. Throws INVALID_ARGUMENT saying what is wrong with the text.
 std::string id_to_text(const tw_unique_id_t& id);

@@ -109,7 +109,7 @@ std::string Link::open(const Address& address, const Deadline& deadline) {
     getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &bytes);
     if (error != 0) return std::strerror(error);
   }
-  if (connected_to_itself(socket_)) return std::strerror(ECONNREFUSED);
+  if (drop_if_connected_to_itself(socket_)) return std::strerror(ECONNREFUSED);
   std::string why = write(channel_.start(), deadline);
   while (why.empty() && !channel_.proven()) {
     if (!wait_for(socket_, POLLIN, deadline)) return "it does not answer";
@@ -359,5 +359,7 @@ tw_unique_id_t create_unique_id() {
   Root::start(&id, Deadline(config::integer("TW_COMM_SETUP_TIMEOUT_MS")));
   return encode(id);
 }
+
+void destroy_unique_id(const tw_unique_id_t& id) { Root::give_up(decode(id).secret); }
 
 }  // namespace tw::boot

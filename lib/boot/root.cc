@@ -78,6 +78,7 @@ class RootThread : public Root {
   void stop_lingering() {
     if (failed_.load(std::memory_order_relaxed)) stop_.store(true, std::memory_order_relaxed);
   }
+  void expect_nobody() { unwanted_.store(true, std::memory_order_relaxed); }
   const Secret& secret() const { return secret_; }
 
  private:
@@ -105,6 +106,7 @@ class RootThread : public Root {
   const int most_strangers_;
   std::atomic<bool> failed_{false};  // what meeting_ says, for other threads
   std::atomic<bool> stop_{false};
+  std::atomic<bool> unwanted_{false};
   Connections connections_;
   Meeting meeting_;
   Deadline linger_{0};
@@ -190,6 +192,7 @@ bool RootThread::finished() {
   const bool ranks = std::any_of(connections_.begin(), connections_.end(),
                                  [](const Connection& c) { return c.joined; });
   if (meeting_.complete()) return !ranks;
+  if (!meeting_.anybody() && unwanted_.load(std::memory_order_relaxed)) return true;
   if (!meeting_.anybody() && deadline_.passed()) {
     TW_LOGF(TW_LOG_WARN, "no rank came to %s within %lld ms: its unique id is void", place_.c_str(),
             static_cast<long long>(deadline_.timeout_ms()));
@@ -213,7 +216,7 @@ void RootThread::run() {
 }
 
 int RootThread::wait_ms() const {
-  int wait = 200;  // stop_lingering() is noticed by then
+  int wait = 200;  // what other threads ask for is noticed by then
   if (!meeting_.anybody()) wait = deadline_.remaining_ms(wait);
   if (lingering_) wait = linger_.remaining_ms(wait);
   if (accept_paused_) wait = accept_again_.remaining_ms(wait);
@@ -417,6 +420,10 @@ bool Root::start_at(const Id& id, Deadline deadline) {
   if (!listeners[0]) return false;
   launch(id, std::move(listeners), deadline);
   return true;
+}
+
+void Root::give_up(const Secret& secret) {
+  if (const auto root = find_thread(secret)) root->expect_nobody();
 }
 
 std::shared_ptr<Root> Root::find(const Secret& secret) { return find_thread(secret); }

@@ -22,6 +22,9 @@ class Root {
   /// be had at all.
   static bool start_at(const Id& id, Deadline deadline);
 
+  /// Ends the root of the id with this secret, if it lives in this process and nobody has joined.
+  static void give_up(const Secret& secret);
+
   /// The root of the id with this secret, if it lives in this process.
   static std::shared_ptr<Root> find(const Secret& secret);
 

@@ -20,7 +20,10 @@
 namespace tw {
 namespace {
 
-constexpr int64_t kYieldNs = 200'000;      // then sleep
+// Yields, then sleeps. It yields for longer than any sleep takes, the way back included: whoever
+// waits for a rank that overslept is still awake when it comes, else the two would go on sleeping
+// in turn.
+constexpr int64_t kYieldNs = 2'000'000;
 constexpr int64_t kFirstSleepNs = 20'000;  // doubles up to
 constexpr int64_t kLongestSleepNs = 1'000'000;
 constexpr int kLooksPerCount = 50;      // counting threads takes longer
