@@ -279,7 +279,7 @@ TW_API tw_status_t tw_comm_memory(tw_comm_t comm, size_t* bytes);
  * valid until the comm is destroyed. Either output may be NULL. */
 TW_API tw_status_t tw_comm_error(tw_comm_t comm, tw_status_t* status, const char** sentence);
 
-/* Limits the blocks of this comm's later launches; 0 = the config's value. */
+/* Limits the blocks of this comm's later launches: 1 to 64; 0 = the config's value. */
 TW_API tw_status_t tw_comm_set_max_blocks(tw_comm_t comm, int max_blocks);
 
 /* ---- Memory and windows --------------------------------------------------------------------- */

@@ -223,9 +223,9 @@ TEST(CommMismatch, OtherNumbersOfSlots) {
   expect_mismatch(
       [](int rank, tw_comm_t comm) {
         tw_signals_t signals;
-        return tw_signals_create(comm, 1 + static_cast<size_t>(rank), &signals);
+        return tw_signals_create(comm, 3 + static_cast<size_t>(rank), &signals);
       },
-      "as many slots on all ranks");
+      "rank 0 asks for 3 slots, rank 1 for 4; valid: as many on all ranks");
 }
 
 /// What two threads got from their calls on the same handle.
@@ -328,7 +328,8 @@ TEST(Comm, AWindowThatAPeerDoesNotDestroyIsATimeOut) {
   ranks.run(
       [&](int rank, tw_comm_t comm) { TW_EXPECT_OK(tw_window_create(comm, 64, &windows[rank])); });
   EXPECT_EQ(tw_window_destroy(windows[0]), TW_ERROR_TIMEOUT);
-  EXPECT_TRUE(said("tw_window_destroy") && said("rank 1")) << tw_last_error();
+  EXPECT_TRUE(said("tw_window_destroy") && said("rank 1") && said("control call"))
+      << tw_last_error();
   TW_EXPECT_OK(tw_window_destroy(windows[1]));  // local: the comm has ended
 }
 

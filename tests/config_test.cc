@@ -49,12 +49,43 @@ TEST(Config, BadValuesAreNamedWithTheirVariable) {
   EXPECT_THROW(config::integer("TW_COMM_WORKERS"), Error);
 }
 
+/// What is said of a value of a comm's settings.
+std::string refusal(const tw_comm_config_t& config) {
+  try {
+    CommOptions::merge(config, "tw_comm_split", "comm");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), TW_ERROR_INVALID_ARGUMENT);
+    return error.what();
+  }
+  return "nothing";
+}
+
+TEST(Config, OutOfRangeIsSaidOfTheFieldOrTheVariable) {
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  {
+    // As an int it would be 3.
+    const SetRow set("TW_COMM_WORKERS", "4294967299");
+    EXPECT_EQ(refusal(config), "tw_comm_split: TW_COMM_WORKERS = 4294967299; valid: 0 to 4096");
+  }
+  {
+    const SetRow set("TW_COMM_TIMEOUT_MS", "-1");
+    EXPECT_EQ(refusal(config).rfind("tw_comm_split: TW_COMM_TIMEOUT_MS = -1; valid: 0 to ", 0), 0u);
+  }
+  {
+    const SetRow set("TW_COMM_WORKERS", "99999999999999999999");
+    EXPECT_NE(refusal(config).find("TW_COMM_WORKERS=\"99999999999999999999\" is beyond 64 bits"),
+              std::string::npos);
+  }
+  config.max_blocks = 65;
+  EXPECT_EQ(refusal(config), "tw_comm_split: config.max_blocks = 65; valid: 0 to 64");
+}
+
 TEST(Config, TheStructWinsOverTheEnvironment) {
   const SetRow set("TW_COMM_TIMEOUT_MS", "1234");
   tw_comm_config_t config = TW_COMM_CONFIG_INIT;
-  EXPECT_EQ(CommOptions::merge(config, "comm").timeout_ms, 1234);
+  EXPECT_EQ(CommOptions::merge(config, "tw_comm_create", "comm").timeout_ms, 1234);
   config.timeout_ms = 77;
-  EXPECT_EQ(CommOptions::merge(config, "comm").timeout_ms, 77);
+  EXPECT_EQ(CommOptions::merge(config, "tw_comm_create", "comm").timeout_ms, 77);
 }
 
 TEST(Config, AnUnknownVariableIsWarnedAboutOnce) {

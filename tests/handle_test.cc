@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <set>
 #include <thread>
@@ -55,6 +56,51 @@ TEST(Handle, OfAnotherTableOrOfNoneIsNotFound) {
     EXPECT_EQ(table->find(reinterpret_cast<first_handle*>(bits)), nullptr);
   delete other->find(foreign);
   EXPECT_TRUE(other->erase(foreign));
+}
+
+TEST(Handle, EraseWaitsForPinsAndNoNewOneFindsTheObject) {
+  const auto table = std::make_unique<Table>();
+  first_handle* const handle = table->insert(std::make_unique<Counted>(7));
+  auto pin = std::make_unique<Table::Pin>(*table, handle);
+  ASSERT_NE(pin->get(), nullptr);
+  std::atomic<bool> erased{false};
+  std::thread eraser([&] {
+    const std::unique_ptr<Counted> object(table->find(handle));
+    EXPECT_TRUE(table->erase(handle));
+    erased.store(true);
+  });
+  while (table->find(handle) != nullptr) std::this_thread::yield();  // it has begun
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(erased.load());
+  EXPECT_EQ(pin->get()->value, 7);
+  pin.reset();
+  eraser.join();
+  EXPECT_EQ(Counted::live, 0);
+}
+
+TEST(Handle, OneLockAtATime) {
+  const auto table = std::make_unique<Table>();
+  first_handle* const handle = table->insert(std::make_unique<Counted>(7));
+  {
+    const Table::Lock lock(*table, handle);
+    ASSERT_NE(lock.get(), nullptr);
+    const Table::Lock second(*table, handle);
+    EXPECT_EQ(second.get(), nullptr);
+    EXPECT_TRUE(second.live());
+    delete lock.get();
+    EXPECT_TRUE(table->end(handle));
+    const Table::Lock third(*table, handle);
+    EXPECT_EQ(third.get(), nullptr);
+    EXPECT_FALSE(third.live());
+    // The slot is not given out while its flag is taken.
+    first_handle* const next = table->insert(std::make_unique<Counted>(8));
+    const Table::Lock of_next(*table, next);
+    EXPECT_NE(of_next.get(), nullptr);
+    delete of_next.get();
+    EXPECT_TRUE(table->end(next));
+  }
+  table->recycle(handle);
+  EXPECT_EQ(Counted::live, 0);
 }
 
 TEST(Handle, TablesGrowWhileOthersLook) {

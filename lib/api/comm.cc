@@ -47,7 +47,7 @@ CommOptions options_of(const tw_comm_config_t* config, const char* function,
   log::read_environment();
   config::warn_unknown();
   const tw_comm_config_t checked = checked_config(config, function);
-  CommOptions options = CommOptions::merge(checked, name);
+  CommOptions options = CommOptions::merge(checked, function, name);
   options.agreement += collectives_agreement();
   return options;
 }
@@ -135,7 +135,7 @@ void destroy(tw_comm_t handle) {
       compare_last_calls(comm);
       if (comm.ended()) mismatch.emplace(comm.status(), comm.sentence());
     }
-    comms.end(handle, 0);
+    comms.end(handle);
     delete &comm;
   }
   comms.recycle(handle);
@@ -262,7 +262,7 @@ tw_status_t tw_comm_set_max_blocks(tw_comm_t comm, int max_blocks) {
   return guard([&] {
     const auto pinned = pin(comm);
     Comm& c = *pinned;
-    require_range(max_blocks, 0, 1024, "tw_comm_set_max_blocks", "max_blocks");
+    require_range(max_blocks, 0, kMostBlocks, "tw_comm_set_max_blocks", "max_blocks");
     set_collective_blocks(c, max_blocks);
   });
 }

@@ -29,9 +29,11 @@ class Pinned {
     if (pin_.get() == nullptr) bad_handle(what, handle);
   }
   T& operator*() const { return *pin_.get(); }
+  /// Gives it up early, to erase it.
+  void release() { pin_.release(); }
 
  private:
-  const typename HandleTable<Handle, T, kTag>::Pin pin_;
+  typename HandleTable<Handle, T, kTag>::Pin pin_;
 };
 inline auto pin(tw_comm_t handle) { return Pinned(comms, handle, "comm"); }
 inline auto pin(tw_window_t handle) { return Pinned(windows, handle, "window"); }

@@ -72,14 +72,15 @@ tw_status_t tw_window_share(tw_window_t window, tw_comm_t child, tw_window_t* sh
 
 tw_status_t tw_window_destroy(tw_window_t window) {
   return guard([&] {
-    const auto pinned = pin(window);
+    auto pinned = pin(window);
     Window& w = *pinned;
     if (const int sharers = w.sharers(); sharers != 0)
       fail(TW_ERROR_INVALID_STATE,
            "tw_window_destroy: %d window(s) of tw_window_share live: destroy them first", sharers);
     const InUse use(w.comm());
     w.comm().device().drain();  // queued calls use the window
-    windows.erase(window, 1);   // own pin
+    pinned.release();           // nobody else destroys it while `use` lives
+    windows.erase(window);
     const std::unique_ptr<Window> gone(&w);
     w.close();
   });

@@ -34,18 +34,19 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
     auto set = std::make_unique<SignalSet>();
     set->slots = slots;
     set->sent.resize(slots * size);
-    set->window = Window::create_signals(c, slots * size * kSignalStride);
+    set->window = Window::create_signals(c, slots);
     *signals = place.fill(std::move(set));
   });
 }
 
 tw_status_t tw_signals_destroy(tw_signals_t signals) {
   return guard([&] {
-    const auto pinned = pin(signals);
+    auto pinned = pin(signals);
     SignalSet& s = *pinned;
     const InUse use(s.comm());
-    s.comm().device().drain();      // queued calls use the set
-    signal_sets.erase(signals, 1);  // own pin
+    s.comm().device().drain();  // queued calls use the set
+    pinned.release();           // nobody else destroys it while `use` lives
+    signal_sets.erase(signals);
     const std::unique_ptr<SignalSet> gone(&s);
     s.window->close();
   });

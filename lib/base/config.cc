@@ -32,7 +32,9 @@ int64_t parse(const Row& r, bool suffix) {
   char* end = nullptr;
   errno = 0;
   int64_t result = std::strtoll(begin, &end, 10);
-  bool good = end != begin && errno == 0;
+  if (errno == ERANGE)
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s=\"%s\" is beyond 64 bits (%s)", r.name, begin, r.help);
+  bool good = end != begin;
   if (good && suffix && *end != '\0') {
     const std::string_view units = "KkMmGgTt";
     const size_t unit = units.find(*end);

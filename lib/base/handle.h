@@ -4,9 +4,9 @@
 // Protocol. Slots live as long as the table. A slot's key is odd while it holds an object. A user
 // pins the slot (adds 1 to `pins`, seq_cst) and then reads the key (seq_cst): if it is the handle's,
 // the object stays until it unpins (release). `erase` makes the key even (seq_cst), so that no new
-// pin finds the object, then waits until the pins that it does not hold itself are gone (seq_cst,
-// so acquire); only then may its caller delete the object. Pins are short: nothing waits for a peer
-// under one without holding the comm's lock, which every erase needs too.
+// pin finds the object, then waits until all pins are gone (seq_cst, so acquire); only then may its
+// caller delete the object. So a caller gives its own pin up first, and has a lock that keeps others
+// from erasing. A wait for a peer under a pin delays whoever erases the same object, nobody else.
 //
 // A slot's `busy` flag is such a lock, for one user at a time (acquire; release): whoever holds it
 // and then finds the key to be the handle's keeps the object, since `end` is called under it only.
@@ -83,8 +83,11 @@ class HandleTable {
     }
     Pin(const Pin&) = delete;
     Pin& operator=(const Pin&) = delete;
-    ~Pin() {
+    ~Pin() { release(); }
+
+    void release() {
       if (slot_ != nullptr) slot_->pins.fetch_sub(1);
+      slot_ = nullptr;
     }
 
     T* get() const { return object_; }
@@ -128,23 +131,23 @@ class HandleTable {
   /// meanwhile.
   T* find(Handle handle) const { return pin(handle).get(); }
 
-  /// Ends the handle and returns when nobody uses the object but the caller, who holds `own_pins`
-  /// pins and deletes the object. False when it was not live.
-  bool erase(Handle handle, uint32_t own_pins = 0) {
-    if (!end(handle, own_pins)) return false;
+  /// Ends the handle and returns when nobody pins the object, which the caller deletes. False when
+  /// it was not live.
+  bool erase(Handle handle) {
+    if (!end(handle)) return false;
     recycle(handle);
     return true;
   }
 
   /// As erase, in two steps: the slot serves again after `recycle`, once its flag is free.
-  bool end(Handle handle, uint32_t own_pins) {
+  bool end(Handle handle) {
     Slot* const slot = slot_of(handle);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (slot == nullptr || !is_live(*slot, handle)) return false;
       slot->key.fetch_add(1);
     }
-    while (slot->pins.load() != own_pins) std::this_thread::yield();
+    while (slot->pins.load() != 0) std::this_thread::yield();
     slot->object.store(nullptr, std::memory_order_relaxed);
     return true;
   }

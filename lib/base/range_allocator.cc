@@ -20,7 +20,7 @@ size_t up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 size_t RangeAllocator::rounded(size_t bytes) {
   if (bytes == 0) bytes = 1;
-  if (bytes > SIZE_MAX / 2) fail(TW_ERROR_OUT_OF_MEMORY, "a window of %zu bytes: too large", bytes);
+  if (bytes > SIZE_MAX / 2) fail(TW_ERROR_OUT_OF_MEMORY, "%zu bytes are too many", bytes);
   return bytes < kSmall ? up(bytes, kLine) : up(bytes, kPage);
 }
 

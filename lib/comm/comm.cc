@@ -24,8 +24,8 @@ constexpr size_t kPacketBytes = 2048;  // 32 lines: up to 1792 bytes of payload
 constexpr size_t kSlotBytes = size_t{256} << 10;
 constexpr size_t kStagingBytes = size_t{8} << 20;
 constexpr size_t kChannelBytes = size_t{256} << 10;
-constexpr int kLayoutBlocks = 64;  // flags are there for this many blocks
-constexpr int kSpins = 4000;       // about 0.1 ms before a wait yields
+constexpr int kMostWorkers = 4096;
+constexpr int kSpins = 4000;  // about 0.1 ms before a wait yields
 
 /// The comm's own memory a rank, halved until it fits the cap. The least leaves every pipeline
 /// of one block something to move (kernels/coll.h, staged_blocks).
@@ -33,7 +33,7 @@ CommLayout layout_for(int ranks, size_t cap) {
   size_t slot = kSlotBytes, staging = kStagingBytes, channel = kChannelBytes;
   for (;;) {
     const CommLayout layout =
-        comm_layout(ranks, kLayoutBlocks, kFlagStride, kPacketBytes, slot, staging, channel);
+        comm_layout(ranks, kMostBlocks, kFlagStride, kPacketBytes, slot, staging, channel);
     if (cap == 0 || layout.end <= cap) return layout;
     if (slot <= 4096)
       fail(TW_ERROR_INVALID_ARGUMENT, "max_memory = %zu bytes; %d ranks need at least %zu", cap,
@@ -46,29 +46,30 @@ CommLayout layout_for(int ranks, size_t cap) {
 
 }  // namespace
 
-CommOptions CommOptions::merge(const tw_comm_config_t& config, const std::string& name) {
+CommOptions CommOptions::merge(const tw_comm_config_t& config, const char* function,
+                               const std::string& name) {
+  // A field's value, or the variable's where the field leaves it open.
+  const auto chosen = [&](int64_t field, int64_t open, const char* field_name, const char* variable,
+                          int64_t most) {
+    const bool of_config = field != open;
+    const int64_t value = of_config ? field : config::integer(variable);
+    if (value < 0 || value > most)
+      fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s%s = %lld; valid: 0 to %lld", function,
+           of_config ? "config." : "", of_config ? field_name : variable,
+           static_cast<long long>(value), static_cast<long long>(most));
+    return value;
+  };
+  constexpr int64_t kLongest = INT64_MAX / 1000000;
   CommOptions o;
   o.name = config.name == nullptr ? name : config.name;
-  o.timeout_ms = config.timeout_ms >= 0 ? config.timeout_ms : config::integer("TW_COMM_TIMEOUT_MS");
-  o.setup_timeout_ms = config.setup_timeout_ms >= 0 ? config.setup_timeout_ms
-                                                    : config::integer("TW_COMM_SETUP_TIMEOUT_MS");
+  o.timeout_ms = chosen(config.timeout_ms, -1, "timeout_ms", "TW_COMM_TIMEOUT_MS", kLongest);
+  o.setup_timeout_ms =
+      chosen(config.setup_timeout_ms, -1, "setup_timeout_ms", "TW_COMM_SETUP_TIMEOUT_MS", kLongest);
   o.workers =
-      config.workers != 0 ? config.workers : static_cast<int>(config::integer("TW_COMM_WORKERS"));
-  o.max_blocks = config.max_blocks != 0 ? config.max_blocks
-                                        : static_cast<int>(config::integer("TW_COMM_MAX_BLOCKS"));
+      static_cast<int>(chosen(config.workers, 0, "workers", "TW_COMM_WORKERS", kMostWorkers));
+  o.max_blocks = static_cast<int>(
+      chosen(config.max_blocks, 0, "max_blocks", "TW_COMM_MAX_BLOCKS", kMostBlocks));
   o.max_memory = config.max_memory != 0 ? config.max_memory : config::bytes("TW_COMM_MAX_MEMORY");
-  const auto check = [](const char* what, int64_t value, int64_t least, int64_t most) {
-    if (value < least || value > most)
-      fail(TW_ERROR_INVALID_ARGUMENT, "%s = %lld; valid: %lld to %lld", what,
-           static_cast<long long>(value), static_cast<long long>(least),
-           static_cast<long long>(most));
-  };
-  check("timeout_ms", config.timeout_ms, -1, INT64_MAX / 1000000);
-  check("setup_timeout_ms", config.setup_timeout_ms, -1, INT64_MAX / 1000000);
-  check("TW_COMM_TIMEOUT_MS", o.timeout_ms, 0, INT64_MAX / 1000000);
-  check("TW_COMM_SETUP_TIMEOUT_MS", o.setup_timeout_ms, 0, INT64_MAX / 1000000);
-  check("workers", o.workers, 0, 4096);
-  check("max_blocks", o.max_blocks, 0, kLayoutBlocks);
   o.agreement = text("version=%d\ntimeout_ms=%lld\nmax_memory=%zu\n", TW_VERSION,
                      static_cast<long long>(o.timeout_ms), o.max_memory);
   return o;
@@ -270,7 +271,7 @@ void Comm::set_up_waiting(const std::vector<Card>& cards) {
     const bool alone = std::count(same_process_.begin(), same_process_.end(), 1) == 1;
     device_ = alone ? process_cpu_device(workers, crowded) : create_cpu_device(workers, crowded);
   }
-  const int blocks = std::min(workers, kLayoutBlocks);
+  const int blocks = std::min(workers, kMostBlocks);
   set_max_blocks(options_.max_blocks != 0 ? std::min(options_.max_blocks, blocks) : blocks);
   // With a core for everyone a waiting rank spins; else its core is wanted by those it waits for.
   wait_.spins = sharing > cores ? 0 : kSpins;
@@ -286,7 +287,7 @@ void Comm::fill_view() {
   segment_table_.reset(static_cast<char**>(
       std::calloc(size_t{kMaxSegments} * static_cast<size_t>(size_), sizeof(char*))));
   if (segment_table_ == nullptr) fail(TW_ERROR_OUT_OF_MEMORY, "no memory for the segment table");
-  states_.resize(kLayoutBlocks);
+  states_.resize(kMostBlocks);
   wait_.abort = &control_block(rank_).abort;
   view_ = {kCommLayoutVersion,   rank_,   size_,      layout_,        heap_starts_.data(),
            segment_table_.get(), &epoch_, &finished_, states_.data(), &wait_};

@@ -34,6 +34,9 @@ class Control;
 class Window;
 
 /// tw_comm_config_t merged with the environment; every value is set.
+/// Flags are there for so many blocks.
+constexpr int kMostBlocks = 64;
+
 struct CommOptions {
   std::string name;
   int64_t timeout_ms;
@@ -44,7 +47,9 @@ struct CommOptions {
   std::string agreement;  // "key=value" lines that must be equal on all ranks
 
   /// Throws INVALID_ARGUMENT for what no comm can have. `name`: where the config has none.
-  static CommOptions merge(const tw_comm_config_t& config, const std::string& name);
+  /// `function` is who asks, for errors.
+  static CommOptions merge(const tw_comm_config_t& config, const char* function,
+                           const std::string& name);
 };
 
 /// Owned by a Comm on behalf of the layer above, which comm does not know.

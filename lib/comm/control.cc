@@ -37,7 +37,7 @@ std::vector<std::string> Control::all_gather(ControlKind kind, std::string_view 
   std::vector<std::string> all(static_cast<size_t>(comm_.size()));
   for (int rank = 0; rank < comm_.size(); ++rank) {
     const Mailbox& box = box_of(rank);
-    const WaitSite site{name_of(own_kind), rank, 0, sequence};
+    const WaitSite site{name_of(own_kind), rank, kHostBlock, sequence};
     if (__atomic_load_n(&box.sequence, __ATOMIC_ACQUIRE) < sequence &&
         !wait_slow(comm_.view().wait, &site, &box.sequence, sequence)) {
       comm_.check();

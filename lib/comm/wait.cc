@@ -154,29 +154,25 @@ bool waits_for_itself(const Waiting& w, int looks) {
 const char* hint(const Waiting& w) {
   return true_of_peer(w, [&](int peer) { return w.comm.same_process(peer); })
              ? " of the same process (one thread that drives several ranks needs tw_group_begin "
-               "and "
-               "tw_group_end, or streams)"
+               "and tw_group_end, or streams)"
              : "";
 }
 
 bool is_message(const WaitSite& site) { return std::strcmp(site.op, "send_recv") == 0; }
 
 void time_out(const Waiting& w, int64_t timeout_ns) {
-  if (is_message(w.site)) {
-    w.comm.end(TW_ERROR_TIMEOUT,
-               text("rank %d waited %lld ms in send_recv for rank %d%s: message %llu between them",
-                    w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.peer,
-                    hint(w), static_cast<unsigned long long>(w.site.index)));
-    return;
-  }
-  const unsigned long long call = this_call(w.comm);
-  w.comm.end(TW_ERROR_TIMEOUT,
-             text("rank %d waited %lld ms in %s (call %llu, block %d, step %llu) for %s%s: "
-                  "signal is %llu, expected %llu",
-                  w.comm.rank(), static_cast<long long>(timeout_ns / 1000000), w.site.op, call,
-                  w.site.block, static_cast<unsigned long long>(w.site.index), peer_text(w).c_str(),
-                  hint(w), static_cast<unsigned long long>(load(w.word)),
-                  static_cast<unsigned long long>(w.want)));
+  const unsigned long long index = w.site.index;
+  std::string where = text("message %llu between them", index);
+  if (w.site.block == kHostBlock)
+    where = text("control call %llu of the comm", index);
+  else if (!is_message(w.site))
+    where = text("call %llu, block %d, step %llu: signal is %llu, expected %llu",
+                 static_cast<unsigned long long>(this_call(w.comm)), w.site.block, index,
+                 static_cast<unsigned long long>(load(w.word)),
+                 static_cast<unsigned long long>(w.want));
+  w.comm.end(TW_ERROR_TIMEOUT, text("rank %d waited %lld ms in %s for %s%s: %s", w.comm.rank(),
+                                    static_cast<long long>(timeout_ns / 1000000), w.site.op,
+                                    peer_text(w).c_str(), hint(w), where.c_str()));
 }
 
 /// How long a wait has lasted. A process that was stopped, with its peers or alone, has not waited

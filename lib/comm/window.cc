@@ -7,6 +7,7 @@
 #include "lib/base/error.h"
 #include "lib/comm/control.h"
 #include "lib/device/shared_memory.h"
+#include "tilewire/signal_device.h"
 
 namespace tw {
 namespace {
@@ -33,6 +34,9 @@ struct Registration {
   size_t bytes;
 };
 
+/// Of a signal set: a word from each rank.
+size_t slot_bytes(const Comm& comm) { return static_cast<size_t>(comm.size()) * kSignalStride; }
+
 uint64_t rank_bit(int rank) { return uint64_t{1} << rank; }
 
 }  // namespace
@@ -48,10 +52,10 @@ std::unique_ptr<Window> Window::create(Comm& comm, size_t bytes) {
   return window;
 }
 
-std::unique_ptr<Window> Window::create_signals(Comm& comm, size_t bytes) {
+std::unique_ptr<Window> Window::create_signals(Comm& comm, size_t slots) {
   std::unique_ptr<Window> window(new Window(comm));
   window->source_ = Source::kSignals;
-  window->allocate(ControlKind::kSignalsCreate, bytes);
+  window->allocate(ControlKind::kSignalsCreate, slots * slot_bytes(comm));
   return window;
 }
 
@@ -75,10 +79,9 @@ void Window::allocate(ControlKind kind, size_t bytes) {
     largest = std::max(largest, bytes_[r]);
     if (kind == ControlKind::kSignalsCreate && bytes_[r] != bytes_[0])
       fail(TW_ERROR_MISMATCH,
-           "tw_signals_create: rank 0 asks for %zu bytes of signals, rank %zu for %zu; valid: as "
-           "many "
-           "slots on all ranks",
-           bytes_[0], r, bytes_[r]);
+           "tw_signals_create: rank 0 asks for %zu slots, rank %zu for %zu; valid: as many on all "
+           "ranks",
+           bytes_[0] / slot_bytes(comm_), r, bytes_[r] / slot_bytes(comm_));
   }
   place(largest);
   for (int r = 0; r < comm_.size(); ++r)

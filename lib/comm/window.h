@@ -18,7 +18,7 @@ class Window {
   static std::unique_ptr<Window> create(Comm& comm, size_t bytes);
 
   /// Collective. The memory of a signal set: `bytes` is equal on all ranks.
-  static std::unique_ptr<Window> create_signals(Comm& comm, size_t bytes);
+  static std::unique_ptr<Window> create_signals(Comm& comm, size_t slots);
 
   /// Collective. [ptr, ptr + bytes) lies in one tw_mem_alloc allocation.
   static std::unique_ptr<Window> register_memory(Comm& comm, void* ptr, size_t bytes);

@@ -97,9 +97,10 @@ MemoryUse::MemoryUse(const void* ptr, size_t bytes) {
   const std::lock_guard<std::mutex> lock(m.mutex);
   const char* at = static_cast<const char*>(ptr);
   auto after = m.live.upper_bound(at);
+  std::string near;
   if (after != m.live.begin()) {
     auto& [begin, allocation] = *std::prev(after);
-    if (at < begin + allocation.bytes &&
+    if (at <= begin + allocation.bytes &&
         bytes <= static_cast<size_t>(begin + allocation.bytes - at)) {
       const size_t index = static_cast<size_t>(allocation.place.segment);
       const Pool& pool = *m.pools[index];
@@ -108,9 +109,13 @@ MemoryUse::MemoryUse(const void* ptr, size_t bytes) {
       ++allocation.uses;
       return;
     }
+    near = text("; the nearest before it: [%p, +%zu)", static_cast<const void*>(begin),
+                allocation.bytes);
   }
   fail(TW_ERROR_INVALID_ARGUMENT,
-       "[%p, +%zu) is not inside one allocation of tw_mem_alloc of this process", ptr, bytes);
+       "tw_window_register: [%p, +%zu) is not inside one allocation of tw_mem_alloc of this "
+       "process%s",
+       ptr, bytes, near.c_str());
 }
 
 MemoryUse::~MemoryUse() {

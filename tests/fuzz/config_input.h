@@ -52,7 +52,7 @@ inline bool run_config_input(std::string_view input) {
         config::string(row.name);
         break;
     }
-    CommOptions::merge(TW_COMM_CONFIG_INIT, "comm");
+    CommOptions::merge(TW_COMM_CONFIG_INIT, "tw_comm_create", "comm");
     Forced::from_environment();
     log::read_environment();
   } catch (const Error& error) {

@@ -149,13 +149,14 @@ struct alignas(128) BlockState {
 };
 
 inline constexpr int kAnyPeer = -1;
+inline constexpr int kHostBlock = -1;
 
 /// Where a wait stands, for messages.
 struct WaitSite {
   const char* op;  // name of the call or kernel
   int peer;        // rank waited for, or kAnyPeer
-  int block;
-  uint64_t index;  // tile, chunk or slot
+  int block;       // kHostBlock: none, the host waits in a call that launches nothing
+  uint64_t index;  // tile, chunk or slot; of the host, how many such calls there were
 };
 
 /// Why a block on a GPU gave up: the first failure of a device. The host watches `status`, words
