@@ -132,6 +132,33 @@ TEST(Mismatch, UnevenCounts) {
   });
 }
 
+TEST(Mismatch, Displacements) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    std::vector<float> send(64), recv(64);
+    const size_t counts[] = {8, 9}, displs[] = {0, rank == 0 ? size_t{8} : size_t{20}};
+    const tw_status_t status =
+        tw_all_gather_v(send.data(), recv.data(), counts, displs, TW_FP32, comm, nullptr);
+    EXPECT_EQ(status, TW_ERROR_MISMATCH) << tw_last_error();
+    EXPECT_NE(std::string(tw_last_error()).find("other displacements"), std::string::npos)
+        << tw_last_error();
+  });
+}
+
+TEST(Mismatch, AScaledSumAgainstASum) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    const float factor = 1;
+    tw_op_t op;
+    ASSERT_EQ(tw_op_create_scaled_sum(&factor, TW_FP32, comm, &op), TW_OK) << tw_last_error();
+    std::vector<float> data(64);
+    const tw_status_t status = tw_all_reduce(data.data(), data.data(), 64, TW_FP32,
+                                             rank == 0 ? op : TW_SUM, comm, nullptr);
+    EXPECT_EQ(status, TW_ERROR_MISMATCH) << tw_last_error();
+    EXPECT_NE(std::string(tw_last_error()).find("scaled"), std::string::npos) << tw_last_error();
+  });
+}
+
 TEST(Mismatch, UnevenCountsThatOnlyTwoRanksKnow) {
   const ThreadRanks ranks(2);
   ranks.run([&](int rank, tw_comm_t comm) {

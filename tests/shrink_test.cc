@@ -15,7 +15,7 @@ namespace {
 constexpr int kRanks = 4;
 
 struct Shared {
-  std::atomic<int> died_late;  // the second victim had built the new comm
+  std::atomic<int> died_late;  // the second victim had built the new comm; the leaver has left
   char complaint[kRanks][256];
 };
 
@@ -81,6 +81,42 @@ TEST(Shrink, AMemberThatDiesBeforeItIsDoneIsNotInTheNewComm) {
     }
     EXPECT_EQ(shared->died_late.load(), 1);
   }
+}
+
+// A process that ends after it destroyed its comm is no dead rank to those who still have theirs.
+TEST(Shrink, AProcessThatLeftInOrderIsNotLost) {
+  const InSharedMemory<Shared> shared;
+  const Root root;
+  const auto create = [&](int rank) {
+    alarm(60);
+    tw_comm_t comm;
+    if (tw_comm_create(2, rank, &root.id(), nullptr, &comm) != TW_OK) complain(*shared, rank, 2);
+    if (tw_barrier(comm, nullptr) != TW_OK) complain(*shared, rank, 3);
+    return comm;
+  };
+  const pid_t leaver = fork();
+  if (leaver == 0) {
+    const tw_comm_t comm = create(1);
+    _exit(tw_comm_destroy(comm) == TW_OK ? 0 : 4);
+  }
+  const pid_t stayer = fork();
+  if (stayer == 0) {
+    const tw_comm_t comm = create(0);
+    while (shared->died_late.load() == 0) sleep_us(1000);
+    sleep_us(100000);  // for the hang-up to be seen
+    if (tw_comm_error(comm, nullptr, nullptr) != TW_OK) complain(*shared, 0, 5);
+    tw_status_t status;
+    tw_comm_error(comm, &status, nullptr);
+    if (status != TW_OK) complain(*shared, 0, 100 + static_cast<int>(status));
+    _exit(tw_comm_destroy(comm) == TW_OK ? 0 : 6);
+  }
+  int status;
+  waitpid(leaver, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  shared->died_late.store(1);
+  waitpid(stayer, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+      << WEXITSTATUS(status) << ": " << shared->complaint[0];
 }
 
 // A rank that has destroyed the comm will never ask for a new one: the others need not wait.
