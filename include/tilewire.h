@@ -209,13 +209,13 @@ typedef struct tw_comm_config {
   { sizeof(tw_comm_config_t), TW_DEVICE_INIT, 0, 0, -1, -1, 0, NULL }
 
 /* Makes an id and starts listening for the ranks in the background, in this process, on the
- * interface TW_BOOT_INTERFACE, until the comm is made, config TW_COMM_SETUP_TIMEOUT_MS has passed, or
- * tw_unique_id_destroy. One id serves one comm. Not collective: one process calls it. */
+ * interface TW_BOOT_INTERFACE, until the comm is made, TW_COMM_SETUP_TIMEOUT_MS has passed or
+ * tw_unique_id_destroy is called. One id serves one comm. Not collective: one process calls it. */
 TW_API tw_status_t tw_unique_id_create(tw_unique_id_t* id);
 
 /* Ends the listening for an id that nobody will use after all, in the process that made it. Ranks
- * that have arrived are not disturbed; one that comes later finds nobody. For any other id, one that
- * served its comm included, there is nothing to do. Errors: INVALID_ARGUMENT (not an id). */
+ * that have arrived are not disturbed; one that comes later finds nobody. For any other id, one
+ * that served its comm included, there is nothing to do. Errors: INVALID_ARGUMENT (not an id). */
 TW_API tw_status_t tw_unique_id_destroy(const tw_unique_id_t* id);
 
 /* An id as text, for environment variables and command lines, and back. `text` has room for
@@ -413,8 +413,8 @@ TW_API tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, t
 /* Calls of this thread between begin and the outermost end are gathered and then run together: any
  * mix, any order between comms and between collectives and messages, no deadlock. Calls inside only
  * check their arguments; errors of running come from tw_group_end. When a call inside was refused,
- * tw_group_end makes none and returns that error, since the others might wait for it. Collectives of
- * one comm run in the order of the calls. */
+ * tw_group_end makes none and returns that error, since the others might wait for it. Collectives
+ * of one comm run in the order of the calls. */
 TW_API tw_status_t tw_group_begin(void);
 TW_API tw_status_t tw_group_end(void);
 

@@ -2,11 +2,12 @@
 // found out without touching freed memory, in whatever order threads come.
 //
 // Protocol. Slots live as long as the table. A slot's key is odd while it holds an object. A user
-// pins the slot (adds 1 to `pins`, seq_cst) and then reads the key (seq_cst): if it is the handle's,
-// the object stays until it unpins (release). `erase` makes the key even (seq_cst), so that no new
-// pin finds the object, then waits until all pins are gone (seq_cst, so acquire); only then may its
-// caller delete the object. So a caller gives its own pin up first, and has a lock that keeps others
-// from erasing. A wait for a peer under a pin delays whoever erases the same object, nobody else.
+// pins the slot (adds 1 to `pins`, seq_cst) and then reads the key (seq_cst): if it is that of the
+// handle, the object stays until it unpins (release). `erase` makes the key even (seq_cst), so that
+// no new pin finds the object, then waits until all pins are gone (seq_cst, so acquire); only then
+// may its caller delete the object. So a caller gives its own pin up first, and has a lock that
+// keeps others from erasing. A wait for a peer under a pin delays whoever erases the same object,
+// nobody else.
 //
 // A slot's `busy` flag is such a lock, for one user at a time (acquire; release): whoever holds it
 // and then finds the key to be the handle's keeps the object, since `end` is called under it only.
