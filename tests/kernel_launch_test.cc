@@ -33,6 +33,9 @@ struct StuckArgs {
   tw_signal_view signals;
 };
 
+#define TW_KERNEL_ROWS "tests/support/kernel_launch.def"
+#include "tilewire/kernels/table.h"
+
 namespace TW_NS {
 
 template <class Block>
@@ -85,9 +88,6 @@ TW_FN void stuck(Block& block, const StuckArgs& args) {
 TW_KERNEL(stuck, StuckArgs)
 
 }  // namespace TW_NS
-
-#define TW_KERNEL_ROWS "tests/support/kernel_launch.def"
-#include "tilewire/kernels/table.h"
 
 namespace {
 

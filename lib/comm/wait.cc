@@ -20,10 +20,11 @@
 namespace tw {
 namespace {
 
-// Yields, then sleeps. It yields for longer than any sleep takes, the way back included: whoever
-// waits for a rank that overslept is still awake when it comes, else the two would go on sleeping
-// in turn.
+// Yields, then sleeps. Ranks with cores of their own yield for longer than any sleep takes, the way
+// back included: whoever waits for a rank that overslept is still awake when it comes, else the two
+// would go on sleeping in turn. A core that ranks share is wanted by others.
 constexpr int64_t kYieldNs = 2'000'000;
+constexpr int64_t kSharedYieldNs = 200'000;
 constexpr int64_t kFirstSleepNs = 20'000;  // doubles up to
 constexpr int64_t kLongestSleepNs = 1'000'000;
 constexpr int kLooksPerCount = 50;      // counting threads takes longer
@@ -37,6 +38,10 @@ uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQU
 void sleep_ns(int64_t ns) {
   const timespec duration = {0, static_cast<long>(ns)};
   nanosleep(&duration, nullptr);
+}
+
+int64_t yield_ns(const WaitContext& context) {
+  return context.spins == 0 ? kSharedYieldNs : kYieldNs;
 }
 
 struct Waiting {
@@ -198,8 +203,10 @@ class Waited {
 enum class Outcome { kTrue, kEnded, kTimeOut };
 
 template <class LookAtPeers>
-Outcome poll(const uint64_t* abort, const uint64_t* word, uint64_t want, int64_t timeout_ns,
+Outcome poll(const WaitContext& context, const uint64_t* word, uint64_t want, int64_t timeout_ns,
              LookAtPeers look_at_peers) {
+  const uint64_t* const abort = context.abort;
+  const int64_t yield = yield_ns(context);
   Waited waited;
   int64_t look = waited.look() + kLookNs, sleep = 0;
   bool late = false;  // then the word is looked at once more
@@ -212,7 +219,7 @@ Outcome poll(const uint64_t* abort, const uint64_t* word, uint64_t want, int64_t
     }
     if (sleep != 0) sleep_ns(sleep);
     const int64_t now = waited.look();
-    if (waited.ns() >= kYieldNs)
+    if (waited.ns() >= yield)
       sleep = std::min(sleep == 0 ? kFirstSleepNs : 2 * sleep, kLongestSleepNs);
     if (now >= look) {
       look = now + kLookNs;
@@ -232,7 +239,7 @@ void compare_last_calls(Comm& comm) {
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
   const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
   int looks = 0;
-  const Outcome outcome = poll(context->abort, word, want, context->timeout_ns, [&] {
+  const Outcome outcome = poll(*context, word, want, context->timeout_ns, [&] {
     return peer_left(w) || calls_differ(w) || waits_for_itself(w, ++looks);
   });
   if (outcome == Outcome::kTimeOut) time_out(w, context->timeout_ns);
@@ -243,7 +250,7 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
                int64_t timeout_ms) {
   const Waiting w{comm, site, word, value};
   int looks = 0;
-  const Outcome outcome = poll(comm.view().wait->abort, word, value, timeout_ms * 1000000, [&] {
+  const Outcome outcome = poll(*comm.view().wait, word, value, timeout_ms * 1000000, [&] {
     if (peer_left(w)) return true;
     if (only_this_thread_could(w, ++looks))
       fail(TW_ERROR_INVALID_STATE,
@@ -279,10 +286,11 @@ bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
     return true;
   }
   const int64_t now = idling.waited.look(), waited = idling.waited.ns();
-  if (waited < kYieldNs)
+  const int64_t yield = yield_ns(*context);
+  if (waited < yield)
     sched_yield();
   else
-    sleep_ns(waited < 10 * kYieldNs ? kFirstSleepNs : kLongestSleepNs);
+    sleep_ns(waited < 10 * yield ? kFirstSleepNs : kLongestSleepNs);
   if (now < idling.look) return true;
   idling.look = now + kLookNs;
   static const uint64_t never = 0;  // no single word decides here

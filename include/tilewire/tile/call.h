@@ -303,9 +303,10 @@ class Call {
     const size_t* counts = args_.call == kAllGatherV       ? args_.recv_counts
                            : args_.call == kReduceScatterV ? args_.send_counts
                                                            : nullptr;
-    if (counts != nullptr)
-      for (int r = 0; r < size() && r < static_cast<int>(sizeof record.part / 4); ++r)
-        record.part[record.parts++] = static_cast<uint32_t>(counts[r]);
+    const int parts = counts == nullptr ? 0 : size() < kRecordParts ? size() : kRecordParts;
+    record.parts = static_cast<uint32_t>(parts);
+    for (int r = 0; r < kRecordParts; ++r)  // known bounds: registers on GPUs
+      record.part[r] = r < parts ? static_cast<uint32_t>(counts[r]) : 0;
     CallRecord* const records = control(rank()).records;
     block_.record(&records[epoch_ % kCallRecords], record,
                   &records[(epoch_ + 1) % kCallRecords].seq);

@@ -266,7 +266,7 @@ class CpuBlock {
     __atomic_store_n(&to->count, from.count, __ATOMIC_RELEASE);
     __atomic_store_n(&to->digest, from.digest, __ATOMIC_RELEASE);
     __atomic_store_n(&to->parts, from.parts, __ATOMIC_RELEASE);
-    for (uint32_t i = 0; i < from.parts; ++i)
+    for (int i = 0; i < kRecordParts; ++i)
       __atomic_store_n(&to->part[i], from.part[i], __ATOMIC_RELEASE);
     __atomic_store_n(&to->seq, from.seq, __ATOMIC_RELEASE);
   }

@@ -214,7 +214,8 @@ class Block {
     ptx::store_relaxed_sys(&to->count, from.count);
     ptx::store_relaxed_sys(&to->digest, from.digest);
     ptx::store_relaxed_sys(&to->parts, from.parts);
-    for (uint32_t i = 0; i < from.parts; ++i) ptx::store_relaxed_sys(&to->part[i], from.part[i]);
+#pragma unroll
+    for (int i = 0; i < kRecordParts; ++i) ptx::store_relaxed_sys(&to->part[i], from.part[i]);
     ptx::store_release_sys(&to->seq, from.seq);
   }
 
