@@ -101,7 +101,8 @@ class CaseRunner {
   bool check_received();
   bool check_element(size_t index);
   bool check_surroundings();
-  Number input(int rank, size_t index) const;
+  void sent(int rank, size_t index, void* element) const;
+  Number input(int rank, size_t index) const;  // times its factor
   bool in_place() const;
 
   tw_comm_t comm_;
@@ -116,6 +117,7 @@ class CaseRunner {
   uint64_t seed_ = 0;
   Inputs* inputs_ = nullptr;
   tw_op_t scaled_ = TW_SUM;
+  std::vector<Number> values_;  // of one element, by rank
 };
 
 /// The factor of `rank` in scaled cases, one element.

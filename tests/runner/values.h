@@ -31,6 +31,14 @@ struct FloatFormat {
 inline constexpr FloatFormat kFp16{5, 10, false}, kBf16{8, 7, false}, kE4m3{4, 3, true},
     kE5m2{5, 2, false};
 
+/// 2^exponent, for exponents that normal doubles have.
+inline double power_of_two(int exponent) {
+  const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;
+  double result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
 /// The value of `bits`, exactly.
 inline double decode(FloatFormat f, uint32_t bits) {
   const uint32_t mantissa = bits & ((1u << f.mantissa) - 1);
@@ -39,9 +47,8 @@ inline double decode(FloatFormat f, uint32_t bits) {
   const int top = (1 << f.exponent) - 1;
   if (exponent == top && !f.finite_only) return mantissa != 0 ? std::nan("") : sign * HUGE_VAL;
   if (exponent == top && mantissa == (1u << f.mantissa) - 1) return std::nan("");
-  if (exponent == 0) return sign * std::ldexp(mantissa, 1 - f.bias() - f.mantissa);
-  return sign *
-         std::ldexp(mantissa + std::ldexp(1.0, f.mantissa), exponent - f.bias() - f.mantissa);
+  if (exponent == 0) return sign * mantissa * power_of_two(1 - f.bias() - f.mantissa);
+  return sign * (mantissa + (1u << f.mantissa)) * power_of_two(exponent - f.bias() - f.mantissa);
 }
 
 /// The nearest value's bits, ties to even, for a magnitude within the format's range.
@@ -49,12 +56,14 @@ inline uint32_t encode(FloatFormat f, double value) {
   const uint32_t sign = std::signbit(value) ? 1u << (f.mantissa + f.exponent) : 0;
   const double magnitude = std::fabs(value);
   if (magnitude == 0) return sign;
-  int exponent = std::ilogb(magnitude);
+  uint64_t bits;
+  std::memcpy(&bits, &magnitude, sizeof bits);
+  int exponent = static_cast<int>(bits >> 52) - 1023;
   if (exponent < 1 - f.bias()) exponent = 1 - f.bias();
-  // In units of the last place, rounded to even by the default rounding mode; a carry runs into
-  // the exponent as it should.
-  const double units = std::nearbyint(std::ldexp(magnitude, f.mantissa - exponent));
-  const uint32_t whole = static_cast<uint32_t>(units);
+  // In units of the last place, rounded to even: doubles from 2^52 on are whole numbers. A carry
+  // runs into the exponent as it should.
+  const double units = magnitude * power_of_two(f.mantissa - exponent);
+  const uint32_t whole = static_cast<uint32_t>((units + 0x1p52) - 0x1p52);
   const uint32_t base = static_cast<uint32_t>(exponent + f.bias() - 1) << f.mantissa;
   return sign | (base + whole);
 }

@@ -172,10 +172,14 @@ CaseRunner::CaseRunner(tw_comm_t comm, size_t bytes) : comm_(comm), bytes_(bytes
 
 CaseRunner::~CaseRunner() { EXPECT_EQ(tw_window_destroy(window_), TW_OK) << tw_last_error(); }
 
-Number CaseRunner::input(int rank, size_t index) const {
-  unsigned char element[8];
+void CaseRunner::sent(int rank, size_t index, void* element) const {
   const uint64_t seed = (seed_ * 64 + static_cast<uint64_t>(rank)) * 1000003 + index;
   make_element(case_.type, reduces(case_.call) ? case_.op : TW_SUM, seed, element);
+}
+
+Number CaseRunner::input(int rank, size_t index) const {
+  unsigned char element[8];
+  sent(rank, index, element);
   if (!case_.scaled) return read_element(case_.type, element);
   unsigned char factor[8];
   scale_factor(case_.type, rank, factor);
@@ -221,12 +225,8 @@ void CaseRunner::fill(uint64_t seed) {
     std::copy(sent.begin(), sent.end(), send_.at);
     return;
   }
-  const bool scaled = case_.scaled;
-  case_.scaled = false;  // the call multiplies, not we
   const size_t element = type_bytes(case_.type);
-  for (size_t i = 0; i < shape_[0].send_count; ++i)
-    write_element(case_.type, input(rank_, i), send_.at + i * element);
-  case_.scaled = scaled;
+  for (size_t i = 0; i < shape_[0].send_count; ++i) sent(rank_, i, send_.at + i * element);
   if (inputs_ != nullptr)
     inputs_->emplace(seed, std::vector<char>(send_.at, send_.at + send_.bytes));
 }
@@ -296,11 +296,11 @@ bool CaseRunner::check_element(size_t index) {
   if (source.from == -2) {
     std::memset(want, kPoison, sizeof want);
   } else if (source.from >= 0) {
-    write_element(case_.type, input(source.from, source.at), want);
+    sent(source.from, source.at, want);
   } else {
-    std::vector<Number> values;
-    for (int r = 0; r < ranks_; ++r) values.push_back(input(r, source.at));
-    reduce_element(case_.type, case_.op, values, want);
+    values_.clear();
+    for (int r = 0; r < ranks_; ++r) values_.push_back(input(r, source.at));
+    reduce_element(case_.type, case_.op, values_, want);
   }
   const char* got = recv_.at + index * element;
   if (std::memcmp(got, want, element) == 0) return true;
@@ -336,18 +336,15 @@ bool CaseRunner::check_surroundings() {
       }
   if (in_place()) return true;
   const size_t element = type_bytes(case_.type);
-  const bool scaled = case_.scaled;
-  case_.scaled = false;
   bool same = true;
   for (size_t i = 0; same && i < shape_[0].send_count; ++i) {
     unsigned char want[8];
-    write_element(case_.type, input(rank_, i), want);
+    sent(rank_, i, want);
     same = std::memcmp(send_.at + i * element, want, element) == 0;
     if (!same)
       ADD_FAILURE() << case_.name(ranks_) << " rank " << rank_ << ": input element " << i
                     << " was overwritten";
   }
-  case_.scaled = scaled;
   return same;
 }
 
