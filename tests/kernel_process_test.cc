@@ -17,6 +17,9 @@ struct AnyArgs {
   int* first;              // who came first
 };
 
+#define TW_KERNEL_ROWS "tests/support/kernel_process.def"
+#include "tilewire/kernels/table.h"
+
 namespace TW_NS {
 
 /// Rank 0 waits until any other rank has come, and tells which; then all meet.
@@ -48,9 +51,6 @@ TW_FN void plain_first_of(Block& block, const AnyArgs& args) {
 TW_KERNEL(plain_first_of, AnyArgs)
 
 }  // namespace TW_NS
-
-#define TW_KERNEL_ROWS "tests/support/kernel_process.def"
-#include "tilewire/kernels/table.h"
 
 namespace {
 

@@ -13,7 +13,8 @@
 //     #define TW_KERNEL_ROWS "kernels.def"
 //     #include <tilewire/kernels/table.h>   // defines `const tw_kernel_t ring_kernel` for each row
 //
-// Targets that were not built are left null: their entries are weak references.
+// Targets that were not built are left null: their entries are weak references. A file that also
+// defines kernels of the table includes this header before them.
 #ifndef TILEWIRE_KERNELS_TABLE_H_
 #define TILEWIRE_KERNELS_TABLE_H_
 
