@@ -213,9 +213,9 @@ typedef struct tw_comm_config {
  * tw_unique_id_destroy is called. One id serves one comm. Not collective: one process calls it. */
 TW_API tw_status_t tw_unique_id_create(tw_unique_id_t* id);
 
-/* Ends the listening for an id that nobody will use after all, in the process that made it. Ranks
- * that have arrived are not disturbed; one that comes later finds nobody. For any other id, one
- * that served its comm included, there is nothing to do. Errors: INVALID_ARGUMENT (not an id). */
+/* Calls a set-up off, in the process that made the id: ranks that wait for others return ABORTED,
+ * one that comes later finds nobody (PEER_LOST). When all ranks have arrived, and for any other
+ * id, there is nothing to do. Errors: INVALID_ARGUMENT (not an id). */
 TW_API tw_status_t tw_unique_id_destroy(const tw_unique_id_t* id);
 
 /* An id as text, for environment variables and command lines, and back. `text` has room for
@@ -233,8 +233,9 @@ TW_API tw_status_t tw_unique_id_from_text(const char* text, tw_unique_id_t* id);
 /* Joins as `rank` of `n` ranks (1 to TW_MAX_RANKS), each a process or a thread. Collective: blocks
  * until all ranks arrived or config->setup_timeout_ms passed; the error names who is missing.
  * `config` NULL: defaults. Threads of one process call it at the same time. Errors: TIMEOUT,
- * MISMATCH (n, version, settings, two ranks claiming one number), UNREACHABLE (two ranks that
- * cannot share memory), OUT_OF_MEMORY, OUT_OF_RESOURCES. */
+ * MISMATCH (n, version, settings, two ranks claiming one number), PEER_LOST (a rank died, nobody
+ * serves the id), ABORTED (tw_unique_id_destroy), UNREACHABLE (two ranks that cannot share memory),
+ * OUT_OF_MEMORY, OUT_OF_RESOURCES. */
 TW_API tw_status_t tw_comm_create(int n, int rank, const tw_unique_id_t* id,
                                   const tw_comm_config_t* config, tw_comm_t* comm);
 
@@ -253,7 +254,8 @@ TW_API tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_co
                                  tw_comm_t* child);
 
 /* Called by the survivors after TW_ERROR_PEER_LOST: makes a comm of them, in rank order. The old
- * comm's windows can then only be destroyed. Waits for every live rank to call it. */
+ * comm's windows can then only be destroyed. Waits for every rank that lives and has not destroyed
+ * the comm to call it. */
 TW_API tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config,
                                   tw_comm_t* survivors);
 
@@ -279,7 +281,8 @@ TW_API tw_status_t tw_comm_memory(tw_comm_t comm, size_t* bytes);
  * valid until the comm is destroyed. Either output may be NULL. */
 TW_API tw_status_t tw_comm_error(tw_comm_t comm, tw_status_t* status, const char** sentence);
 
-/* Limits the blocks of this comm's later launches: 1 to 64; 0 = the config's value. */
+/* Limits the blocks of this comm's later launches: 1 to 64; 0 = the config's value. To be called
+ * alike on all ranks: collectives with different limits end in MISMATCH. */
 TW_API tw_status_t tw_comm_set_max_blocks(tw_comm_t comm, int max_blocks);
 
 /* ---- Memory and windows --------------------------------------------------------------------- */
@@ -335,7 +338,8 @@ TW_API tw_status_t tw_signals_destroy(tw_signals_t signals);
 TW_API tw_status_t tw_signal(tw_signals_t signals, int peer, size_t slot, tw_stream_t stream);
 
 /* Waits until `sender`'s word of `slot` at this rank is >= value. Order: acquire.
- * `timeout_ms`: -1 = the comm's, 0 = never. Errors: TIMEOUT (the comm stays usable), PEER_LOST. */
+ * `timeout_ms`: -1 = the comm's, 0 = never. Errors: TIMEOUT (the comm stays usable), INVALID_STATE
+ * (only this thread could raise it), and what ends a comm: PEER_LOST, ABORTED, MISMATCH. */
 TW_API tw_status_t tw_wait_signal(tw_signals_t signals, int sender, size_t slot, uint64_t value,
                                   int64_t timeout_ms, tw_stream_t stream);
 
@@ -410,8 +414,10 @@ TW_API tw_status_t tw_send(const void* send, size_t count, tw_type_t type, int p
 TW_API tw_status_t tw_recv(void* recv, size_t count, tw_type_t type, int peer, tw_comm_t comm,
                            tw_stream_t stream);
 
-/* Calls of this thread between begin and the outermost end are gathered and then run together: any
- * mix, any order between comms and between collectives and messages, no deadlock. Calls inside only
+/* Collectives, sends and receives of this thread between begin and the outermost end are gathered
+ * and then run together: any mix, any order between comms and between collectives and messages, no
+ * deadlock. Other calls (puts, signals, waits, kernels) run at once: none may wait for what is only
+ * gathered, and tw_window_destroy is refused for comms with calls in the group. Calls inside only
  * check their arguments; errors of running come from tw_group_end. When a call inside was refused,
  * tw_group_end makes none and returns that error, since the others might wait for it. Collectives
  * of one comm run in the order of the calls. */

@@ -71,6 +71,21 @@ TEST(BootMpi, RefusedBeforeItJoinsNobodyListensOn) {
   EXPECT_EQ(root_threads(), 0);
 }
 
+TEST(BootMpi, NobodyWaitsForARankZeroThatWasRefused) {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  if (rank == 0) config.workers = -7;
+  tw_comm_t comm;
+  const auto begin = std::chrono::steady_clock::now();
+  const tw_status_t status = tw_comm_create_mpi(MPI_COMM_WORLD, &config, &comm);
+  if (rank == 0)
+    EXPECT_EQ(status, TW_ERROR_INVALID_ARGUMENT) << tw_last_error();
+  else  // it had arrived before rank 0 was refused, or came after
+    EXPECT_TRUE(status == TW_ERROR_ABORTED || status == TW_ERROR_PEER_LOST) << tw_last_error();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+}
+
 // Nobody waits for an id that rank 0 could not make.
 TEST(BootMpi, FailureOfRankZeroReachesAll) {
   int rank = 0;

@@ -274,15 +274,27 @@ TEST(Boot, UnusedIdCanBeDestroyed) {
              {"nobody serves this unique id"});
 }
 
-TEST(Boot, DestroyedIdServesRanksThatHadArrived) {
+TEST(Boot, DestroyedIdEndsTheWaitOfRanksThatHadArrived) {
+  const tw_unique_id_t id = create_unique_id();
+  std::thread destroyer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    destroy_unique_id(id);
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  expect_all(in_threads(2, [&](int rank) { join(id, 3, rank + 1, "", Deadline(20000)); }),
+             TW_ERROR_ABORTED, {"the unique id was destroyed", "rank 0 of 3"});
+  EXPECT_LE(seconds_since(begin), 2);
+  destroyer.join();
+  expect_no_roots();
+}
+
+TEST(Boot, DestroyedIdServesRanksThatHaveAllArrived) {
   const tw_unique_id_t id = create_unique_id();
   expect_ok(in_threads(2, [&](int rank) {
-    if (rank == 1) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(300));
-      destroy_unique_id(id);
-      std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    }
-    join(id, 2, rank, "", Deadline(20000));
+    const auto exchange = join(id, 2, rank, "", Deadline(20000));
+    destroy_unique_id(id);
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    exchange->all_gather("still here");
   }));
   expect_no_roots();
 }

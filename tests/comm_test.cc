@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -156,6 +157,19 @@ TEST(Comm, SettingsThatMustAgreeAreComparedInChildrenToo) {
     EXPECT_EQ(tw_comm_split(comm, 0, rank, &config, &child), TW_ERROR_MISMATCH);
     EXPECT_TRUE(said("max_memory=67108864")) << tw_last_error();
     EXPECT_EQ(pass_around(rank, comm), 0);  // the parent goes on
+  });
+}
+
+// One rank's own refusal reaches the others, which do not wait for it.
+TEST(Comm, TooLittleMemoryOnOneRankIsAnErrorOnAll) {
+  const ThreadRanks ranks(3);
+  ranks.run([](int rank, tw_comm_t comm) {
+    tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+    if (rank == 1) config.max_memory = 1;
+    tw_comm_t child;
+    EXPECT_EQ(tw_comm_split(comm, 0, rank, &config, &child), TW_ERROR_INVALID_ARGUMENT);
+    EXPECT_TRUE(said("rank 1") && said("max_memory")) << tw_last_error();
+    EXPECT_EQ(pass_around(rank, comm), 0);
   });
 }
 
@@ -318,6 +332,32 @@ TEST(CommRace, WindowCallsAgainstDestroy) {
     }
   }
   TW_EXPECT_OK(tw_comm_destroy(comm));
+}
+
+TEST(CommRace, AWindowThatIsBeingSharedIsNotDestroyed) {
+  const ThreadRanks ranks(2);
+  std::atomic<bool> refused{false};
+  ranks.run([&](int rank, tw_comm_t comm) {
+    tw_comm_t child;
+    tw_window_t window, shared;
+    TW_EXPECT_OK(tw_comm_split(comm, 0, rank, nullptr, &child));
+    TW_EXPECT_OK(tw_window_create(comm, 64, &window));
+    std::thread sharer([&] {
+      for (int i = 0; rank == 1 && i < 2000 && !refused; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      TW_EXPECT_OK(tw_window_share(window, child, &shared));
+    });
+    if (rank == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      EXPECT_EQ(tw_window_destroy(window), TW_ERROR_INVALID_STATE);
+      EXPECT_TRUE(said("tw_window_share")) << tw_last_error();
+      refused = true;
+    }
+    sharer.join();
+    TW_EXPECT_OK(tw_window_destroy(shared));
+    TW_EXPECT_OK(tw_window_destroy(window));
+    TW_EXPECT_OK(tw_comm_destroy(child));
+  });
 }
 
 TEST(Comm, AWindowThatAPeerDoesNotDestroyIsATimeOut) {

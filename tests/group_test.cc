@@ -1,6 +1,7 @@
 // Groups: any mix, any order, no deadlock; one thread may drive all ranks.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -279,6 +280,60 @@ TEST(Group, OneRefusedCallAndNoneIsMade) {
     EXPECT_EQ(sum(in, &out, comm), TW_OK);
     EXPECT_EQ(tw_group_end(), TW_OK) << tw_last_error();
     EXPECT_EQ(out[0], ramp_sum(0, 2));
+  });
+}
+
+// The order of comms in a group is random: several rounds, so that each comes first.
+TEST(Group, AQueuedGroupsErrorIsThatOfTheCommConcerned) {
+  for (int round = 0; round < 6; ++round) {
+    const ThreadRanks ranks(2);
+    std::atomic<bool> queued{false};
+    ranks.run([&](int rank, tw_comm_t comm) {
+      const std::vector<float> in = ramp(10, rank);
+      std::vector<float> out(10), other(10);
+      tw_comm_t ended;
+      ASSERT_EQ(tw_comm_split(comm, 0, rank, nullptr, &ended), TW_OK) << tw_last_error();
+      if (rank == 0) {
+        tw_stream_t stream;
+        ASSERT_EQ(tw_stream_create(nullptr, &stream), TW_OK);
+        ASSERT_EQ(tw_group_begin(), TW_OK);
+        EXPECT_EQ(sum(in, &out, comm, stream), TW_OK);
+        EXPECT_EQ(sum(in, &other, ended, stream), TW_OK);
+        EXPECT_EQ(tw_group_end(), TW_OK) << tw_last_error();
+        queued = true;
+        EXPECT_EQ(tw_stream_synchronize(stream), TW_ERROR_ABORTED) << tw_last_error();
+        EXPECT_EQ(tw_stream_destroy(stream), TW_OK);
+        EXPECT_EQ(sum(in, &other, ended), TW_ERROR_ABORTED);
+      } else {
+        while (!queued) std::this_thread::yield();
+        EXPECT_EQ(tw_comm_abort(ended), TW_OK);
+        EXPECT_EQ(sum(in, &out, comm), TW_OK) << tw_last_error();
+      }
+      EXPECT_EQ(sum(in, &out, comm), TW_OK) << tw_last_error();
+      EXPECT_EQ(out[1], ramp_sum(1, 2));
+      EXPECT_EQ(tw_comm_destroy(ended), TW_OK) << tw_last_error();
+    });
+  }
+}
+
+TEST(Group, AWindowThatItsCallsMayUseIsNotDestroyed) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    constexpr size_t kCount = 1 << 20;
+    void* memory = nullptr;
+    tw_window_t window;
+    ASSERT_EQ(tw_mem_alloc(kCount * sizeof(float), nullptr, &memory), TW_OK);
+    ASSERT_EQ(tw_window_register(comm, memory, kCount * sizeof(float), &window), TW_OK);
+    float* const data = static_cast<float*>(memory);
+    data[kCount - 1] = static_cast<float>(rank + 1);
+    ASSERT_EQ(tw_group_begin(), TW_OK);
+    EXPECT_EQ(tw_all_reduce(data, data, kCount, TW_FP32, TW_SUM, comm, nullptr), TW_OK);
+    EXPECT_EQ(tw_window_destroy(window), TW_ERROR_INVALID_STATE);
+    EXPECT_NE(std::string(tw_last_error()).find("tw_group_end"), std::string::npos);
+    EXPECT_EQ(tw_group_end(), TW_OK) << tw_last_error();
+    EXPECT_EQ(data[kCount - 1], 3);
+    EXPECT_EQ(tw_window_destroy(window), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_mem_free(memory), TW_OK);
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -113,6 +114,32 @@ TEST(Order, ThreadsThatShareAStreamNeverBlockEachOther) {
   for (std::thread& thread : threads) thread.join();
   device->drain();
   EXPECT_EQ(done, 2000);
+}
+
+TEST(Order, DrainDoesNotWaitForWhatIsQueuedLater) {
+  const std::shared_ptr<Device> device = tw::create_cpu_device(1);
+  const Queue queue;
+  std::atomic<bool> drained{false};
+  std::atomic<int> last{0};
+  // Each piece of work queues the next one: until it is drained, something is queued all the time.
+  std::function<tw_status_t()> work = [&] {
+    last.fetch_add(1);
+    if (!drained) device->issue(queue.get(), work);
+    std::this_thread::sleep_for(1ms);
+    return TW_OK;
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  std::thread limit([&] {
+    for (int i = 0; i < 5000 && !drained; ++i) std::this_thread::sleep_for(1ms);
+    drained = true;
+  });
+  device->issue(queue.get(), work);
+  device->drain();
+  EXPECT_GE(last.load(), 1);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 4s);
+  drained = true;
+  limit.join();
+  device->drain();
 }
 
 TEST(Order, AnErrorIsItsOwnersAndTheStreams) {

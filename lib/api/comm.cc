@@ -131,10 +131,8 @@ void destroy(tw_comm_t handle) {
            comm.options().name.c_str(), children);
     comm.device().drain();  // queued calls use the comm
     comm.device().forget(&comm);
-    if (!comm.ended()) {
-      compare_last_calls(comm);
-      if (comm.ended()) mismatch.emplace(comm.status(), comm.sentence());
-    }
+    if (!comm.ended() && compare_last_calls(comm))
+      mismatch.emplace(TW_ERROR_MISMATCH, comm.sentence());
     comms.end(handle);
     delete &comm;
   }

@@ -55,6 +55,11 @@ void add(tw_comm_t handle, Comm& comm, const Message& message, tw_stream_t strea
   t_gathered.push_back({handle, {&comm, stream, std::nullopt, message}});
 }
 
+bool holds(const Comm& comm) {
+  return std::any_of(t_gathered.begin(), t_gathered.end(),
+                     [&](const Gathered& g) { return g.item.comm == &comm; });
+}
+
 void begin() { ++t_depth; }
 
 void refused(const Error& error) {

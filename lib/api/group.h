@@ -21,6 +21,9 @@ inline bool is_open() { return __builtin_expect(t_depth != 0, 0); }
 void add(tw_comm_t handle, Comm& comm, const Call& call, tw_stream_t stream);
 void add(tw_comm_t handle, Comm& comm, const Message& message, tw_stream_t stream);
 
+/// Calls of `comm` were gathered.
+bool holds(const Comm& comm);
+
 /// A call was refused: the group will not run.
 void refused(const Error& error);
 

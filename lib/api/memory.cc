@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "lib/api/group.h"
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 #include "lib/api/issue.h"
@@ -74,10 +75,12 @@ tw_status_t tw_window_destroy(tw_window_t window) {
   return guard([&] {
     auto pinned = pin(window);
     Window& w = *pinned;
-    if (const int sharers = w.sharers(); sharers != 0)
+    if (group::holds(w.comm()))
       fail(TW_ERROR_INVALID_STATE,
-           "tw_window_destroy: %d window(s) of tw_window_share live: destroy them first", sharers);
+           "tw_window_destroy: calls of this thread's open group may use the window; valid: after "
+           "tw_group_end");
     const InUse use(w.comm());
+    w.end_sharing();
     w.comm().device().drain();  // queued calls use the window
     pinned.release();           // nobody else destroys it while `use` lives
     windows.erase(window);

@@ -11,6 +11,8 @@
 //
 // A slot's `busy` flag is such a lock, for one user at a time (acquire; release): whoever holds it
 // and then finds the key to be the handle's keeps the object, since `end` is called under it only.
+// Whoever comes with a destroyed handle, but was slow, may hold it for a moment while the slot
+// serves a new object, whose user is then refused as a second one.
 #pragma once
 
 #include <atomic>

@@ -165,14 +165,26 @@ void Meeting::leave(int rank, Answers* answers) {
     fail_all(TW_ERROR_PEER_LOST, text("rank %d of %d gave up the set-up", rank, n_), answers);
 }
 
-void Meeting::overdue(int rank, uint64_t waited_ms, Answers* answers) {
-  if (failed()) return;
+/// The ranks that others wait for, in words.
+std::string Meeting::missing() const {
   std::vector<int> missing;
   for (int other = 0; other < n_; ++other) {
     const Rank& it = ranks_[static_cast<size_t>(other)];
     if (complete() ? !it.message : !it.arrived) missing.push_back(other);
   }
-  const std::string who = missing.empty() ? "nobody" : name_ranks(missing);
+  return missing.empty() ? "nobody" : name_ranks(missing);
+}
+
+void Meeting::call_off(Answers* answers) {
+  if (complete()) return;
+  fail_all(TW_ERROR_ABORTED,
+           text("the unique id was destroyed before %s of %d arrived", missing().c_str(), n_),
+           answers);
+}
+
+void Meeting::overdue(int rank, uint64_t waited_ms, Answers* answers) {
+  if (failed()) return;
+  const std::string who = missing();
   const auto ms = static_cast<unsigned long long>(waited_ms);
   fail_all(TW_ERROR_TIMEOUT,
            complete()

@@ -25,6 +25,9 @@ class Meeting {
   /// protocol and must be dropped (and reported by lost()).
   bool take(int connection, Frame&& frame, Answers* answers);
 
+  /// Ends a meeting that is not complete.
+  void call_off(Answers* answers);
+
   /// `connection` hung up.
   void lost(int connection, Answers* answers);
 
@@ -51,6 +54,7 @@ class Meeting {
   void admit(int connection, const Join& join, Answers* answers);
   bool gather(int rank, std::string&& message, Answers* answers);
   void leave(int rank, Answers* answers);
+  std::string missing() const;
   void overdue(int rank, uint64_t waited_ms, Answers* answers);
   void refuse(int connection, std::string sentence, Answers* answers);
   void fail_all(tw_status_t status, const std::string& sentence, Answers* answers);

@@ -78,7 +78,7 @@ class RootThread : public Root {
   void stop_lingering() {
     if (failed_.load(std::memory_order_relaxed)) stop_.store(true, std::memory_order_relaxed);
   }
-  void expect_nobody() { unwanted_.store(true, std::memory_order_relaxed); }
+  void call_off() { called_off_.store(true, std::memory_order_relaxed); }
   const Secret& secret() const { return secret_; }
 
  private:
@@ -106,7 +106,7 @@ class RootThread : public Root {
   const int most_strangers_;
   std::atomic<bool> failed_{false};  // what meeting_ says, for other threads
   std::atomic<bool> stop_{false};
-  std::atomic<bool> unwanted_{false};
+  std::atomic<bool> called_off_{false};
   Connections connections_;
   Meeting meeting_;
   Deadline linger_{0};
@@ -187,12 +187,13 @@ bool RootThread::finished() {
     if (stop_.load(std::memory_order_relaxed)) return true;
     if (!lingering_) linger_ = Deadline(kLingerMs);
     lingering_ = true;
-    return (meeting_.all_told() && connections_.empty()) || linger_.passed();
+    const bool nobody_else = meeting_.all_told() || called_off_.load(std::memory_order_relaxed);
+    return (nobody_else && connections_.empty()) || linger_.passed();
   }
   const bool ranks = std::any_of(connections_.begin(), connections_.end(),
                                  [](const Connection& c) { return c.joined; });
   if (meeting_.complete()) return !ranks;
-  if (!meeting_.anybody() && unwanted_.load(std::memory_order_relaxed)) return true;
+  if (!meeting_.anybody() && called_off_.load(std::memory_order_relaxed)) return true;
   if (!meeting_.anybody() && deadline_.passed()) {
     TW_LOGF(TW_LOG_WARN, "no rank came to %s within %lld ms: its unique id is void", place_.c_str(),
             static_cast<long long>(deadline_.timeout_ms()));
@@ -226,6 +227,11 @@ int RootThread::wait_ms() const {
 }
 
 void RootThread::poll_once() {
+  if (called_off_.load(std::memory_order_relaxed)) {
+    Meeting::Answers answers;
+    meeting_.call_off(&answers);
+    post(answers);
+  }
   if (accept_paused_ && accept_again_.passed()) accept_paused_ = false;
   std::vector<pollfd> polled;
   const size_t listening = accept_paused_ ? 0 : listeners_.size();
@@ -423,7 +429,7 @@ bool Root::start_at(const Id& id, Deadline deadline) {
 }
 
 void Root::give_up(const Secret& secret) {
-  if (const auto root = find_thread(secret)) root->expect_nobody();
+  if (const auto root = find_thread(secret)) root->call_off();
 }
 
 std::shared_ptr<Root> Root::find(const Secret& secret) { return find_thread(secret); }

@@ -22,7 +22,8 @@ class Root {
   /// be had at all.
   static bool start_at(const Id& id, Deadline deadline);
 
-  /// Ends the root of the id with this secret, if it lives in this process and nobody has joined.
+  /// Calls the set-up off whose id has this secret, if its root lives in this process and not all
+  /// ranks have arrived.
   static void give_up(const Secret& secret);
 
   /// The root of the id with this secret, if it lives in this process.

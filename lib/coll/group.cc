@@ -163,15 +163,13 @@ std::vector<Job> jobs_of(Share& share) {
   return jobs;
 }
 
-/// Queues the share.
+/// Queues the share. Whatever fails in it ends the comm concerned, whose next call says so: the
+/// error has no owner beside the stream.
 void issue_share(const std::shared_ptr<Share>& share, tw_stream_t stream) {
-  share->device->issue(
-      stream,
-      [share] {
-        run_jobs(jobs_for({share}, [&] { return jobs_of(*share); }));
-        return TW_OK;
-      },
-      &share->comm());
+  share->device->issue(stream, [share] {
+    run_jobs(jobs_for({share}, [&] { return jobs_of(*share); }));
+    return TW_OK;
+  });
 }
 
 /// Returns when what `stream` holds now is done.

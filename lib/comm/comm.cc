@@ -97,10 +97,7 @@ struct Comm::Terms {
 };
 
 Comm::Comm(const boot::Exchange& exchange, CommOptions options)
-    : rank_(exchange.rank()),
-      size_(exchange.size()),
-      options_(std::move(options)),
-      layout_(layout_for(size_, options_.max_memory)) {}
+    : rank_(exchange.rank()), size_(exchange.size()), options_(std::move(options)) {}
 
 std::unique_ptr<Comm> Comm::create(boot::Exchange& exchange, const CommOptions& options,
                                    std::shared_ptr<Device> device) {
@@ -141,6 +138,7 @@ void Comm::open_heap() {
 void Comm::connect(boot::Exchange& exchange) {
   Card mine = {};
   try {
+    layout_ = layout_for(size_, options_.max_memory);
     mesh_.emplace();
     open_heap();
     std::snprintf(mine.host, sizeof mine.host, "%s", net::host_id().c_str());

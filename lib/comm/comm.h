@@ -194,7 +194,7 @@ class Comm {
   std::atomic<int> max_blocks_{0};
   std::optional<net::Mesh>
       mesh_;  // made in connect, where lacking descriptors is told to all ranks
-  CommLayout layout_;
+  CommLayout layout_ = {};
   std::vector<std::shared_ptr<Heap>> heaps_;
   std::vector<char> same_process_;
   std::vector<char*> heap_starts_;
@@ -222,8 +222,9 @@ class Comm {
 };
 
 /// Ends the comm when a peer's last calls are known to differ from this rank's. In a call where
-/// neither waits for the other (each takes itself for the root) nobody else would notice.
-void compare_last_calls(Comm& comm);
+/// neither waits for the other (each takes itself for the root) nobody else would notice. Whether
+/// it has.
+bool compare_last_calls(Comm& comm);
 
 /// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
 /// and deadline. Also for host code: see wait.cc.

@@ -92,8 +92,8 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
         TW_ERROR_MISMATCH,
         text("call %llu: rank %d called %s, rank %d called %s%s",
              static_cast<unsigned long long>(s), comm.rank(), a.c_str(), peer, b.c_str(),
-             a == b ? " (with another number of blocks, other displacements, or an earlier call "
-                      "differed)"
+             a == b ? " (with another number of blocks, other displacements, other counts than "
+                      "those shown, or an earlier call differed)"
                     : ""));
     return true;
   }
@@ -231,9 +231,10 @@ Outcome poll(const WaitContext& context, const uint64_t* word, uint64_t want, in
 
 }  // namespace
 
-void compare_last_calls(Comm& comm) {
+bool compare_last_calls(Comm& comm) {
   for (int peer = 0; peer < comm.size(); ++peer)
-    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm) - 1)) return;
+    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm) - 1)) return true;
+  return false;
 }
 
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {

@@ -210,6 +210,8 @@ std::unique_ptr<Window> Window::share(Comm& child) {
         child.options().name.c_str(), comm_.options().name.c_str());
   std::unique_ptr<Window> window(new Window(child));
   window->source_ = Source::kShared;
+  add_sharer();
+  window->shared_from_.reset(this);
   for (size_t r = 0; r < window->data_.size(); ++r) {
     window->data_[r] = data(child.parent_ranks()[r]);
     window->bytes_[r] = bytes(child.parent_ranks()[r]);
@@ -228,9 +230,24 @@ std::unique_ptr<Window> Window::share(Comm& child) {
     window->leave_books();
     throw;
   }
-  window->shared_from_ = this;
-  ++sharers_;
   return window;
+}
+
+void Window::add_sharer() {
+  int sharers = sharers_.load(std::memory_order_relaxed);
+  do {
+    if (sharers < 0)
+      fail(TW_ERROR_INVALID_STATE, "tw_window_share: another thread is destroying the window");
+  } while (!sharers_.compare_exchange_weak(sharers, sharers + 1));
+}
+
+void Window::end_sharing() {
+  int sharers = 0;
+  if (sharers_.compare_exchange_strong(sharers, -1)) return;
+  if (sharers < 0)
+    fail(TW_ERROR_INVALID_STATE, "tw_window_destroy: another thread is destroying the window");
+  fail(TW_ERROR_INVALID_STATE,
+       "tw_window_destroy: %d window(s) of tw_window_share live: destroy them first", sharers);
 }
 
 void Window::close() {
@@ -241,7 +258,6 @@ void Window::close() {
     ended = error;  // nobody will use the memory through this comm again
   }
   leave_books();
-  if (shared_from_ != nullptr) --shared_from_->sharers_;
   if (ended) throw Error(*ended);
 }
 

@@ -27,8 +27,9 @@ class Window {
   /// child's rank numbers. This window must outlive it.
   std::unique_ptr<Window> share(Comm& child);
 
-  /// Shared with this many windows that live.
-  int sharers() const { return sharers_.load(std::memory_order_acquire); }
+  /// From here on it cannot be shared. Throws INVALID_STATE while windows that share it live, or
+  /// another thread is destroying it.
+  void end_sharing();
 
   /// Collective while the comm is well; local once it has ended. Call before the destructor. Throws
   /// what ended the comm meanwhile; the window is gone all the same.
@@ -57,6 +58,7 @@ class Window {
   void give_back();
   template <class Step>
   void agree_on(ControlKind kind, Step step);
+  void add_sharer();
   std::vector<uint64_t> tell_all(uint64_t ranks);
   std::vector<Fd> pass_files(const Fd& mine);
 
@@ -66,8 +68,13 @@ class Window {
   enum class Source { kHeap, kSignals, kRegistered, kShared } source_ = Source::kHeap;
   RangeAllocator::Place place_{};  // kHeap
   uint64_t location_ = 0;          // of its start; else its own segment
-  Window* shared_from_ = nullptr;  // kShared
-  std::atomic<int> sharers_{0};
+  struct EndShare {
+    void operator()(Window* source) const {
+      source->sharers_.fetch_sub(1, std::memory_order_release);
+    }
+  };
+  std::unique_ptr<Window, EndShare> shared_from_;   // kShared: keeps it alive
+  std::atomic<int> sharers_{0};                     // windows that share this one; -1: never again
   MemoryUse memory_;                                // registered: own memory stays
   std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here
 };

@@ -59,7 +59,7 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
 
   void drain() override {
     std::unique_lock<std::mutex> lock(mutex_);
-    turned_.wait(lock, [this] { return idle(); });
+    turned_.wait(lock, [this, end = tickets_] { return turn_ >= end; });
   }
 
   void forget(const void* owner) override {
@@ -95,7 +95,7 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     return tickets_++;
   }
 
-  /// Never throws: the error is the stream's, and the owner's.
+  /// Never throws: the error is the stream's, and the owner's if there is one.
   std::unique_ptr<Error> run_queued(const Work& work, const void* owner) {
     std::unique_ptr<Error> error;
     try {
@@ -106,7 +106,7 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     } catch (...) {
       error = std::make_unique<Error>(current_error());
     }
-    if (error != nullptr) {
+    if (error != nullptr && owner != nullptr) {
       const std::lock_guard<std::mutex> lock(mutex_);
       errors_.try_emplace(owner, *error);
       failed_.store(true, std::memory_order_release);

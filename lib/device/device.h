@@ -63,7 +63,7 @@ class Device {
     if (__builtin_expect(failed_.load(std::memory_order_acquire), 0)) throw_queued(owner);
   }
 
-  /// Returns when nothing is queued any more: before what queued work uses goes away.
+  /// Returns when all that is queued now is done: before what it uses goes away.
   virtual void drain() = 0;
 
   /// Drops `owner`'s errors: it ends.

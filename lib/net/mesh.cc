@@ -15,7 +15,7 @@
 namespace tw::net {
 namespace {
 
-constexpr int kProbeMs = 50;       // how often a rank that does not come is looked for
+constexpr int kProbeMs = 200;      // how often a rank that does not come is looked for
 constexpr int kGreetingMs = 2000;  // a stranger who connects and says nothing is dropped after this
 
 /// What a connecting rank says first: who it is, and proof that it knows the key. The connection
@@ -80,7 +80,7 @@ void Mesh::connect(int rank, const std::vector<std::string>& names, const MeshKe
   // first and accept afterwards, without waiting for each other.
   for (int peer = 0; peer < rank; ++peer)
     if (const std::string& name = names[static_cast<size_t>(peer)]; !name.empty())
-      connect_to(rank, peer, name, key);
+      connect_to(rank, peer, name, key, deadline);
   while (!missing(rank, names).empty()) {
     if (readable(listener_.get(), deadline.remaining_ms(kProbeMs))) {
       accept_one(rank, key, names);
@@ -114,12 +114,17 @@ void Mesh::check_alive(int rank, const std::vector<std::string>& names) const {
   }
 }
 
-void Mesh::connect_to(int rank, int peer, const std::string& name, const MeshKey& key) {
+void Mesh::connect_to(int rank, int peer, const std::string& name, const MeshKey& key,
+                      const Deadline& deadline) {
   Socket socket = Socket::open(AF_UNIX, SOCK_STREAM);
   sockaddr_un address;
   const socklen_t bytes = address_of(name, address);
-  const bool connected =
-      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) == 0;
+  bool connected = false;
+  for (;;) {
+    connected = ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) == 0;
+    if (connected || errno != EAGAIN || deadline.passed()) break;
+    poll(nullptr, 0, 1);  // the peer's queue is full
+  }
   if (!connected && errno == ECONNREFUSED)  // it listens until we have come
     fail(TW_ERROR_PEER_LOST, "rank %d died during set-up", peer);
   if (!connected)
@@ -142,9 +147,12 @@ void Mesh::accept_one(int rank, const MeshKey& key, const std::vector<std::strin
   Socket socket = Socket::accept(listener_.get(), &from, &from_bytes);
   if (!socket) return;
   Greeting g;
-  if (!same_user(socket.get()) || !readable(socket.get(), kGreetingMs) ||
-      recv(socket.get(), &g, sizeof g, MSG_WAITALL) != static_cast<ssize_t>(sizeof g) ||
-      g.to != rank || g.from <= rank || g.from >= static_cast<int>(names.size())) {
+  ssize_t got = -1;
+  if (same_user(socket.get()) && readable(socket.get(), kGreetingMs))
+    got = recv(socket.get(), &g, sizeof g, MSG_WAITALL);
+  if (got == 0) return;  // check_alive of a peer
+  if (got != static_cast<ssize_t>(sizeof g) || g.to != rank || g.from <= rank ||
+      g.from >= static_cast<int>(names.size())) {
     TW_LOGF(TW_LOG_WARN, "rank %d: a stranger on the unix socket was dropped", rank);
     return;
   }

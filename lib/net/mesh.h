@@ -40,7 +40,8 @@ class Mesh {
   Fd receive_fd(int peer, const Deadline& deadline) const;
 
  private:
-  void connect_to(int rank, int peer, const std::string& name, const MeshKey& key);
+  void connect_to(int rank, int peer, const std::string& name, const MeshKey& key,
+                  const Deadline& deadline);
   void accept_one(int rank, const MeshKey& key, const std::vector<std::string>& names);
   /// Ranks above `rank` that have not connected.
   std::vector<int> missing(int rank, const std::vector<std::string>& names) const;

@@ -85,7 +85,7 @@ const std::vector<BadCall> kOpsAndRoots = {
     {"group_end without begin", kState, {"group"}, [](World&) { return tw_group_end(); }},
     {"op_create: null factor",
      kArgument,
-     {"factor"},
+     {"factor is NULL"},
      [](World& w) {
        tw_op_t op;
        return tw_op_create_scaled_sum(nullptr, TW_FP32, w.comm, &op);
@@ -99,7 +99,7 @@ const std::vector<BadCall> kOpsAndRoots = {
      }},
     {"op_create: null out",
      kArgument,
-     {"op"},
+     {"op is NULL"},
      [](World& w) { return tw_op_create_scaled_sum(w.a, TW_FP32, w.comm, nullptr); }},
     {"op_destroy: builtin",
      kArgument,
@@ -182,11 +182,23 @@ const std::vector<BadCall> kUneven = {
 const std::vector<BadCall> kComms = {
     {"unique_id_create: null",
      kArgument,
-     {"id"},
+     {"id is NULL"},
      [](World&) { return tw_unique_id_create(nullptr); }},
+    {"unique_id_destroy: null",
+     kArgument,
+     {"id is NULL"},
+     [](World&) { return tw_unique_id_destroy(nullptr); }},
+    {"unique_id_destroy: an id that is none",
+     kArgument,
+     {"the unique id"},
+     [](World&) {
+       tw_unique_id_t id;
+       std::memset(&id, 0x5a, sizeof id);
+       return tw_unique_id_destroy(&id);
+     }},
     {"unique_id_to_text: null id",
      kArgument,
-     {"id"},
+     {"id is NULL"},
      [](World&) {
        char text[TW_UNIQUE_ID_TEXT_BYTES];
        return tw_unique_id_to_text(nullptr, text);
@@ -200,7 +212,7 @@ const std::vector<BadCall> kComms = {
      }},
     {"unique_id_from_text: null",
      kArgument,
-     {"text"},
+     {"text is NULL"},
      [](World&) {
        tw_unique_id_t id;
        return tw_unique_id_from_text(nullptr, &id);
@@ -231,14 +243,14 @@ const std::vector<BadCall> kComms = {
      }},
     {"comm_create: null id",
      kArgument,
-     {"id"},
+     {"id is NULL"},
      [](World&) {
        tw_comm_t comm;
        return tw_comm_create(2, 0, nullptr, nullptr, &comm);
      }},
     {"comm_create: an id that is none",
      kArgument,
-     {"id"},
+     {"the unique id"},
      [](World&) {
        tw_unique_id_t id;
        std::memset(&id, 0x5a, sizeof id);
@@ -247,7 +259,7 @@ const std::vector<BadCall> kComms = {
      }},
     {"comm_create: null out",
      kArgument,
-     {"comm"},
+     {"comm is NULL"},
      [](World&) {
        tw_unique_id_t id = {};
        return tw_comm_create(2, 0, &id, nullptr, nullptr);
@@ -261,11 +273,11 @@ const std::vector<BadCall> kComms = {
      }},
     {"comm_create_all: null out",
      kArgument,
-     {"comms"},
+     {"comms is NULL"},
      [](World&) { return tw_comm_create_all(2, nullptr, nullptr); }},
     {"comm_create_env: null out",
      kArgument,
-     {"comm"},
+     {"comm is NULL"},
      [](World&) { return tw_comm_create_env(nullptr, nullptr); }},
     {"comm_create_env: no environment",
      kArgument,
@@ -314,7 +326,7 @@ const std::vector<BadCall> kComms = {
      [](World&) { return create_with([](LongConfig& c) { c.config.timeout_ms = -2; }); }},
     {"comm_rank: null out",
      kArgument,
-     {"rank"},
+     {"rank is NULL"},
      [](World& w) { return tw_comm_rank(w.comm, nullptr); }},
     {"comm_rank: null comm",
      kHandle,
@@ -339,7 +351,7 @@ const std::vector<BadCall> kComms = {
      }},
     {"comm_memory: null out",
      kArgument,
-     {"bytes"},
+     {"bytes is NULL"},
      [](World& w) { return tw_comm_memory(w.comm, nullptr); }},
     {"comm_error: destroyed",
      kHandle,
@@ -358,7 +370,7 @@ const std::vector<BadCall> kComms = {
      }},
     {"comm_split: null out",
      kArgument,
-     {"child"},
+     {"child is NULL"},
      [](World& w) { return tw_comm_split(w.comm, 0, 0, nullptr, nullptr); }},
     {"comm_shrink: null comm",
      kHandle,
@@ -395,7 +407,7 @@ const std::vector<BadCall> kComms = {
 const std::vector<BadCall> kMemory = {
     {"mem_alloc: null out",
      kArgument,
-     {"ptr"},
+     {"ptr is NULL"},
      [](World&) { return tw_mem_alloc(64, nullptr, nullptr); }},
     {"mem_alloc: too much",
      TW_ERROR_OUT_OF_MEMORY,
@@ -417,7 +429,7 @@ const std::vector<BadCall> kMemory = {
      }},
     {"window_create: null out",
      kArgument,
-     {"window"},
+     {"window is NULL"},
      [](World& w) { return tw_window_create(w.comm, 64, nullptr); }},
     {"window_register: not from mem_alloc",
      kArgument,
@@ -449,7 +461,7 @@ const std::vector<BadCall> kMemory = {
      }},
     {"window_share: null out",
      kArgument,
-     {"shared"},
+     {"shared is NULL"},
      [](World& w) { return tw_window_share(w.window, w.comm, nullptr); }},
     {"window_destroy: destroyed",
      kHandle,
@@ -464,7 +476,7 @@ const std::vector<BadCall> kMemory = {
      }},
     {"window_ptr: null out",
      kArgument,
-     {"ptr"},
+     {"ptr is NULL"},
      [](World& w) { return tw_window_ptr(w.window, 0, nullptr); }},
     {"window_size: foreign",
      kHandle,
@@ -507,7 +519,7 @@ const std::vector<BadCall> kMemory = {
      [](World& w) { return tw_get(w.a, w.dead_window, 0, 0, 4, nullptr); }},
     {"window_get_view: null",
      kArgument,
-     {"view"},
+     {"view is NULL"},
      [](World& w) { return tw_window_get_view(w.window, nullptr); }},
     {"signals_create: 0 slots",
      kArgument,
@@ -518,7 +530,7 @@ const std::vector<BadCall> kMemory = {
      }},
     {"signals_create: null out",
      kArgument,
-     {"signals"},
+     {"signals is NULL"},
      [](World& w) { return tw_signals_create(w.comm, 1, nullptr); }},
     {"signals_destroy: destroyed",
      kHandle,
@@ -550,7 +562,7 @@ const std::vector<BadCall> kMemory = {
      [](World& w) { return tw_wait_signal(w.dead_signals, 0, 0, 1, 10, nullptr); }},
     {"signals_get_view: null",
      kArgument,
-     {"view"},
+     {"view is NULL"},
      [](World& w) { return tw_signals_get_view(w.signals, nullptr); }},
     {"type_size: bad type",
      kArgument,
@@ -561,11 +573,11 @@ const std::vector<BadCall> kMemory = {
      }},
     {"type_size: null out",
      kArgument,
-     {"bytes"},
+     {"bytes is NULL"},
      [](World&) { return tw_type_size(TW_FP32, nullptr); }},
     {"stream_create: null out",
      kArgument,
-     {"stream"},
+     {"stream is NULL"},
      [](World&) { return tw_stream_create(nullptr, nullptr); }},
     {"stream_synchronize: destroyed",
      kHandle,
