@@ -47,7 +47,7 @@ static inline tw_status_t tw_comm_create_mpi(MPI_Comm mpi, const tw_comm_config_
     return tw_fail(TW_ERROR_SYSTEM, "tw_comm_create_mpi: MPI_Bcast failed");
   if (message.status != TW_OK) return tw_fail((tw_status_t)message.status, message.sentence);
   message.status = tw_comm_create(n, rank, &message.id, config, comm);
-  /* Refused before it joined: nobody will come. tw_last_error stays as it is. */
+  /* Refused before it joined: the others need not wait. tw_last_error stays as it is. */
   if (message.status != TW_OK && rank == 0) tw_unique_id_destroy(&message.id);
   return (tw_status_t)message.status;
 }

@@ -4,6 +4,7 @@
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 #include "lib/api/issue.h"
+#include "lib/base/publish.h"
 #include "lib/comm/host_wait.h"
 
 using namespace tw;       // NOLINT(google-build-using-namespace): entry points of this layer
@@ -60,7 +61,7 @@ tw_status_t tw_signal(tw_signals_t signals, int peer, size_t slot, tw_stream_t s
     uint64_t* const word = s.word(peer, s.comm().rank(), slot);
     uint64_t* const sent = &s.sent[static_cast<size_t>(peer) * s.slots + slot];
     return issue(s.comm(), stream, [word, sent] {
-      __atomic_store_n(word, ++*sent, __ATOMIC_RELEASE);
+      publish(Published::kSignal, word, ++*sent);
       return TW_OK;
     });
   });

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/base/publish.h"
 #include "lib/comm/comm.h"
 
 namespace tw {
@@ -18,6 +19,13 @@ const char* name_of(uint32_t kind) {
 
 }  // namespace
 
+void post(Mailbox& own, uint64_t sequence, uint32_t kind, std::string_view mine) {
+  own.kind = kind;
+  own.bytes = static_cast<uint32_t>(mine.size());
+  if (!mine.empty()) std::memcpy(own.data, mine.data(), mine.size());
+  publish(Published::kMailbox, &own.sequence, sequence);
+}
+
 std::vector<std::string> Control::all_gather(ControlKind kind, std::string_view mine) {
   if (mine.size() > kMaxMessage)
     fail(TW_ERROR_INTERNAL, "a control message of %zu bytes, at most %zu", mine.size(),
@@ -28,11 +36,7 @@ std::vector<std::string> Control::all_gather(ControlKind kind, std::string_view 
   const auto box_of = [&](int rank) -> Mailbox& {
     return host_control(comm_.control_block(rank)).mailboxes[sequence % 2];
   };
-  Mailbox& own = box_of(comm_.rank());
-  own.kind = own_kind;
-  own.bytes = static_cast<uint32_t>(mine.size());
-  if (!mine.empty()) std::memcpy(own.data, mine.data(), mine.size());
-  __atomic_store_n(&own.sequence, sequence, __ATOMIC_RELEASE);
+  post(box_of(comm_.rank()), sequence, own_kind, mine);
 
   std::vector<std::string> all(static_cast<size_t>(comm_.size()));
   for (int rank = 0; rank < comm_.size(); ++rank) {

@@ -59,6 +59,9 @@ struct HostControl {
 };
 static_assert(sizeof(HostControl) <= sizeof(RankControl::host));
 
+/// Fills this rank's mailbox of call `sequence`. At most sizeof(Mailbox::data) bytes.
+void post(Mailbox& own, uint64_t sequence, uint32_t kind, std::string_view mine);
+
 inline HostControl& host_control(RankControl& control) {
   return *reinterpret_cast<HostControl*>(control.host);
 }

@@ -4,6 +4,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/base/publish.h"
 #include "lib/comm/comm.h"
 #include "lib/comm/control.h"
 
@@ -31,11 +32,8 @@ void Comm::end(tw_status_t status, const std::string& sentence) {
   char* const failure = host_control(control_block(rank_)).failure;
   std::snprintf(failure, sizeof(HostControl::failure), "%s", sentence.c_str());
   const uint64_t why = static_cast<uint64_t>(status) | static_cast<uint64_t>(rank_ + 1) << 8;
-  for (int i = 1; i <= size_; ++i) {
-    uint64_t none = 0;  // the first to end a rank's comm is the one it quotes
-    __atomic_compare_exchange_n(&control_block((rank_ + i) % size_).abort, &none, why, false,
-                                __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-  }
+  for (int i = 1; i <= size_; ++i)  // the first to end a rank's comm is the one it quotes
+    publish_first(Published::kError, &control_block((rank_ + i) % size_).abort, why);
   keep_told_error();  // this one, or another's that came first meanwhile
 }
 

@@ -146,12 +146,10 @@ class SurvivorExchange : public boot::Exchange {
 
   std::vector<std::string> all_gather(std::string_view mine) override {
     const uint64_t sequence = ++sequence_;
-    mine = mine.substr(0, Control::kMaxMessage);
     Comm& comm = attempt_.comm();
     Mailbox& own = host_control(comm.control_block(comm.rank())).mailboxes[sequence % 2];
-    own.bytes = static_cast<uint32_t>(mine.size());
-    if (!mine.empty()) std::memcpy(own.data, mine.data(), mine.size());
-    __atomic_store_n(&own.sequence, sequence, __ATOMIC_RELEASE);
+    post(own, sequence, static_cast<uint32_t>(ControlKind::kCommCreate),
+         mine.substr(0, Control::kMaxMessage));
     std::vector<std::string> all;
     for (uint64_t rest = members_; rest != 0; rest &= rest - 1) {
       const Mailbox& box = attempt_.mailbox(std::countr_zero(rest), sequence);
