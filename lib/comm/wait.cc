@@ -165,7 +165,7 @@ const char* hint(const Waiting& w) {
 
 bool is_message(const WaitSite& site) { return std::strcmp(site.op, "send_recv") == 0; }
 
-void time_out(const Waiting& w, int64_t timeout_ns) {
+void time_out(const Waiting& w, int64_t timeout_ns, uint64_t seen) {
   const unsigned long long index = w.site.index;
   std::string where = text("message %llu between them", index);
   if (w.site.block == kHostBlock)
@@ -173,8 +173,7 @@ void time_out(const Waiting& w, int64_t timeout_ns) {
   else if (!is_message(w.site))
     where = text("call %llu, block %d, step %llu: signal is %llu, expected %llu",
                  static_cast<unsigned long long>(this_call(w.comm)), w.site.block, index,
-                 static_cast<unsigned long long>(load(w.word)),
-                 static_cast<unsigned long long>(w.want));
+                 static_cast<unsigned long long>(seen), static_cast<unsigned long long>(w.want));
   w.comm.end(TW_ERROR_TIMEOUT, text("rank %d waited %lld ms in %s for %s%s: %s", w.comm.rank(),
                                     static_cast<long long>(timeout_ns / 1000000), w.site.op,
                                     peer_text(w).c_str(), hint(w), where.c_str()));
@@ -199,12 +198,13 @@ class Waited {
   int64_t ns_ = 0;
 };
 
-/// Polls until the word has the value, the comm ends, or `timeout_ns` (0 = never) has passed.
+/// Polls until the word has the value, the comm ends, or `timeout_ns` (0 = never) has passed;
+/// `seen`: what the word was last, less than the value when the outcome is a time-out.
 enum class Outcome { kTrue, kEnded, kTimeOut };
 
 template <class LookAtPeers>
 Outcome poll(const WaitContext& context, const uint64_t* word, uint64_t want, int64_t timeout_ns,
-             LookAtPeers look_at_peers) {
+             LookAtPeers look_at_peers, uint64_t* seen) {
   const uint64_t* const abort = context.abort;
   const int64_t yield = yield_ns(context);
   Waited waited;
@@ -212,7 +212,8 @@ Outcome poll(const WaitContext& context, const uint64_t* word, uint64_t want, in
   bool late = false;  // then the word is looked at once more
   for (;;) {
     for (int i = 0; i < kYieldsPerClock; ++i) {
-      if (load(word) >= want) return Outcome::kTrue;
+      *seen = load(word);
+      if (*seen >= want) return Outcome::kTrue;
       if (load(abort) != 0) return load(word) >= want ? Outcome::kTrue : Outcome::kEnded;
       if (late) return Outcome::kTimeOut;
       if (sleep == 0) sched_yield();
@@ -240,10 +241,11 @@ bool compare_last_calls(Comm& comm) {
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
   const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
   int looks = 0;
-  const Outcome outcome = poll(*context, word, want, context->timeout_ns, [&] {
-    return peer_left(w) || calls_differ(w) || waits_for_itself(w, ++looks);
-  });
-  if (outcome == Outcome::kTimeOut) time_out(w, context->timeout_ns);
+  uint64_t seen = 0;
+  const Outcome outcome = poll(
+      *context, word, want, context->timeout_ns,
+      [&] { return peer_left(w) || calls_differ(w) || waits_for_itself(w, ++looks); }, &seen);
+  if (outcome == Outcome::kTimeOut) time_out(w, context->timeout_ns, seen);
   return outcome == Outcome::kTrue;
 }
 
@@ -251,7 +253,8 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
                int64_t timeout_ms) {
   const Waiting w{comm, site, word, value};
   int looks = 0;
-  const Outcome outcome = poll(*comm.view().wait, word, value, timeout_ms * 1000000, [&] {
+  uint64_t seen = 0;
+  const auto look_at_peers = [&] {
     if (peer_left(w)) return true;
     if (only_this_thread_could(w, ++looks))
       fail(TW_ERROR_INVALID_STATE,
@@ -259,12 +262,14 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
            "thread can raise; valid: after that rank's tw_signal, or on a stream",
            site.op, comm.rank(), static_cast<unsigned long long>(site.index), site.peer);
     return false;
-  });
+  };
+  const Outcome outcome =
+      poll(*comm.view().wait, word, value, timeout_ms * 1000000, look_at_peers, &seen);
   if (outcome == Outcome::kTrue) return;
   if (outcome == Outcome::kEnded) comm.check();
   fail(TW_ERROR_TIMEOUT, "%s: rank %d waited %lld ms for rank %d: slot %llu is %llu, expected %llu",
        site.op, comm.rank(), static_cast<long long>(timeout_ms), site.peer,
-       static_cast<unsigned long long>(site.index), static_cast<unsigned long long>(load(word)),
+       static_cast<unsigned long long>(site.index), static_cast<unsigned long long>(seen),
        static_cast<unsigned long long>(value));
 }
 
