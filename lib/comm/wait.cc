@@ -309,7 +309,7 @@ bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
   idling.look = now;
   if (!last_pass) return true;
   if (left) return !peer_left(w);
-  time_out(w, context->timeout_ns);
+  time_out(w, context->timeout_ns, never);
   return false;
 }
 
