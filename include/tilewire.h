@@ -431,6 +431,158 @@ TW_API tw_status_t tw_op_create_scaled_sum(const void* factor, tw_type_t type, t
                                            tw_op_t* op);
 TW_API tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm);
 
+/* ---- GEMM, and GEMM fused with communication ------------------------------------------------ */
+/* C = epilogue(A B), A is m x k, B is k x n, accumulated in fp32. Every size may be 0 or 1, ragged,
+ * prime; strides are free; nothing has to be padded or aligned (packed weights: to 64 bytes).
+ *
+ * Epilogue, in fp32, of the sum x of column j, in this order; each part is optional:
+ *   x += bias[j];  x = activation(x);  x += residual[i][j];  x is rounded to out_type
+ *   hidden[i][j] = x, and C gets x / sqrt(mean over the row of x^2 + norm_eps) * norm_weight[j]
+ *   (RMSNorm); without norm_weight C gets x.
+ * TW_SWIGLU: B has 2 n columns, gate then up, and x = silu(g + bias[j]) * (u + bias[n + j]).
+ *
+ * Bits. A sum runs over K in an order that depends on the device's target, n and k only: a row of C
+ * has the same bits alone, in any batch, packed or plain B, fused or not, in every run, with any
+ * number of workers. Where ranks' products are added, each is rounded to partial_type, they are
+ * added in rank order in fp32, and the total is rounded to partial_type before the epilogue: the
+ * bits of tw_gemm to partial_type, tw_all_reduce, and the epilogue.
+ *
+ * Fused calls are collective: equal m, n, k, types, options, rows and cols on all ranks (MISMATCH);
+ * pointers and strides are each rank's own, and any memory will do; results go straight to windows
+ * and through the comm's workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks. Not allowed in
+ * groups (INVALID_STATE). Errors: as collectives; INVALID_ARGUMENT names the field.
+ * Each call is carried out fused or by its parts, whichever the table of the machine (tw_info
+ * choices) has as faster; TW_FUSED forces one. */
+
+#define TW_MAX_FUSED_RANKS 16
+
+typedef enum tw_activation {
+  TW_ACTIVATION_NONE = 0,
+  TW_GELU = 1,      /* x / 2 * (1 + erf(x / sqrt(2))) */
+  TW_GELU_TANH = 2, /* the tanh approximation */
+  TW_SILU = 3,      /* x / (1 + exp(-x)) */
+  TW_SWIGLU = 4,    /* see above */
+  TW_ACTIVATION_WIDTH_ = 0x7fffffff
+} tw_activation_t;
+
+/* Strides are elements from one row of the stored matrix to the next; 0 = no gap. The caller keeps
+ * everything; `rows` and `cols` are copied. Types: TW_BF16, TW_FP16, TW_FP32. Fields that an op does
+ * not use must be left 0. */
+typedef struct tw_gemm_args {
+  size_t size;
+  size_t m, n, k;
+  tw_type_t type;     /* of A and B */
+  tw_type_t out_type; /* of C, bias, residual, hidden, norm_weight */
+  const void* a;
+  size_t a_stride;
+  int a_transposed; /* 1: A is stored as k rows of m */
+  const void* b;    /* plain B, or NULL */
+  size_t b_stride;
+  int b_transposed;     /* 1: B is stored as n (SwiGLU: 2 n) rows of k */
+  const void* b_packed; /* what tw_pack_weights wrote, or NULL */
+  void* c;
+  size_t c_stride;
+  const void* bias; /* [n] (SwiGLU: [2 n]), or NULL */
+  tw_activation_t activation;
+  const void* residual; /* as C, or NULL */
+  size_t residual_stride;
+  void* hidden; /* as C, or NULL; with norm_weight only */
+  size_t hidden_stride;
+  const void* norm_weight; /* [n], or NULL */
+  float norm_eps;
+  const size_t* rows;     /* rows of each rank, n of them; NULL: as equal as they can be */
+  const size_t* cols;     /* gemm_all_to_all: columns of each rank; NULL: as equal as they can be */
+  tw_type_t partial_type; /* of ranks' addends: out_type, or TW_FP32. 0: out_type */
+  void* gathered;         /* all_gather_gemm: gets the whole of A (as A is stored), or NULL */
+  size_t gathered_stride;
+  int max_blocks; /* of this call; 0 = the comm's */
+} tw_gemm_args_t;
+#define TW_GEMM_ARGS_INIT                                                                        \
+  {                                                                                              \
+    sizeof(tw_gemm_args_t), 0, 0, 0, TW_BF16, TW_BF16, NULL, 0, 0, NULL, 0, 0, NULL, NULL, 0,    \
+        NULL, TW_ACTIVATION_NONE, NULL, 0, NULL, 0, NULL, 1e-5f, NULL, NULL, (tw_type_t)0, NULL, \
+        0, 0                                                                                     \
+  }
+
+/* Bytes of packed weights for args->n, k, type, activation on the comm's device. */
+TW_API tw_status_t tw_packed_bytes(const tw_gemm_args_t* args, tw_comm_t comm, size_t* bytes);
+
+/* Packs B (args->b, b_stride, b_transposed, n, k, type, activation) into `packed` (64-byte aligned,
+ * `bytes` as tw_packed_bytes tells), in the layout that the comm's device multiplies fastest. Local.
+ * The packed form serves every target of the same kind of device, and every m. */
+TW_API tw_status_t tw_pack_weights(const tw_gemm_args_t* args, void* packed, size_t bytes,
+                                   tw_comm_t comm, tw_stream_t stream);
+
+/* C = epilogue(A B) on this rank's device. Local: not collective. */
+TW_API tw_status_t tw_gemm(const tw_gemm_args_t* args, tw_comm_t comm, tw_stream_t stream);
+
+/* C (m x n, every rank's m rows of A times own B): A is sharded by rows: `a` is this rank's rows[r]
+ * rows. The own rows are multiplied where they lie, the peers' as they come. */
+TW_API tw_status_t tw_all_gather_gemm(const tw_gemm_args_t* args, tw_comm_t comm,
+                                      tw_stream_t stream);
+
+/* The sum over ranks of A B (each rank has its own k columns of A and rows of B, k may differ),
+ * scattered by rows: C and residual are rows[r] rows. No norm, no SwiGLU. */
+TW_API tw_status_t tw_gemm_reduce_scatter(const tw_gemm_args_t* args, tw_comm_t comm,
+                                          tw_stream_t stream);
+
+/* The sum over ranks of A B, all m rows on every rank (residual too). No SwiGLU. `rows` has no
+ * meaning here. */
+TW_API tw_status_t tw_gemm_all_reduce(const tw_gemm_args_t* args, tw_comm_t comm,
+                                      tw_stream_t stream);
+
+/* A is this rank's rows[r] rows (m in all); rank q gets column segment cols[q] of all rows: C is
+ * m x cols[q]. The bias is of all n columns. No residual, no norm, no SwiGLU. */
+TW_API tw_status_t tw_gemm_all_to_all(const tw_gemm_args_t* args, tw_comm_t comm,
+                                      tw_stream_t stream);
+
+/* The same end without the product, for engines that bring their own: x = sum over ranks of `a`
+ * (m x n, out_type), then residual, hidden, norm_weight as above. Reads a, a_stride, c, residual,
+ * hidden, norm_weight (required) and their strides; partial_type is out_type. */
+TW_API tw_status_t tw_all_reduce_residual_rms_norm(const tw_gemm_args_t* args, tw_comm_t comm,
+                                                   tw_stream_t stream);
+
+/* The comm's workspace holds what peers send in fused calls. It grows in the first call that needs
+ * more (collective by itself, waits for queued calls); tw_workspace_reserve does so beforehand, so
+ * that later calls up to `bytes` allocate nothing. tw_<op>_workspace tells what a call needs.
+ * OUT_OF_RESOURCES: beyond config.max_memory. */
+typedef enum tw_fused_op {
+  TW_ALL_GATHER_GEMM = 0,
+  TW_GEMM_REDUCE_SCATTER = 1,
+  TW_GEMM_ALL_REDUCE = 2,
+  TW_GEMM_ALL_TO_ALL = 3,
+  TW_ALL_REDUCE_RESIDUAL_RMS_NORM = 4,
+  TW_FUSED_OP_WIDTH_ = 0x7fffffff
+} tw_fused_op_t;
+TW_API tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_comm_t comm,
+                                      size_t* bytes);
+TW_API tw_status_t tw_workspace_reserve(tw_comm_t comm, size_t bytes);
+
+/* ---- Tile programs of the user's own --------------------------------------------------------- */
+
+/* What the tile programs of a comm share: `bytes` of memory and `slots` signal words from each
+ * sender, at each rank (tilewire/tile_device.h). */
+typedef struct tw_tiles* tw_tiles_t;
+
+typedef struct tw_tiles_config {
+  size_t size;
+  size_t bytes; /* data at each rank, equal on all ranks */
+  size_t slots; /* signal slots, equal on all ranks */
+  size_t k;     /* the longest K of the programs' products: lets CPUs keep packed rows of A */
+} tw_tiles_config_t;
+#define TW_TILES_CONFIG_INIT \
+  { sizeof(tw_tiles_config_t), 0, 0, 0 }
+
+/* Collective. */
+TW_API tw_status_t tw_tiles_create(tw_comm_t comm, const tw_tiles_config_t* config,
+                                   tw_tiles_t* tiles);
+TW_API tw_status_t tw_tiles_destroy(tw_tiles_t tiles);
+
+/* The view that kernels take by value. Launch them with tw_kernel_launch, equally often on every
+ * rank; blocks may differ. Valid until tw_tiles_destroy. */
+struct tw_tile_view;
+TW_API tw_status_t tw_tiles_get_view(tw_tiles_t tiles, struct tw_tile_view* view);
+
 /* ---- Kernels of the user's own -------------------------------------------------------------- */
 
 /* A kernel compiled for one or more targets, made by TW_KERNEL_TABLE (tilewire/kernels/table.h). */

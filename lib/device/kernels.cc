@@ -1,12 +1,14 @@
 #include "lib/device/kernels.h"
 
 #include "tilewire/kernels/coll.h"
+#include "tilewire/kernels/gemm.h"
 
 // The entries, as TW_KERNEL defines them for each target.
 #define TW_KERNEL_ROW(name, Args) void name##_entry(const void* args, int block, int blocks);
 #if defined(TW_BUILT_CPU_AVX512)
 namespace tw::cpu_avx512 {
 #include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
 }
 #define TW_ENTRY_AVX512(name) cpu_avx512::name##_entry
 #else
@@ -15,6 +17,7 @@ namespace tw::cpu_avx512 {
 #if defined(TW_BUILT_CPU_AVX2)
 namespace tw::cpu_avx2 {
 #include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
 }
 #define TW_ENTRY_AVX2(name) cpu_avx2::name##_entry
 #else
@@ -22,6 +25,7 @@ namespace tw::cpu_avx2 {
 #endif
 namespace tw::cpu_portable {
 #include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
 }
 #undef TW_KERNEL_ROW
 
@@ -33,6 +37,7 @@ namespace tw::kernels {
       {TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, \
       sizeof(Args)};
 #include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 
 }  // namespace tw::kernels

@@ -1,0 +1,60 @@
+// What tw_pack_weights writes: a header, then the elements of B (k x n) in the order in which the
+// device's multiply step reads them. Host and kernels take sizes and places from here.
+//
+// CPUs (all targets): panels of 64 columns, one after the other; in a panel, all of K, padded with
+// zeros to kPackedK and to 64 columns:
+//   bf16         [k / 2][64][2]   two neighbouring k of a column together, as dot products want them
+//   fp16, fp32   [k][64]
+// GPUs: tiles of 128 columns x 64 elements of K (fp32: 32), 16 KiB each, tile (c, s) at c * steps +
+// s: the image of a stage in shared memory, 128 bytes of K a column, columns one after the other,
+// 16-byte chunk q of column r at q ^ (r % 8) (the 128-byte swizzle); padded with zeros.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire.h"
+#include "tilewire/tile/grid.h"
+
+namespace tw {
+
+enum class PackedFor : uint32_t { kCpu = 1, kGpu = 2 };
+
+inline constexpr uint64_t kPackedMagic = 0x3157'4b43'4150'5754;  // "TWPACKW1"
+
+/// The first bytes of packed weights; the elements follow at kPackedHeader.
+struct PackedHeader {
+  uint64_t magic;
+  uint32_t version;
+  PackedFor device;
+  uint32_t type;  // tw_type_t
+  uint32_t reserved;
+  uint64_t k, n;
+};
+inline constexpr uint32_t kPackedVersion = 1;
+inline constexpr size_t kPackedHeader = 128;
+static_assert(sizeof(PackedHeader) <= kPackedHeader);
+
+inline constexpr size_t kPanelCols = 64;
+inline constexpr size_t kPackedK = 32;
+
+constexpr size_t packed_element(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }
+constexpr size_t padded_k(size_t k) { return divide_up(k, kPackedK) * kPackedK; }
+/// CPUs: bytes from one panel to the next.
+constexpr size_t panel_bytes(size_t k, tw_type_t type) {
+  return padded_k(k) * kPanelCols * packed_element(type);
+}
+
+inline constexpr size_t kGpuPackedTile = 16 << 10;
+/// GPUs: elements of K in 128 bytes.
+constexpr size_t gpu_packed_k(tw_type_t type) { return 128 / packed_element(type); }
+
+/// Bytes of packed weights, header included.
+constexpr size_t packed_bytes(PackedFor device, size_t k, size_t n, tw_type_t type) {
+  if (device == PackedFor::kCpu)
+    return kPackedHeader + divide_up(n, kPanelCols) * panel_bytes(k, type);
+  return kPackedHeader +
+         divide_up(n, kGpuTile.cols) * divide_up(k, gpu_packed_k(type)) * kGpuPackedTile;
+}
+
+}  // namespace tw

@@ -1,0 +1,188 @@
+// The tile block: what a tile program is written against. A kernel's data flow stands in it once;
+// every role of every target runs the same program, and an op does that role's share.
+//
+//   loader     brings tiles of operands near (GPU: one warp, TMA into a ring of stages)
+//   consumer   multiplies, adds, applies epilogues (GPU: two warpgroups, wgmma)
+//   storer     carries results and signals to other devices (GPU: one warp, bulk stores)
+// A CPU worker, and a warp on sm_80, has all roles.
+//
+// `TileBlockOps` below is the contract; `TileBlock` is this target's implementation
+// (impl/{cpu,gpu}/tile_block.h). On GPUs the ops are called by every thread of a role, with equal
+// arguments, in uniform control flow. TileCall (tile_call.h) adds what ranks share: where peers'
+// memory is, signals between tiles, and the rule of reuse.
+//
+// Roles run apart. Loaders run ahead of consumers, over the end of a tile and of a loop, as far as
+// the ring of stages goes; storers lag behind. So a wait binds what it stands at: `wait` binds the
+// consumer's later ops; an operand that must be waited for is bound by `after`, so that the loader
+// can fetch the other operand, which depends on nothing, before. `signal` comes after everything
+// that any role of this block has stored before it.
+//
+// Work. Loops over tiles (or items) take the next number from a counter that all blocks of the
+// launch share. Rule: a tile may wait only for tiles with smaller numbers of the same loop, or of
+// earlier loops, of any rank. So no launch can deadlock, with any number of blocks and of workers
+// down to one, in any order.
+//
+// Failure. When a wait fails (the comm has ended), ops do nothing any more, loops end, and the
+// kernel falls through to its end; it needs no `if`. `ok()` tells.
+//
+// Bits. A sum's products are added over K in one order that depends on the target, N and K only:
+// not on M, the tile's shape or place, nor on who else works.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/block.h"
+#include "tilewire/tile/grid.h"
+#include "tilewire/tile/matrix.h"
+#include "tilewire/tile/packed.h"
+#include "tilewire/tile_device.h"
+
+namespace TW_NS {
+
+/// fp32 numbers of one row, in memory that only this block uses.
+struct Row {
+  float* data;
+  size_t n;
+};
+
+/// 1 / sqrt(x) in fp32, each step rounded: the same bits on all targets.
+TW_FN float inverse_sqrt(float x);
+
+// clang-format off
+#if 0  // The contract. Never compiled: TileBlock has these members.
+class TileBlockOps {
+ public:
+  /// Elements of K in one multiply step; the most rows and columns of a tile.
+  static constexpr size_t kTileK, kTileRows, kTileCols;
+
+  int index() const;          // this block's number, and how many the launch has
+  int blocks() const;
+  const char* name() const;   // the kernel's
+  bool ok() const;            // false once a wait failed
+
+  // ---- Work ----
+
+  /// for (const Tile tile : block.tiles(grid, phase)): each tile of the grid's visited part once,
+  /// by one block of the launch, in the grid's order. `phase`: number of the loop in the kernel,
+  /// from 0, below kTilePhases.
+  /// Role: all (the loader takes numbers and hands them on). Scope: device. Order: none. Blocks: no.
+  TileLoop tiles(const TileGrid& grid, int phase);
+  /// for (const uint32_t i : block.items(n, phase)): the same with plain numbers.
+  ItemLoop items(uint32_t n, int phase);
+
+  // ---- Sums ----
+
+  /// A tile of fp32 sums, all zero. One is alive at a time.
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  Accumulator accumulator(const Tile& tile);
+
+  /// sum += a * b over up to kTileK elements of K: a's rows from a.row, K from a.col, b's K from
+  /// b.row, columns from b.col (and, when the tile is paired, from tile.pair + b.col). Ends at the
+  /// edges of tile and operands. Called with K = 0, kTileK, 2 kTileK ... in turn.
+  /// Role: loader (waits for a.ready and b.ready, each just before it loads that operand),
+  /// consumer. Scope: system. Order: acquire of the operands' words. Blocks: yes.
+  void mma(Accumulator& sum, const OperandAt& a, const OperandAt& b);
+
+  /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot that `put` wrote for this
+  /// tile, or, for r == self, of the sum itself, rounded to `type` like the others (self = -1: none
+  /// is). The total is rounded to `type`: the bits are those of `put` everywhere and an all_reduce.
+  /// Role: consumer. Scope: system. Order: none. Blocks: no.
+  template <class Partial>
+  void reduce(Accumulator& sum, int ranks, int self, Partial partial, tw_type_t type);
+
+  /// Applies the epilogue and stores the tile, in `to.type`, where this device's own blocks or its
+  /// host will read it. Paired tiles must have Activation::kSwiGlu.
+  /// Role: consumer, storer. Scope: device. Order: none. Blocks: no.
+  void store(const TilePlace& to, Accumulator& sum, const Epilogue& epilogue);
+
+  /// As store, to n places that peers will read after a later signal; places without data are left
+  /// out. `everywhere`: one address that reaches all n places (multicast), or null data. The result
+  /// is the same with and without. How bytes leave is the set's store policy.
+  /// Role: consumer, storer. Scope: system. Order: none. Blocks: no.
+  template <class To>
+  void store_all(int n, To to, const TilePlace& everywhere, Accumulator& sum,
+                 const Epilogue& epilogue);
+
+  /// Stores the sums, rounded to `type`, into n slots slot(0 .. n-1) (char*, null: left out) of
+  /// slot_bytes each, in an order that only `reduce` on the same target knows. `everywhere`: as
+  /// above. The sum stays as it is.
+  /// Role: consumer, storer. Scope: system. Order: none. Blocks: no.
+  template <class Slot>
+  void put_all(int n, Slot slot, char* everywhere, const Accumulator& sum, tw_type_t type);
+
+  // ---- Bulk ----
+
+  /// Copies `rows` rows of `bytes` bytes from `from` to n places to(0 .. n-1) (char*, null: left
+  /// out), rows `from_stride` and `to_stride` bytes apart. `everywhere`: as above. `when`: when
+  /// `from` may be read; waited for in any case.
+  /// Role: loader (in, waits), storer (out). Scope: system. Order: acquire of `when`. Blocks: yes.
+  template <class To>
+  void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
+                size_t from_stride, size_t rows, size_t bytes, const Ready& when = {});
+
+  // ---- Rows ----
+
+  /// Role of all: consumer. Scope: block, but where said. Order: none. Blocks: no.
+  void load(const Row& row, const void* from, tw_type_t type);      // row[i] = from[i]
+  void add(const Row& row, const void* from, tw_type_t type);       // row[i] += from[i]
+  void multiply(const Row& row, const void* by, tw_type_t type);    // row[i] *= by[i]
+  void scale(const Row& row, float by);                             // row[i] *= by
+  void activate(const Row& row, Activation activation);             // no kSwiGlu
+  void round(const Row& row, tw_type_t type);                       // to the nearest of that type
+  /// In an order that depends on the target and n only.
+  float sum(const Row& row);
+  float sum_of_squares(const Row& row);
+  float max(const Row& row);
+  /// Rounded to `type`; places as in store_all. Scope: system.
+  template <class To>
+  void store_all(int n, To to, char* everywhere, const Row& row, tw_type_t type);
+
+  // ---- Signals ----
+
+  /// Stores `value` into word(0 .. n-1) (uint64_t*, null: left out) after everything that any role
+  /// of this block stored before is complete and visible to the peers.
+  /// Role: storer. Scope: system. Order: release. Blocks: no.
+  template <class Word>
+  void signal(At at, int n, Word word, uint64_t value);
+
+  /// Waits until *when.word >= when.value. Binds the consumer's later ops, not the loader's: see
+  /// `after` and copy_all's `when`.
+  /// Role: consumer. Scope: system. Order: acquire. Blocks: yes.
+  void wait(At at, const Ready& when);
+
+  // ---- For TileCall ----
+
+  /// Writes down what call this rank is in (as Block::record), then `entered` (release).
+  /// Role: storer. Scope: system. Order: release. Blocks: no.
+  void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
+                uint64_t epoch);
+
+  /// As Block::signal with a payload for each line.
+  /// Role: storer. Scope: system. Order: release. Blocks: no.
+  template <class Line, class Payload>
+  void enter(At at, int n, Line line, uint64_t value, Payload payload);
+
+  /// As Block::wait_digest_all.
+  /// Role: consumer and storer, each for itself. Scope: system. Order: acquire. Blocks: yes.
+  template <class Word, class Peer>
+  void meet(At at, int n, Word word, uint64_t value, Peer peer);
+
+  /// As Block::report_mismatch; the block has failed then. Role: consumer, storer.
+  void report_mismatch(int peer, uint64_t got, uint64_t want);
+
+  /// The last thing a block does; every role has done its work when it returns. In the last block
+  /// of the launch to get here: sets the counters to 0 and then *epoch to `value`. Nothing after a
+  /// failure. Role: all. Scope: device. Order: acq_rel. Blocks: no.
+  void finish(TileCounters* counters, uint64_t* epoch, uint64_t value);
+};
+#endif
+// clang-format on
+
+}  // namespace TW_NS
+
+#if defined(__CUDACC__)
+#include "tilewire/tile/impl/gpu/tile_block.h"
+#else
+#include "tilewire/tile/impl/cpu/tile_block.h"
+#endif
