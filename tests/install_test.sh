@@ -65,6 +65,21 @@ gpu_image() { nm "$work/kernel/ring_shift" | grep -q tw_gpu_ring_shift_sm_90a_cu
 if command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
   check "example 03 holds its GPU image" gpu_image
 fi
+configure_fused() { cmake -S tests/examples/06_fused_kernel -B "$work/fused" -DCMAKE_PREFIX_PATH="$prefix"; }
+check "example 06, a fused kernel of a user's own, configures" configure_fused
+check "example 06 builds" cmake --build "$work/fused"
+for ranks in 1 2 3; do
+  check "example 06 runs on $ranks ranks" "$prefix/bin/tw_run" -n $ranks "$work/fused/gemm_bias_gelu"
+done
+for target in cpu_avx2 cpu_portable; do
+  check "example 06 runs on $target" env TW_DEVICE_TARGET=$target "$prefix/bin/tw_run" -n 2 "$work/fused/gemm_bias_gelu"
+done
+if command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  for image in sm_90a sm_80; do
+    holds_image() { nm "$work/fused/gemm_bias_gelu" | grep -q "tw_gpu_gemm_bias_gelu_${image}_cubin"; }
+    check "example 06 holds its $image image" holds_image
+  done
+fi
 too_new() { ! cmake -S tests/examples/05_cmake -B "$work/new" -DCMAKE_PREFIX_PATH="$prefix" -DWANT=1.0; }
 check "a newer version than the installed one is refused" too_new
 
