@@ -2,7 +2,7 @@
 // and the counters of its launches. tw_tiles_get_view gives the view by value.
 //
 // Every rank's part of the memory:  entries | words | data
-//   entries  a FlagLine a sender: "I am in this launch", and where its windows are
+//   entries  two FlagLines a sender, by parity: "I am in this launch", and where its windows are
 //   words    a word for each (sender, slot): slot of a sender raised in this launch
 //   data     the program's own: partial tiles, gathered rows ...
 // A word is written by one sender only; it holds the epoch (number of the launch) in which it was
@@ -34,7 +34,10 @@ struct TileLayout {
   size_t slots;
   size_t words, data, end;
 
-  constexpr size_t entry(int sender) const { return static_cast<size_t>(sender) * 128; }
+  /// The lines of launches with an even and an odd epoch.
+  constexpr size_t entry(uint64_t epoch, int sender) const {
+    return (epoch % 2 * static_cast<size_t>(ranks) + static_cast<size_t>(sender)) * 128;
+  }
   constexpr size_t word(int sender, size_t slot) const {
     return words + static_cast<size_t>(sender) * sender_bytes(slots) + slot * sizeof(uint64_t);
   }
@@ -44,7 +47,7 @@ struct TileLayout {
 /// `slots` signal words from each sender and `bytes` of data, at each rank.
 constexpr TileLayout tile_layout(int ranks, size_t slots, size_t bytes) {
   TileLayout l{ranks, slots, 0, 0, 0};
-  l.words = static_cast<size_t>(ranks) * 128;
+  l.words = 2 * static_cast<size_t>(ranks) * 128;
   l.data =
       (l.words + static_cast<size_t>(ranks) * TileLayout::sender_bytes(slots) + 4095) / 4096 * 4096;
   l.end = l.data + (bytes + 127) / 128 * 128;

@@ -5,7 +5,8 @@
 //   entry   block 0 of every rank, first thing: a FlagLine at each peer, value e << kDigestBits |
 //           digest (release). It says: "what you stored for me before is used, and my windows at
 //           these places may be written".
-//   meet    a block waits for the entries of all peers (acquire) before it first stores to one.
+//   meet    a block waits for the entries of all peers (acquire): before it first stores to one, and
+//           in any case before it ends.
 //   signal  after a tile is stored: own word of the tile's slot at the receiver = e (release).
 //   wait    the receiver waits for word >= e (acquire) before it reads what was stored.
 //
@@ -13,9 +14,10 @@
 // launch e - 1 is over, all its blocks included, so nothing of it reads what was stored at e - 1 any
 // more; and its words of e - 1 are less than e, so nobody takes old data for new. Hence memory for
 // peers' data exists once and is never cleared.
-// Entries are read after `meet` by blocks that store to that peer. The peer's next entry (e + 1)
-// comes after its launch e, which waits for what those blocks signal: a program must wait for
-// everything that peers signal to it, so that it does not end before it is complete.
+// Entries exist twice, by the parity of e: a peer writes the line of e again when it enters e + 2,
+// after its launch e + 1, in which it met everybody at e + 1: so nobody reads lines of e any more.
+// A program must wait for everything that peers signal to it, so that it does not end before its
+// results are complete.
 // Launches that differ in their digests are a mismatch, found in `meet`: before data is stored.
 #pragma once
 
@@ -111,12 +113,15 @@ class TileCall {
   }
 
   /// Ends the launch in this block; the last block advances the epoch.
-  TW_FN void close() { block_.finish(view_.counters, view_.epoch, epoch_); }
+  TW_FN void close(At at = At::here()) {
+    meet(at);
+    block_.finish(view_.counters, view_.epoch, epoch_);
+  }
 
  private:
   TW_FN uint64_t word() const { return epoch_ << kDigestBits | view_.record.digest; }
   TW_FN FlagLine* entry_at(int receiver, int sender) const {
-    return reinterpret_cast<FlagLine*>(view_.parts[receiver] + view_.layout.entry(sender));
+    return reinterpret_cast<FlagLine*>(view_.parts[receiver] + view_.layout.entry(epoch_, sender));
   }
   TW_FN uint64_t* word_at(int receiver, int sender, size_t slot) const {
     return reinterpret_cast<uint64_t*>(view_.parts[receiver] + view_.layout.word(sender, slot));
