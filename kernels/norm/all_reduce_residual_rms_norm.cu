@@ -61,13 +61,9 @@ class AllReduceNorm {
     const size_t r = rows_.begin[owner_] + i;
     call_.wait_all(rows_.tile[owner_] + i / rows_.step);
     const Row row{args_.rows + static_cast<size_t>(block_.index()) * width(), width()};
-    for (int sender = 0; sender < call_.size(); ++sender) {
-      const char* partial = call_.data(call_.rank(), partial_at(sender, i));
-      if (sender == 0)
-        block_.load(row, partial, type);
-      else
-        block_.add(row, partial, type);
-    }
+    block_.load_sum(
+        row, call_.size(),
+        [&](int sender) { return call_.data(call_.rank(), partial_at(sender, i)); }, nullptr, type);
     block_.round(row, type);
     if (args_.residual != nullptr) {
       const size_t at = r * args_.residual_stride * args_.input.element();

@@ -126,6 +126,12 @@ class TileBlockOps {
   /// Role of all: consumer. Scope: block, but where said. Order: none. Blocks: no.
   void load(const Row& row, const void* from, tw_type_t type);      // row[i] = from[i]
   void add(const Row& row, const void* from, tw_type_t type);       // row[i] += from[i]
+  /// row[i] = sum over r = 0 .. n-1, in that order, of from(r)[i]. `everywhere`: null, or one address
+  /// that reads all n and adds in the fabric (multimem), in the fabric's order: for kernels whose
+  /// bits may change from run to run (TW_REDUCE_FAST); targets without it read from(r).
+  /// Scope: system.
+  template <class From>
+  void load_sum(const Row& row, int n, From from, const void* everywhere, tw_type_t type);
   void multiply(const Row& row, const void* by, tw_type_t type);    // row[i] *= by[i]
   void scale(const Row& row, float by);                             // row[i] *= by
   void activate(const Row& row, Activation activation);             // no kSwiGlu

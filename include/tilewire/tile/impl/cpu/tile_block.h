@@ -167,6 +167,12 @@ class CpuTileBlock {
   TW_FN void add(const Row& row, const void* from, tw_type_t type) {
     for (size_t i = 0; ok_ && i < row.n; ++i) row.data[i] += load_element(from, i, type);
   }
+  template <class From>
+  TW_FN void load_sum(const Row& row, int n, From from, const void* /*everywhere*/,
+                      tw_type_t type) {
+    load(row, from(0), type);
+    for (int r = 1; r < n; ++r) add(row, from(r), type);
+  }
   TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
     for (size_t i = 0; ok_ && i < row.n; ++i) row.data[i] *= load_element(by, i, type);
   }
