@@ -1,8 +1,9 @@
 // C = epilogue(sum over ranks of A B) on every rank, optionally with RMSNorm of the finished rows.
 //
 // One shot (small M): every rank gets every partial tile and adds them all.
-// Via the owner (large M): partial tiles go to the owner of their rows, who adds, applies epilogue
-// and norm, and gives finished tiles, or normed rows, to all: once.
+// Via the owner (large M): partial tiles go to the owner of their rows (or columns, where there is
+// no norm), who adds, applies epilogue and norm, and gives finished tiles, or normed rows, to all:
+// once.
 #include "kernels/norm/rms_norm.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/tile_call.h"
@@ -23,14 +24,14 @@ class GemmAllReduce {
         owner_(one_shot_ ? 0 : call_.rank()) {}
 
   TW_FN void run() {
-    for (const Tile tile : block_.tiles(grid_, 0)) {  // the next rank's rows first, own rows last
+    for (const Tile tile : block_.tiles(grid_, 0)) {  // the next rank's first, the own ones last
       auto sum = block_.accumulator(tile);
       for (size_t k = 0; k < args_.a.cols; k += Block::kTileK)
         block_.mma(sum, args_.a.at(tile.row, k), args_.b.at(k, tile.col));
       call_.meet();
       if (one_shot_) {
         give_all(tile, sum);
-      } else if (tile.row_owner != call_.rank()) {
+      } else if (grid_.owner(tile) != call_.rank()) {
         give_owner(tile, sum);
       } else {
         call_.wait_peers(tile.id);
@@ -60,15 +61,11 @@ class GemmAllReduce {
 
   template <class Sum>
   TW_FN void give_owner(const Tile& tile, const Sum& sum) {
-    const size_t at = args_.partials.at(call_.rank(), number(tile));
+    const int owner = grid_.owner(tile);
+    const size_t at = args_.partials.at(call_.rank(), grid_.number(tile));
     block_.put_all(
-        1, [&](int) { return call_.data(tile.row_owner, at); }, nullptr, sum, args_.partials.type);
-    call_.signal(tile.row_owner, tile.id);
-  }
-
-  /// Number of a tile among its owner's.
-  TW_FN size_t number(const Tile& tile) const {
-    return tile.id - grid_.id(grid_.rows.tile[tile.row_owner], 0);
+        1, [&](int) { return call_.data(owner, at); }, nullptr, sum, args_.partials.type);
+    call_.signal(owner, tile.id);
   }
 
   /// Adds the partials of a tile that this rank owns and gives the result to whom it concerns.
@@ -76,7 +73,7 @@ class GemmAllReduce {
   TW_FN void add(const Tile& tile, Sum& sum, int self) {
     block_.reduce(
         sum, call_.size(), self,
-        [&](int r) { return call_.data(call_.rank(), args_.partials.at(r, number(tile))); },
+        [&](int r) { return call_.data(call_.rank(), args_.partials.at(r, grid_.number(tile))); },
         args_.partials.type);
     const Matrix& own = normed_ ? args_.norm.hidden : args_.c;
     if (!shares_tiles()) {
@@ -133,9 +130,9 @@ class GemmAllReduce {
     const Matrix& to = normed_ ? args_.hidden : args_.c;
     if (shares_tiles())
       for (const Tile tile : block_.tiles(grid_, 3))
-        if (tile.row_owner != call_.rank())
+        if (grid_.owner(tile) != call_.rank())
           copy_in(to, i, tile.row, tile.col, tile.rows, tile.cols,
-                  call_.when(tile.row_owner, grid_.ids() + tile.id));
+                  call_.when(grid_.owner(tile), grid_.ids() + tile.id));
     if (!normed_) return;
     const uint32_t rows = static_cast<uint32_t>(grid_.rows.begin[call_.size()]);
     for (const uint32_t row : block_.items(rows, 4))

@@ -18,7 +18,7 @@ TW_FN void gemm_reduce_scatter(Block& block, const GemmReduceScatterArgs& args) 
     for (size_t k = 0; k < args.a.cols; k += Block::kTileK)
       block.mma(sum, args.a.at(tile.row, k), args.b.at(k, tile.col));
     const int owner = tile.row_owner;
-    const size_t number = tile.id - grid.id(grid.rows.tile[owner], 0);
+    const size_t number = grid.number(tile);
     if (owner != self) {
       call.meet();
       block.put_all(

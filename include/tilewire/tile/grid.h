@@ -116,6 +116,17 @@ struct TileGrid {
             col_owner};
   }
 
+  /// The rank that owns a tile, of a grid in which rows or columns have owners, not both.
+  constexpr int owner(const Tile& tile) const {
+    return cols.count > 1 ? tile.col_owner : tile.row_owner;
+  }
+  /// Number of a tile among those of its owner, from 0.
+  constexpr uint32_t number(const Tile& tile) const {
+    if (cols.count <= 1) return tile.id - id(rows.tile[tile.row_owner], 0);
+    const uint32_t first = cols.tile[tile.col_owner], end = cols.tile[tile.col_owner + 1];
+    return tile.row_tile * (end - first) + tile.col_tile - first;
+  }
+
   /// Number of a tile in the whole grid: the same on all ranks, whatever part they visit and how.
   constexpr uint32_t id(uint32_t r, uint32_t c) const { return r * cols.tiles() + c; }
   /// Ids are below it.
