@@ -19,8 +19,8 @@ TW_FN void gemm(Block& block, const GemmArgs& args) {
     if (normed) call.signal(call.rank(), tile.id);
   }
   if (normed) {
-    const size_t n = args.grid.cols.begin[1];
-    for (const uint32_t i : block.items(static_cast<uint32_t>(args.grid.rows.begin[1]), 1)) {
+    const size_t n = args.grid.cols.total();
+    for (const uint32_t i : block.items(static_cast<uint32_t>(args.grid.rows.total()), 1)) {
       const uint32_t row_tile = i / args.grid.rows.step;
       for (uint32_t c = 0; c < args.grid.cols.tiles(); ++c)
         call.wait(call.rank(), args.grid.id(row_tile, c));

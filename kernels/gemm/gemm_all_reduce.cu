@@ -103,7 +103,7 @@ class GemmAllReduce {
     if (window.data != nullptr) return window;
     return {call_.data(peer, i == 0 ? args_.staged_c : args_.staged_hidden), width(), type};
   }
-  TW_FN size_t width() const { return grid_.cols.begin[1]; }
+  TW_FN size_t width() const { return grid_.cols.total(); }
 
   /// Norms the rows that this rank has finished.
   TW_FN void norm() {
@@ -134,7 +134,7 @@ class GemmAllReduce {
           copy_in(to, i, tile.row, tile.col, tile.rows, tile.cols,
                   call_.when(grid_.owner(tile), grid_.ids() + tile.id));
     if (!normed_) return;
-    const uint32_t rows = static_cast<uint32_t>(grid_.rows.begin[call_.size()]);
+    const uint32_t rows = static_cast<uint32_t>(grid_.rows.total());
     for (const uint32_t row : block_.items(rows, 4))
       if (row_owner(row) != call_.rank())
         copy_in(args_.c, 0, row, 0, 1, width(), call_.when(row_owner(row), 2 * grid_.ids() + row));

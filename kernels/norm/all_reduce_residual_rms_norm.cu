@@ -29,7 +29,7 @@ class AllReduceNorm {
   }
 
  private:
-  TW_FN size_t width() const { return args_.grid.cols.begin[1]; }
+  TW_FN size_t width() const { return args_.grid.cols.total(); }
   TW_FN size_t row_bytes() const { return width() * args_.input.element(); }
 
   /// Rows of `sender` at whoever adds them: all of them, or the owner's.
@@ -93,7 +93,7 @@ class AllReduceNorm {
 
   /// Waits for the rows that peers finished; takes them from staging where memory is private.
   TW_FN void take() {
-    const uint32_t rows = static_cast<uint32_t>(rows_.begin[call_.size()]);
+    const uint32_t rows = static_cast<uint32_t>(rows_.total());
     for (const uint32_t r : block_.items(rows, 2)) {
       int owner = 0;
       while (r >= rows_.begin[owner + 1]) ++owner;

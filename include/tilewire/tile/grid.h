@@ -30,6 +30,7 @@ struct Segments {
   uint32_t tile[kMaxFusedRanks + 1];  // number of the first tile of a segment
 
   constexpr uint32_t tiles() const { return tile[count]; }
+  constexpr size_t total() const { return begin[count]; }
   constexpr size_t size(int owner) const { return begin[owner + 1] - begin[owner]; }
   constexpr int owner_of(uint32_t t) const {
     int owner = 0;
