@@ -466,8 +466,8 @@ typedef enum tw_activation {
 } tw_activation_t;
 
 /* Strides are elements from one row of the stored matrix to the next; 0 = no gap. The caller keeps
- * everything; `rows` and `cols` are copied. Types: TW_BF16, TW_FP16, TW_FP32. Fields that an op does
- * not use must be left 0. */
+ * everything; `rows` and `cols` are copied. Types: TW_BF16, TW_FP16, TW_FP32. Fields that an op
+ * does not use must be left 0. */
 typedef struct tw_gemm_args {
   size_t size;
   size_t m, n, k;
@@ -508,8 +508,8 @@ typedef struct tw_gemm_args {
 TW_API tw_status_t tw_packed_bytes(const tw_gemm_args_t* args, tw_comm_t comm, size_t* bytes);
 
 /* Packs B (args->b, b_stride, b_transposed, n, k, type, activation) into `packed` (64-byte aligned,
- * `bytes` as tw_packed_bytes tells), in the layout that the comm's device multiplies fastest. Local.
- * The packed form serves every target of the same kind of device, and every m. */
+ * `bytes` as tw_packed_bytes tells), in the layout that the comm's device multiplies fastest.
+ * Local. The packed form serves every target of the same kind of device, and every m. */
 TW_API tw_status_t tw_pack_weights(const tw_gemm_args_t* args, void* packed, size_t bytes,
                                    tw_comm_t comm, tw_stream_t stream);
 

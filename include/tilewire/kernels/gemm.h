@@ -30,8 +30,8 @@ struct GemmArgs {
 };
 
 /// C = epilogue(gathered A x B): A's rows are sharded over the ranks, grid.rows has a segment for
-/// each. Data of the set: the gathered A, own rows left out, at `gathered` (an offset), in A's layout
-/// with `gathered_stride` elements.
+/// each. Data of the set: the gathered A, own rows left out, at `gathered` (an offset), in A's
+/// layout with `gathered_stride` elements.
 struct AllGatherGemmArgs {
   tw_tile_view tiles;
   TileGrid grid;
@@ -82,9 +82,9 @@ enum class ReducePath : uint32_t {
   kViaOwner,  // to the row's owner, who adds and gives the result to all
 };
 
-/// C = epilogue(sum over ranks of A B), then optionally RMSNorm, on every rank. kViaOwner: grid.rows
-/// has a segment for each owner, or, without a norm, grid.cols has: then few rows are not cut, and
-/// B is read once. kOneShot: neither.
+/// C = epilogue(sum over ranks of A B), then optionally RMSNorm, on every rank. kViaOwner:
+/// grid.rows has a segment for each owner, or, without a norm, grid.cols has: then few rows are not
+/// cut, and B is read once. kOneShot: neither.
 ///
 /// Signal slots: tile id: its partial has come. ids + tile id: its result (norm: its rows of
 /// hidden) is there. 2 ids + r: normed row r is there.

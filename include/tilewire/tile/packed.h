@@ -3,7 +3,7 @@
 //
 // CPUs (all targets): panels of 64 columns, one after the other; in a panel, all of K, padded with
 // zeros to kPackedK and to 64 columns:
-//   bf16         [k / 2][64][2]   two neighbouring k of a column together, as dot products want them
+//   bf16         [k / 2][64][2]   two neighbouring k of a column together
 //   fp16, fp32   [k][64]
 // GPUs: tiles of 128 columns x 64 elements of K (fp32: 32), 16 KiB each, tile (c, s) at c * steps +
 // s: the image of a stage in shared memory, 128 bytes of K a column, columns one after the other,

@@ -66,7 +66,7 @@ class TileBlockOps {
   /// for (const Tile tile : block.tiles(grid, phase)): each tile of the grid's visited part once,
   /// by one block of the launch, in the grid's order. `phase`: number of the loop in the kernel,
   /// from 0, below kTilePhases.
-  /// Role: all (the loader takes numbers and hands them on). Scope: device. Order: none. Blocks: no.
+  /// Role: all (the loader takes numbers). Scope: device. Order: none. Blocks: no.
   TileLoop tiles(const TileGrid& grid, int phase);
   /// for (const uint32_t i : block.items(n, phase)): the same with plain numbers.
   ItemLoop items(uint32_t n, int phase);
@@ -84,9 +84,10 @@ class TileBlockOps {
   /// consumer. Scope: system. Order: acquire of the operands' words. Blocks: yes.
   void mma(Accumulator& sum, const OperandAt& a, const OperandAt& b);
 
-  /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot that `put` wrote for this
-  /// tile, or, for r == self, of the sum itself, rounded to `type` like the others (self = -1: none
-  /// is). The total is rounded to `type`: the bits are those of `put` everywhere and an all_reduce.
+  /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot that `put` wrote for
+  /// this tile, or, for r == self, of the sum itself, rounded to `type` like the others (self = -1:
+  /// none is). The total is rounded to `type`: the bits are those of `put` everywhere and an
+  /// all_reduce.
   /// Role: consumer. Scope: system. Order: none. Blocks: no.
   template <class Partial>
   void reduce(Accumulator& sum, int ranks, int self, Partial partial, tw_type_t type);
@@ -126,9 +127,9 @@ class TileBlockOps {
   /// Role of all: consumer. Scope: block, but where said. Order: none. Blocks: no.
   void load(const Row& row, const void* from, tw_type_t type);      // row[i] = from[i]
   void add(const Row& row, const void* from, tw_type_t type);       // row[i] += from[i]
-  /// row[i] = sum over r = 0 .. n-1, in that order, of from(r)[i]. `everywhere`: null, or one address
-  /// that reads all n and adds in the fabric (multimem), in the fabric's order: for kernels whose
-  /// bits may change from run to run (TW_REDUCE_FAST); targets without it read from(r).
+  /// row[i] = sum over r = 0 .. n-1, in that order, of from(r)[i]. `everywhere`: null, or one
+  /// address that reads all n and adds in the fabric (multimem), in the fabric's order: for kernels
+  /// whose bits may change from run to run (TW_REDUCE_FAST); targets without it read from(r).
   /// Scope: system.
   template <class From>
   void load_sum(const Row& row, int n, From from, const void* everywhere, tw_type_t type);

@@ -5,15 +5,15 @@
 //   entry   block 0 of every rank, first thing: a FlagLine at each peer, value e << kDigestBits |
 //           digest (release). It says: "what you stored for me before is used, and my windows at
 //           these places may be written".
-//   meet    a block waits for the entries of all peers (acquire): before it first stores to one, and
-//           in any case before it ends.
+//   meet    a block waits for the entries of all peers (acquire): before it first stores to
+//           one, and in any case before it ends.
 //   signal  after a tile is stored: own word of the tile's slot at the receiver = e (release).
 //   wait    the receiver waits for word >= e (acquire) before it reads what was stored.
 //
-// Reuse (the only rule): a block stores to a peer only after `meet`. A peer enters launch e when its
-// launch e - 1 is over, all its blocks included, so nothing of it reads what was stored at e - 1 any
-// more; and its words of e - 1 are less than e, so nobody takes old data for new. Hence memory for
-// peers' data exists once and is never cleared.
+// Reuse (the only rule): a block stores to a peer only after `meet`. A peer enters launch e when
+// its launch e - 1 is over, all its blocks included, so nothing of it reads what was stored at
+// e - 1 any more; and its words of e - 1 are less than e, so nobody takes old data for new. Hence
+// memory for peers' data exists once and is never cleared.
 // Entries exist twice, by the parity of e: a peer writes the line of e again when it enters e + 2,
 // after its launch e + 1, in which it met everybody at e + 1: so nobody reads lines of e any more.
 // A program must wait for everything that peers signal to it, so that it does not end before its
