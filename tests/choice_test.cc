@@ -29,7 +29,7 @@ TEST(Choice, EveryMachineCoversEveryOpClassAndSize) {
   for (const Machine& machine : machines()) {
     EXPECT_STRNE(machine.origin, "");
     for (int ranks = 0; ranks < kRanksClasses; ++ranks)
-      for (uint32_t op = 0; op < kCollOps; ++op) {
+      for (uint32_t op = 0; op < kCollectives; ++op) {
         size_t lines = 0, last = 0;
         for (const ChoiceLine& line : machine.lines)
           if (line.op == op && line.ranks == static_cast<RanksClass>(ranks)) {
@@ -72,7 +72,7 @@ TEST(Choice, ForcingHoldsWithinTheBuffers) {
   forced.chunk = 64 << 10;
   forced.blocks = 4;
   const ChoiceTable t = table(machines().back(), RanksClass::kTwo, forced, 3);
-  for (uint32_t op = 0; op < kCollOps; ++op) {
+  for (uint32_t op = 0; op < kCollectives; ++op) {
     const auto call = static_cast<CollOp>(op);
     const auto limit = [&](CollAlgo algo) {
       return message_limit(kLayout, kCpuFraming, algo, call);

@@ -365,7 +365,7 @@ bool can_be_in_place(CollOp call) { return call != kAllToAllV; }
 Plan random_plan(std::mt19937_64& random, const WorldShape& shape) {
   Plan plan;
   do {
-    plan.call = static_cast<CollOp>(random() % kCollOps);
+    plan.call = static_cast<CollOp>(random() % kCollectives);
     plan.algo = kAlgos[random() % 4];
   } while (!valid_for(plan.call, plan.algo));
   plan.store = random() % 3 == 0 ? StorePolicy::kNonTemporal : StorePolicy::kPlain;
@@ -394,7 +394,7 @@ TEST(CollKernel, EveryOpByEveryAlgorithm) {
       const WorldShape shape = shape_of(ranks, blocks);
       std::vector<Plan> plans;
       uint64_t seed = 1;
-      for (uint32_t call = 0; call < kCollOps; ++call)
+      for (uint32_t call = 0; call < kCollectives; ++call)
         for (CollAlgo algo : kAlgos)
           for (Memory memory : {Memory::kPrivate, Memory::kWindow, Memory::kMixed})
             for (bool in_place : {false, true}) {
@@ -446,7 +446,7 @@ constexpr int kMany = 64;
 TEST(CollKernel, ManyRanks) {
   WorldShape shape = shape_of(kMany, 1);
   shape.packet_bytes = shape.slot_bytes = 1024;
-  for (uint32_t call = 0; call < kCollOps; ++call) {
+  for (uint32_t call = 0; call < kCollectives; ++call) {
     std::vector<Plan> plans;
     for (CollAlgo algo : kAlgos) {
       Plan plan;

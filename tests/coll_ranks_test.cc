@@ -27,7 +27,7 @@ CollCase random_case(std::mt19937_64* random, int ranks) {
   const auto below = [&](uint64_t n) { return static_cast<size_t>((*random)() % n); };
   constexpr size_t kSizes[] = {0, 1, 5, 14, 100, 130, 1000, 2050, 4097, 17000, 70001};
   CollCase c;
-  c.call = static_cast<CollOp>(below(kCollOps));
+  c.call = static_cast<CollOp>(below(kCollectives));
   c.type = kAllTypes[below(std::size(kAllTypes))];
   c.op = kAllOps[below(std::size(kAllOps))];
   c.count = kSizes[below(std::size(kSizes))];
@@ -169,7 +169,7 @@ void child_body() {
   ASSERT_EQ(tw_comm_size(comm, &n), TW_OK);
   {
     CaseRunner runner(comm, 1 << 20);
-    for (uint32_t call = 0; call < kCollOps; ++call)
+    for (uint32_t call = 0; call < kCollectives; ++call)
       for (const CollCase& c : few_cases_of(static_cast<CollOp>(call), n))
         if (!runner.run(c, call + 1)) return;
   }

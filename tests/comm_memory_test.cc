@@ -45,7 +45,7 @@ std::vector<size_t> sizes_of(int n) {
 
 std::vector<CollCase> cases() {
   std::vector<CollCase> all;
-  for (uint32_t call = 0; call < kCollOps; ++call)
+  for (uint32_t call = 0; call < kCollectives; ++call)
     for (const size_t count : {size_t{0}, size_t{7}, size_t{4099}})
       for (const Memory memory : {Memory::kPrivate, Memory::kMixed}) {
         CollCase c;

@@ -6,27 +6,13 @@
 #include "lib/api/group.h"
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
-#include "lib/base/error.h"
+#include "lib/api/issue.h"
 #include "lib/coll/collectives.h"
 #include "lib/comm/comm.h"
 #include "lib/device/stream.h"
 
 namespace tw::api {
 namespace {
-
-/// Issues a call that has been numbered: it cannot be given up any more, so that what prevents it
-/// ends the comm. Work checks the comm first: after a call that failed, later ones must not speak
-/// to peers.
-template <class Work>
-void issue_numbered(Comm& comm, tw_stream_t stream, Work work) {
-  try {
-    comm.device().issue(stream, std::move(work), &comm);
-  } catch (...) {
-    const Error error = current_error();
-    comm.end(error.status(), error.what());
-    throw Error(error);
-  }
-}
 
 void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   const auto copy = std::make_shared<PreparedCall>(comm.collectives().prepare_copy(call));

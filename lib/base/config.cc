@@ -66,6 +66,17 @@ int64_t integer(const char* name) { return parse(row(name), false); }
 size_t bytes(const char* name) { return static_cast<size_t>(parse(row(name), true)); }
 std::string string(const char* name) { return value(row(name)); }
 
+int choice(const char* name, const char* const* names, size_t count) {
+  const std::string value = string(name);
+  if (value == "auto") return -1;
+  std::string valid = "auto";
+  for (size_t i = 0; i < count; ++i) {
+    if (value == names[i]) return static_cast<int>(i);
+    valid += std::string(", ") + names[i];
+  }
+  fail(TW_ERROR_INVALID_ARGUMENT, "%s=\"%s\" is not one of %s", name, value.c_str(), valid.c_str());
+}
+
 bool is_set(const char* name) {
   const char* set = std::getenv(row(name).name);
   return set != nullptr && *set != '\0';

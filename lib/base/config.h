@@ -27,6 +27,10 @@ int64_t integer(const char* name);
 size_t bytes(const char* name);
 std::string string(const char* name);
 
+/// The number of the variable's value in `names`, -1 for "auto". Throws INVALID_ARGUMENT naming the
+/// valid ones.
+int choice(const char* name, const char* const* names, size_t count);
+
 /// True when the variable is set to a non-empty value.
 bool is_set(const char* name);
 

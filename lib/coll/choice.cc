@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
@@ -22,7 +23,10 @@ constexpr size_t kDefaultChunk = 128 << 10;
 namespace words {
 #define TW_WORD(value, name) constexpr CollOp name = value;
 TW_COLL_MAP(TW_WORD)
+TW_FUSED_MAP(TW_WORD)
 #undef TW_WORD
+constexpr FusedHow fused = FusedHow::kFused, one_shot = FusedHow::kOneShot,
+                   via_owner = FusedHow::kViaOwner, parts = FusedHow::kParts;
 constexpr CollAlgo packet = CollAlgo::kPacket, slot = CollAlgo::kSlot, pull = CollAlgo::kPull,
                    direct = CollAlgo::kDirect;
 constexpr StorePolicy plain = StorePolicy::kPlain, nontemporal = StorePolicy::kNonTemporal;
@@ -36,16 +40,22 @@ constexpr const char* kRanksNames[] = {"two", "fits", "over"};
 std::vector<Machine> read_table() {
   std::vector<Machine> all;
 #define TW_MACHINE(name, vendor, family, first, last, origin) \
-  all.push_back({#name, vendor, family, first, last, origin, {}});
+  all.push_back({#name, vendor, family, first, last, origin, {}, {}});
 #define TW_CHOICE(op, ranks, up_to, algo, store, chunk)                                         \
   all.back().lines.push_back({words::op, words::ranks, static_cast<size_t>(up_to), words::algo, \
                               words::store, static_cast<size_t>(chunk)});
+#define TW_FUSED(op, ranks, up_to, how) \
+  all.back().fused.push_back({words::op, words::ranks, static_cast<size_t>(up_to), words::how});
 #include "lib/coll/tuning.def"
 #undef TW_MACHINE
 #undef TW_CHOICE
-  for (Machine& machine : all)
+#undef TW_FUSED
+  for (Machine& machine : all) {
     for (ChoiceLine& line : machine.lines)
       if (line.up_to == 0) line.up_to = kNoEnd;
+    for (FusedLine& line : machine.fused)
+      if (line.up_to == 0) line.up_to = kNoEnd;
+  }
   return all;
 }
 
@@ -75,20 +85,6 @@ CpuIdentity identify() {
   cpu.vendor = "other";
 #endif
   return cpu;
-}
-
-/// The index of `variable`'s value in `names`, or -1 for "auto".
-template <size_t kNames>
-int parse_name(const char* variable, const char* const (&names)[kNames]) {
-  const std::string value = config::string(variable);
-  if (value == "auto") return -1;
-  std::string valid = "auto";
-  for (size_t i = 0; i < kNames; ++i) {
-    if (value == names[i]) return static_cast<int>(i);
-    valid += std::string(", ") + names[i];
-  }
-  fail(TW_ERROR_INVALID_ARGUMENT, "%s=\"%s\" is not one of %s", variable, value.c_str(),
-       valid.c_str());
 }
 
 }  // namespace
@@ -123,8 +119,8 @@ std::string cpu_description() {
 
 Forced Forced::from_environment() {
   Forced forced;
-  const int algo = parse_name("TW_COLL_ALGO", kAlgoNames);
-  const int store = parse_name("TW_COLL_STORE", kStoreNames);
+  const int algo = config::choice("TW_COLL_ALGO", kAlgoNames, std::size(kAlgoNames));
+  const int store = config::choice("TW_COLL_STORE", kStoreNames, std::size(kStoreNames));
   forced.algo_set = algo >= 0;
   if (forced.algo_set) forced.algo = static_cast<CollAlgo>(algo);
   forced.store_set = store >= 0;
@@ -135,13 +131,15 @@ Forced Forced::from_environment() {
     fail(TW_ERROR_INVALID_ARGUMENT, "TW_COLL_BLOCKS=%lld is not between 0 (by size) and 4096",
          static_cast<long long>(blocks));
   forced.blocks = static_cast<int>(blocks);
+  forced.fused = FusedForced::from_environment();
   return forced;
 }
 
 std::string Forced::agreement() const {
   return text("TW_COLL_ALGO=%s\nTW_COLL_STORE=%s\nTW_COLL_CHUNK=%zu\nTW_COLL_BLOCKS=%d\n",
               algo_set ? name_of(algo) : "auto", store_set ? name_of(store) : "auto", chunk,
-              blocks);
+              blocks) +
+         fused.agreement();
 }
 
 ChoiceTable::ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced,

@@ -6,17 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "lib/coll/fused_choice.h"
 #include "tilewire/kernels/coll.h"
 
 namespace tw {
-
-/// How the ranks relate to the cores that they may run on.
-enum class RanksClass : uint32_t {
-  kTwo,   // two ranks, a core each: hand-over between two caches
-  kFits,  // three or more ranks, a core each
-  kOver,  // more ranks than cores
-};
-inline constexpr int kRanksClasses = 3;
 
 /// What a call is carried out with. `chunk` is the bytes of a pipeline step.
 struct Choice {
@@ -45,6 +38,7 @@ struct Machine {
   int first_model, last_model;
   const char* origin;  // "not tuned", or when and where the lines were measured
   std::vector<ChoiceLine> lines;
+  std::vector<FusedLine> fused;
 };
 
 /// All machines (lib/coll/tuning.def); the last matches every CPU.
@@ -63,13 +57,14 @@ const char* name_of(StorePolicy store);
 const char* name_of(RanksClass ranks);
 const char* name_of(CollOp op);
 
-/// What TW_COLL_ALGO, TW_COLL_CHUNK, TW_COLL_STORE and TW_COLL_BLOCKS force.
+/// What TW_COLL_ALGO, TW_COLL_CHUNK, TW_COLL_STORE and TW_COLL_BLOCKS force, and TW_FUSED*.
 struct Forced {
   bool algo_set = false, store_set = false;
   CollAlgo algo = CollAlgo::kPacket;
   StorePolicy store = StorePolicy::kPlain;
   size_t chunk = 0;  // 0 = the table's
   int blocks = 0;    // 0 = by size
+  FusedForced fused;
 
   /// Throws INVALID_ARGUMENT naming variable, value and the valid ones.
   static Forced from_environment();
@@ -108,7 +103,7 @@ class ChoiceTable {
   Forced forced_;
   CommLayout layout_;
   int max_blocks_;
-  std::vector<Segment> segments_[kCollOps];
+  std::vector<Segment> segments_[kCollectives];
 };
 
 }  // namespace tw

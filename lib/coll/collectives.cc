@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "lib/base/error.h"
+#include "lib/coll/fused.h"
 #include "lib/comm/call_text.h"
 #include "lib/comm/comm.h"
 #include "lib/device/kernels.h"
@@ -18,8 +19,8 @@ constexpr uint32_t kScaledGenerations = 1 << 17;
 /// Process wide, so that an op of another comm is told apart.
 std::atomic<uint32_t> next_generation{1};
 
-std::array<CpuEntry, kCollOps> entries_of(CpuTarget target) {
-  std::array<CpuEntry, kCollOps> entries{};
+std::array<CpuEntry, kCollectives> entries_of(CpuTarget target) {
+  std::array<CpuEntry, kCollectives> entries{};
   const auto row = [&](CollOp op, const KernelImage& image) {
     entries[op] = image.cpu[static_cast<int>(target)];
   };
@@ -59,10 +60,13 @@ Collectives::Collectives(Comm& comm, const Forced& forced)
       most_blocks_(comm.max_blocks()),
       table_(this_machine(), ranks_class(comm), forced, comm.view().layout, comm.max_blocks()),
       entries_(entries_of(cpu_target())),
-      send_recv_(kernels::send_recv.cpu[static_cast<int>(cpu_target())]) {
+      send_recv_(kernels::send_recv.cpu[static_cast<int>(cpu_target())]),
+      forced_(forced) {
   forget_plan();
   args_.comm = comm.view();
 }
+
+Collectives::~Collectives() = default;
 
 int Collectives::set_max_blocks(int max_blocks) {
   const int blocks = max_blocks == 0 ? most_blocks_ : std::min(max_blocks, most_blocks_);
@@ -88,7 +92,7 @@ void Collectives::make_plan(const Call& call) {
     fail(TW_ERROR_OUT_OF_RESOURCES,
          "%s: %zu bytes between two ranks; valid: up to %zu with the comm's memory of %zu bytes "
          "(config.max_memory, TW_COMM_MAX_MEMORY)",
-         name_of(call.call), largest, table_.most_bytes(call.call), comm_.memory());
+         name_of(call.call), largest, table_.most_bytes(call.call), comm_.area_bytes());
   const Choice choice = table_.choose(call.call, message_bytes(checked, place));
   args_.call = call.call;
   args_.algo = choice.algo;
@@ -165,6 +169,12 @@ void Collectives::run_transfers(Transfer* transfers, int n) {
 Lane& Collectives::lane(LaneUse use) {
   if (lanes_[use] == nullptr) lanes_[use] = std::make_unique<Lane>();
   return *lanes_[use];
+}
+
+Fused& Collectives::fused() {
+  if (fused_ == nullptr)
+    fused_ = std::make_unique<Fused>(comm_, *this, forced_, ranks_class(comm_), most_blocks_);
+  return *fused_;
 }
 
 const Collectives::ScaledSum* Collectives::find_scaled_sum(int op) const {

@@ -16,8 +16,11 @@
 #include "lib/comm/comm.h"
 #include "lib/device/device.h"
 #include "tilewire/kernels/coll.h"
+#include "tilewire/tile_device.h"
 
 namespace tw {
+
+class Fused;
 
 /// How to launch what `Collectives::args()` describes.
 struct Launch {
@@ -39,6 +42,7 @@ enum LaneUse { kShareLane, kMessageLane, kLanes };
 class Collectives {
  public:
   Collectives(Comm& comm, const Forced& forced);
+  ~Collectives();
 
   /// Fills `args()` for the call, which may still be given up. The arrays of uneven forms stay the
   /// caller's. Throws what check_call does.
@@ -59,12 +63,24 @@ class Collectives {
   /// chance (entries compare all 64), is still found out by the next. Returns the call's number,
   /// from 1: the comm's epoch once it is over.
   uint64_t number(CollArgs* args) {
-    history_ = (history_ ^ args->history) * UINT64_C(0x9E3779B97F4A7C15);
-    history_ ^= history_ >> 32;
+    history_ = history_with(args->history);
     args->history = history_;
     args->digest = static_cast<uint16_t>(history_ >> 48);
     return ++numbered_;
   }
+  /// The same for a fused call with `digest`.
+  uint64_t number(uint64_t digest, TileRecord* record) {
+    history_ = history_with(digest);
+    record->history = history_;
+    record->digest = static_cast<uint16_t>(history_ >> 48);
+    return ++numbered_;
+  }
+  /// What the next call's history and number would be.
+  uint64_t history_with(uint64_t digest) const {
+    const uint64_t h = (history_ ^ digest) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+  }
+  uint64_t next_number() const { return numbered_ + 1; }
 
   /// As prepare, self-contained: for queued calls and groups.
   PreparedCall prepare_copy(const Call& call);
@@ -87,6 +103,7 @@ class Collectives {
 
   /// Made when first asked for.
   Lane& lane(LaneUse use);
+  Fused& fused();
 
  private:
   /// What is known of a call before its pointers.
@@ -119,7 +136,7 @@ class Collectives {
   Comm& comm_;
   const int most_blocks_;
   ChoiceTable table_;
-  std::array<CpuEntry, kCollOps> entries_;
+  std::array<CpuEntry, kCollectives> entries_;
   CpuEntry send_recv_;
   Plan plan_;
   CollArgs args_{};
@@ -128,6 +145,8 @@ class Collectives {
   std::vector<ScaledSum> scaled_;
   MessageNumbers numbers_;
   std::unique_ptr<Lane> lanes_[kLanes];
+  const Forced forced_;
+  std::unique_ptr<Fused> fused_;
 };
 
 }  // namespace tw

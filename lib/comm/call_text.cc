@@ -9,7 +9,7 @@ namespace tw {
 namespace {
 
 #define TW_NAME(value, name) #name,
-constexpr const char* kCallNames[] = {TW_COLL_MAP(TW_NAME)};
+constexpr const char* kCallNames[] = {TW_COLL_MAP(TW_NAME) TW_FUSED_MAP(TW_NAME)};
 #undef TW_NAME
 #define TW_NAME(name, ...) #name,
 constexpr const char* kTypeNames[] = {TW_TYPE_MAP(TW_NAME)};
@@ -31,6 +31,9 @@ const char* op_name(int op) {
 
 std::string call_text(const CallRecord& record) {
   if (record.call == kBarrier) return "barrier()";
+  if (is_fused(static_cast<CollOp>(record.call)))
+    return text("%s(m %u, n %u, k %u, %s)", call_name(record.call), record.part[0], record.part[1],
+                record.part[2], type_name(static_cast<int>(record.type)));
   std::string counts = text("count %llu", static_cast<unsigned long long>(record.count));
   if (record.parts != 0) {
     counts = "counts";

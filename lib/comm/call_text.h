@@ -13,7 +13,7 @@ const char* call_name(uint32_t call);
 const char* type_name(int type);
 const char* op_name(int op);
 
-/// "all_reduce(count 1024, TW_FP32, TW_SUM)".
+/// "all_reduce(count 1024, TW_FP32, TW_SUM)", "gemm_all_reduce(m 8, n 8192, k 4096, TW_BF16)".
 std::string call_text(const CallRecord& record);
 
 /// Type and count of a message (tw_send, tw_recv) in one word, and in words.

@@ -82,7 +82,12 @@ class Comm {
   const std::shared_ptr<Device>& shared_device() const { return device_; }
   int max_blocks() const { return max_blocks_.load(std::memory_order_relaxed); }
   void set_max_blocks(int blocks) { max_blocks_.store(blocks, std::memory_order_relaxed); }
-  size_t memory() const { return view_.layout.end; }
+  /// Bytes of the comm area; and all that this rank holds, with the workspace of fused calls.
+  size_t area_bytes() const { return view_.layout.end; }
+  size_t memory() const { return area_bytes() + workspace_bytes_.load(std::memory_order_relaxed); }
+  void set_workspace_memory(size_t bytes) {
+    workspace_bytes_.store(bytes, std::memory_order_relaxed);
+  }
   /// On some cores. The same on all ranks.
   bool more_ranks_than_cores() const { return more_ranks_than_cores_; }
   bool one_process() const { return one_process_; }
@@ -192,6 +197,7 @@ class Comm {
   bool more_ranks_than_cores_ = false;
   std::shared_ptr<Device> device_;
   std::atomic<int> max_blocks_{0};
+  std::atomic<size_t> workspace_bytes_{0};
   std::optional<net::Mesh>
       mesh_;  // made in connect, where lacking descriptors is told to all ranks
   CommLayout layout_ = {};
@@ -225,6 +231,13 @@ class Comm {
 /// neither waits for the other (each takes itself for the root) nobody else would notice. Whether
 /// it has.
 bool compare_last_calls(Comm& comm);
+
+/// For a call that says something to its peers before its kernel runs: writes down which it is, as
+/// the kernel will, takes that back when the call is given up, and compares it with the peers'
+/// records, which must be there or of other calls: ends the comm when they differ.
+void write_record(Comm& comm, const CallRecord& record);
+void forget_record(Comm& comm, uint64_t sequence);
+bool compare_this_call(Comm& comm);
 
 /// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
 /// and deadline. Also for host code: see wait.cc.

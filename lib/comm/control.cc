@@ -9,9 +9,17 @@
 namespace tw {
 namespace {
 
-constexpr const char* kNames[] = {"tw_comm_create",     "tw_window_create",  "tw_window_register",
-                                  "tw_window_share",    "tw_window_destroy", "tw_signals_create",
-                                  "tw_signals_destroy", "tw_comm_split"};
+constexpr const char* kNames[] = {"tw_comm_create",
+                                  "tw_window_create",
+                                  "tw_window_register",
+                                  "tw_window_share",
+                                  "tw_window_destroy",
+                                  "tw_signals_create",
+                                  "tw_signals_destroy",
+                                  "tw_comm_split",
+                                  "tw_workspace_reserve or a fused call that needs more workspace",
+                                  "tw_tiles_create",
+                                  "tw_tiles_destroy"};
 
 const char* name_of(uint32_t kind) {
   return kind < std::size(kNames) ? kNames[kind] : "an unknown call";

@@ -30,6 +30,9 @@ enum class ControlKind : uint32_t {
   kSignalsCreate,
   kSignalsDestroy,
   kSplit,
+  kWorkspaceGrow,
+  kTilesCreate,
+  kTilesDestroy,
 };
 
 struct Mailbox {

@@ -35,6 +35,12 @@ constexpr uint64_t kIdleYields = 1 << 16;  // of wait_idle: then the clock is re
 
 uint64_t load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
+/// One word of a record.
+template <class T>
+void store(T* word, T value) {
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
 void sleep_ns(int64_t ns) {
   const timespec duration = {0, static_cast<long>(ns)};
   nanosleep(&duration, nullptr);
@@ -102,12 +108,7 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
 
 /// A peer that is in another call of the same number than this rank will never do what it waits
 /// for.
-bool calls_differ(const Waiting& w) {
-  const uint64_t sequence = this_call(w.comm);
-  for (int peer = 0; peer < w.comm.size(); ++peer)
-    if (peer != w.comm.rank() && end_by_difference(w.comm, peer, sequence)) return true;
-  return false;
-}
+bool calls_differ(const Waiting& w) { return compare_this_call(w.comm); }
 
 /// Whether `is` holds for the rank that is waited for: for all others, when any would do.
 template <class Is>
@@ -137,9 +138,9 @@ bool peer_left(const Waiting& w) {
 }
 
 /// One thread that drives several ranks of its process must do so in a group or on streams: here it
-/// waits for a rank that only it could run.
+/// waits for a rank that only it could run. (A block may wait for another one of its own rank.)
 bool only_this_thread_could(const Waiting& w, int looks) {
-  return looks % kLooksPerCount == 0 &&
+  return looks % kLooksPerCount == 0 && w.site.peer != w.comm.rank() &&
          true_of_peer(w, [&](int peer) { return w.comm.same_process(peer); }) &&
          nobody_else_can_call();
 }
@@ -235,6 +236,31 @@ Outcome poll(const WaitContext& context, const uint64_t* word, uint64_t want, in
 bool compare_last_calls(Comm& comm) {
   for (int peer = 0; peer < comm.size(); ++peer)
     if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm) - 1)) return true;
+  return false;
+}
+
+void write_record(Comm& comm, const CallRecord& from) {
+  CallRecord* const records = comm.control_block(comm.rank()).records;
+  CallRecord& to = records[from.seq % kCallRecords];
+  store(&records[(from.seq + 1) % kCallRecords].seq, uint64_t{0});
+  store(&to.call, from.call);
+  store(&to.type, from.type);
+  store(&to.op, from.op);
+  store(&to.root, from.root);
+  store(&to.count, from.count);
+  store(&to.digest, from.digest);
+  store(&to.parts, from.parts);
+  for (size_t i = 0; i < std::size(to.part); ++i) store(&to.part[i], from.part[i]);
+  store(&to.seq, from.seq);
+}
+
+void forget_record(Comm& comm, uint64_t sequence) {
+  store(&comm.control_block(comm.rank()).records[sequence % kCallRecords].seq, uint64_t{0});
+}
+
+bool compare_this_call(Comm& comm) {
+  for (int peer = 0; peer < comm.size(); ++peer)
+    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm))) return true;
   return false;
 }
 

@@ -59,6 +59,20 @@ std::unique_ptr<Window> Window::create_signals(Comm& comm, size_t slots) {
   return window;
 }
 
+std::unique_ptr<Window> Window::create_tiles(Comm& comm, size_t bytes) {
+  std::unique_ptr<Window> window(new Window(comm));
+  window->source_ = Source::kTiles;
+  window->allocate(ControlKind::kTilesCreate, bytes);
+  return window;
+}
+
+std::unique_ptr<Window> Window::create_workspace(Comm& comm, size_t bytes) {
+  std::unique_ptr<Window> window(new Window(comm));
+  window->source_ = Source::kWorkspace;
+  window->allocate(ControlKind::kWorkspaceGrow, bytes);
+  return window;
+}
+
 /// Does `step`, and throws what it threw, on any rank, on all of them.
 template <class Step>
 void Window::agree_on(ControlKind kind, Step step) {
@@ -103,10 +117,13 @@ void Window::allocate(ControlKind kind, size_t bytes) {
 /// What the comm knows of its windows. Before the ranks agree that they have the window, since it
 /// may fail; nothing that can may follow.
 void Window::enter_books() {
+  if (source_ == Source::kWorkspace) return;
+  const char* const what = source_ == Source::kSignals ? "signal set"
+                           : source_ == Source::kTiles ? "tile set"
+                                                       : "window";
   comm_.add_range(data(comm_.rank()), bytes(comm_.rank()), location_);
-  comm_.add_live(
-      this, text("a %s of %zu bytes at %p", source_ == Source::kSignals ? "signal set" : "window",
-                 bytes(comm_.rank()), static_cast<void*>(data(comm_.rank()))));
+  comm_.add_live(this, text("a %s of %zu bytes at %p", what, bytes(comm_.rank()),
+                            static_cast<void*>(data(comm_.rank()))));
 }
 
 void Window::leave_books() {
@@ -263,15 +280,19 @@ void Window::close() {
 
 // Nobody touches the window any more when all have come here.
 void Window::check_same_window() const {
-  const bool signals = source_ == Source::kSignals;
-  const std::vector<std::string> all = comm_.control().all_gather(
-      signals ? ControlKind::kSignalsDestroy : ControlKind::kWindowDestroy, bytes_of(location_));
+  ControlKind kind = ControlKind::kWindowDestroy;
+  const char* function = "tw_window_destroy";
+  if (source_ == Source::kSignals)
+    kind = ControlKind::kSignalsDestroy, function = "tw_signals_destroy";
+  if (source_ == Source::kTiles) kind = ControlKind::kTilesDestroy, function = "tw_tiles_destroy";
+  if (source_ == Source::kWorkspace) kind = ControlKind::kWorkspaceGrow, function = "a fused call";
+  const std::vector<std::string> all = comm_.control().all_gather(kind, bytes_of(location_));
   for (size_t r = 0; r < all.size(); ++r)
     if (value_of<uint64_t>(all[r]) != location_) {
       comm_.end(
           TW_ERROR_MISMATCH,
           text("%s: ranks %d and %zu destroy different ones; valid: the same order on all ranks",
-               signals ? "tw_signals_destroy" : "tw_window_destroy", comm_.rank(), r));
+               function, comm_.rank(), r));
       comm_.check();
     }
 }

@@ -20,6 +20,11 @@ class Window {
   /// Collective. The memory of a signal set: `bytes` is equal on all ranks.
   static std::unique_ptr<Window> create_signals(Comm& comm, size_t slots);
 
+  /// Collective. The memory of a tile set, and of the comm's own, which nobody destroys but the
+  /// comm itself: `bytes` is equal on all ranks.
+  static std::unique_ptr<Window> create_tiles(Comm& comm, size_t bytes);
+  static std::unique_ptr<Window> create_workspace(Comm& comm, size_t bytes);
+
   /// Collective. [ptr, ptr + bytes) lies in one tw_mem_alloc allocation.
   static std::unique_ptr<Window> register_memory(Comm& comm, void* ptr, size_t bytes);
 
@@ -65,8 +70,9 @@ class Window {
   Comm& comm_;
   std::vector<char*> data_;
   std::vector<size_t> bytes_;
-  enum class Source { kHeap, kSignals, kRegistered, kShared } source_ = Source::kHeap;
-  RangeAllocator::Place place_{};  // kHeap
+  enum class Source { kHeap, kSignals, kTiles, kWorkspace, kRegistered, kShared };
+  Source source_ = Source::kHeap;
+  RangeAllocator::Place place_{};  // where it is of the heap
   uint64_t location_ = 0;          // of its start; else its own segment
   struct EndShare {
     void operator()(Window* source) const {

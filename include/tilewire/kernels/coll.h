@@ -6,7 +6,8 @@
 
 namespace tw {
 
-/// The collective of a call, as recorded and compared between ranks.
+/// The collective of a call, as recorded and compared between ranks: the plain ones (kernels/coll),
+/// then those fused with a GEMM or a norm (kernels/{gemm,norm}).
 #define TW_COLL_MAP(X)                 \
   X(kAllReduce, all_reduce)            \
   X(kReduce, reduce)                   \
@@ -20,13 +21,24 @@ namespace tw {
   X(kReduceScatterV, reduce_scatter_v) \
   X(kAllToAllV, all_to_all_v)          \
   X(kBarrier, barrier)
+#define TW_FUSED_MAP(X)                      \
+  X(kAllGatherGemm, all_gather_gemm)         \
+  X(kGemmReduceScatter, gemm_reduce_scatter) \
+  X(kGemmAllReduce, gemm_all_reduce)         \
+  X(kGemmAllToAll, gemm_all_to_all)          \
+  X(kAllReduceResidualRmsNorm, all_reduce_residual_rms_norm)
 
 enum CollOp : uint32_t {
 #define TW_COLL_ENUM(value, name) value,
-  TW_COLL_MAP(TW_COLL_ENUM)
+  TW_COLL_MAP(TW_COLL_ENUM) TW_FUSED_MAP(TW_COLL_ENUM)
 #undef TW_COLL_ENUM
       kCollOps
 };
+/// The plain collectives are below it.
+inline constexpr uint32_t kCollectives = kAllGatherGemm;
+inline constexpr uint32_t kFusedOps = kCollOps - kCollectives;
+
+constexpr bool is_fused(CollOp op) { return op >= kCollectives && op < kCollOps; }
 
 constexpr bool reduces(CollOp op) {
   return op == kAllReduce || op == kReduce || op == kReduceScatter || op == kReduceScatterV;

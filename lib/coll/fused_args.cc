@@ -1,0 +1,190 @@
+#include "lib/coll/fused_args.h"
+
+#include <algorithm>
+
+#include "lib/coll/gemm_grid.h"
+#include "lib/device/kernels.h"
+
+namespace tw {
+namespace {
+
+constexpr size_t kLine = 128;
+
+constexpr size_t up(size_t a, size_t to) { return divide_up(a, to) * to; }
+
+/// Hands out parts of the workspace's data.
+class Places {
+ public:
+  size_t add(size_t bytes) {
+    const size_t at = end_;
+    end_ += up(bytes, kLine);
+    return at;
+  }
+  size_t end() const { return end_; }
+
+ private:
+  size_t end_ = 0;
+};
+
+PartialSlots partial_slots(const TileGrid& grid, size_t count, tw_type_t type, int ranks,
+                           Places& places) {
+  PartialSlots slots{0, slot_bytes(grid, type), count, type};
+  slots.offset = places.add(slots.end(ranks));
+  return slots;
+}
+
+GemmLaunch launch(const KernelImage& kernel, AnyGemmArgs args, const TileGrid& grid, size_t slots,
+                  size_t data, bool peers_write = false) {
+  return {&kernel, std::move(args), grid.tiles(), grid.rows.step, slots, data, 0, peers_write};
+}
+
+GemmLaunch gemm(const GemmCall& call, int blocks) {
+  GemmArgs args{};
+  args.grid = gemm_grid(call, {0, 1}, false, blocks);
+  args.a = call.a;
+  args.b = call.b;
+  args.c = call.c;
+  args.epilogue = call.epilogue;
+  args.norm = row_norm(call);
+  return launch(kernels::gemm, args, args.grid, call.norm_weight == nullptr ? 0 : args.grid.ids(),
+                0);
+}
+
+GemmLaunch all_gather_gemm(const GemmCall& call, const Place& place, int blocks) {
+  AllGatherGemmArgs args{};
+  const size_t element = packed_element(call.type);
+  const bool turned = call.a.layout == MatrixLayout::kCols;
+  args.grid = gemm_grid(call, place, true, blocks);
+  args.a = call.a;
+  args.b = call.b;
+  args.c = call.c;
+  args.epilogue = call.epilogue;
+  args.gathered_stride = up(turned ? call.m : call.k, kLine / element);
+  args.all = call.a;
+  args.all.rows = call.m;
+  args.all.stride = args.gathered_stride;
+  args.returned = {call.gathered, call.gathered_stride, call.type};
+  Places places;
+  args.gathered = places.add((turned ? call.k : call.m) * args.gathered_stride * element);
+  return launch(kernels::all_gather_gemm, args, args.grid, args.grid.rows.tiles(), places.end());
+}
+
+GemmLaunch gemm_reduce_scatter(const GemmCall& call, const Place& place, int blocks) {
+  GemmReduceScatterArgs args{};
+  args.grid = gemm_grid(call, place, true, blocks);
+  args.a = call.a;
+  args.b = call.b;
+  args.c = call.c;
+  args.epilogue = call.epilogue;
+  args.epilogue.first_row = args.grid.rows.begin[place.rank];
+  Places places;
+  const size_t count = most_owned_tiles(args.grid);
+  args.partials = partial_slots(args.grid, count, call.partial_type, place.size, places);
+  return launch(kernels::gemm_reduce_scatter, args, args.grid, count, places.end());
+}
+
+/// Where results for private memory arrive.
+size_t staged(const GemmCall& call, ReducePath path, bool wanted, Places& places) {
+  if (path == ReducePath::kOneShot || !wanted) return 0;
+  return places.add(call.m * call.n * call.out_element());
+}
+
+GemmLaunch gemm_all_reduce(const GemmCall& call, const Place& place, ReducePath path, int blocks) {
+  GemmAllReduceArgs args{};
+  const bool by_owner = path == ReducePath::kViaOwner;
+  args.grid = gemm_grid(call, place, by_owner, blocks);
+  args.path = path;
+  args.a = call.a;
+  args.b = call.b;
+  args.c = call.c;
+  args.hidden = call.hidden;
+  args.epilogue = call.epilogue;
+  args.norm = row_norm(call);
+  Places places;
+  const size_t count = by_owner ? most_owned_tiles(args.grid) : args.grid.ids();
+  args.partials = partial_slots(args.grid, count, call.partial_type, place.size, places);
+  args.staged_c = staged(call, path, true, places);
+  args.staged_hidden = staged(call, path, call.hidden.data != nullptr, places);
+  const size_t slots =
+      size_t{2} * args.grid.ids() + (by_owner && call.norm_weight != nullptr ? call.m : 0);
+  return launch(kernels::gemm_all_reduce, args, args.grid, slots, places.end(), by_owner);
+}
+
+GemmLaunch gemm_all_to_all(const GemmCall& call, const Place& place, int blocks) {
+  GemmAllToAllArgs args{};
+  args.grid = gemm_grid(call, place, true, blocks);
+  args.a = call.a;
+  args.b = call.b;
+  args.c = call.c;
+  args.epilogue = call.epilogue;
+  Places places;
+  const size_t most_cols = *std::max_element(call.cols.begin(), call.cols.end());
+  args.staged = places.add(call.m * most_cols * call.out_element());
+  return launch(kernels::gemm_all_to_all, args, args.grid, args.grid.ids(), places.end(), true);
+}
+
+GemmLaunch all_reduce_norm(const GemmCall& call, const Place& place, ReducePath path, int blocks) {
+  AllReduceNormArgs args{};
+  const bool by_owner = path == ReducePath::kViaOwner;
+  args.grid = row_grid(call.m, call.n, place, by_owner, blocks);
+  args.path = path;
+  args.input = {const_cast<void*>(call.a.data), call.a.stride, call.out_type};
+  args.c = call.c;
+  args.hidden = call.hidden;
+  args.residual = call.epilogue.residual.data;
+  args.residual_stride = call.epilogue.residual.stride;
+  args.weight = call.norm_weight;
+  args.eps = call.norm_eps;
+  Places places;
+  const size_t owned = by_owner ? nearly_equal(call.m, place.size)[0] : call.m;
+  args.sender_bytes = up(owned * call.n * call.out_element(), kLine);
+  args.partials = places.add(static_cast<size_t>(place.size) * args.sender_bytes);
+  args.staged_c = staged(call, path, true, places);
+  args.staged_hidden = staged(call, path, call.hidden.data != nullptr, places);
+  const size_t slots = args.grid.rows.tiles() + (by_owner ? call.m : 0);
+  return launch(kernels::all_reduce_residual_rms_norm, args, args.grid, slots, places.end(),
+                by_owner);
+}
+
+}  // namespace
+
+RowNorm row_norm(const GemmCall& call) {
+  return {call.norm_weight, call.norm_eps, call.hidden.data != nullptr ? call.hidden : call.c,
+          nullptr};
+}
+
+GemmLaunch gemm_launch(const GemmCall& call, const Place& place, ReducePath path, int blocks) {
+  GemmLaunch result = [&] {
+    switch (call.op) {
+      case GemmOp::kAllGatherGemm:
+        return all_gather_gemm(call, place, blocks);
+      case GemmOp::kGemmReduceScatter:
+        return gemm_reduce_scatter(call, place, blocks);
+      case GemmOp::kGemmAllReduce:
+        return gemm_all_reduce(call, place, path, blocks);
+      case GemmOp::kGemmAllToAll:
+        return gemm_all_to_all(call, place, blocks);
+      case GemmOp::kAllReduceResidualRmsNorm:
+        return all_reduce_norm(call, place, path, blocks);
+      default:
+        return gemm(call, blocks);
+    }
+  }();
+  if (call.norm_weight != nullptr) result.row = call.n;
+  return result;
+}
+
+GemmLaunch epilogue_launch(const GemmCall& call, const Matrix& input) {
+  RowEpilogueArgs args{};
+  args.m = call.c_rows;
+  args.n = call.c_cols;
+  args.input = input;
+  args.c = call.c;
+  args.epilogue = call.epilogue;
+  args.norm = row_norm(call);
+  GemmLaunch result{&kernels::row_epilogue, args, static_cast<uint32_t>(args.m), 1, 0, 0, 0, false};
+  result.row = args.n;
+  return result;
+}
+
+}  // namespace tw

@@ -1,0 +1,85 @@
+#include "lib/coll/gemm_grid.h"
+
+#include <algorithm>
+
+namespace tw {
+namespace {
+
+constexpr size_t kRowUnit = 16, kColUnit = 64;      // what multiply steps are made of
+constexpr size_t kTilesPerBlock = 4;                // so that blocks end at about the same time
+constexpr size_t kLeastRows = 64;                   // of a tile that is cut for that
+constexpr size_t kRowTileBytes = size_t{64} << 10;  // of whole rows
+
+constexpr size_t up(size_t a, size_t to) { return divide_up(a, to) * to; }
+
+/// `size` in equal steps of at most `most`, each a multiple of `unit`.
+uint32_t equal_steps(size_t size, size_t most, size_t unit) {
+  const size_t count = std::max<size_t>(1, divide_up(size, most));
+  return static_cast<uint32_t>(std::max(unit, up(divide_up(size, count), unit)));
+}
+
+size_t largest(const size_t* sizes, int n) { return *std::max_element(sizes, sizes + n); }
+
+size_t tiles(const size_t* sizes, int n, size_t step) {
+  size_t sum = 0;
+  for (int i = 0; i < n; ++i) sum += divide_up(sizes[i], step);
+  return sum;
+}
+
+}  // namespace
+
+TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks) {
+  RankSizes row_sizes{call.m}, col_sizes{call.n};
+  int row_parts = 1, col_parts = 1;
+  if (by_owner) {
+    row_sizes = call.op == GemmOp::kGemmAllReduce ? nearly_equal(call.m, place.size) : call.rows;
+    row_parts = place.size;
+  }
+  if (call.op == GemmOp::kGemmAllToAll) {
+    col_sizes = call.cols;
+    col_parts = place.size;
+  }
+  // Rows that one rank multiplies.
+  const size_t m = call.op == GemmOp::kGemmAllToAll ? largest(row_sizes.data(), row_parts) : call.m;
+  const bool few_rows = m <= kFewRows;
+  size_t row_step = equal_steps(largest(row_sizes.data(), row_parts), kCpuTile.rows, kRowUnit);
+  size_t col_step = few_rows ? kColUnit : kCpuTile.cols / (call.paired() ? 2 : 1);
+  const size_t wanted = static_cast<size_t>(blocks) * kTilesPerBlock;
+  const auto count = [&] {
+    return tiles(row_sizes.data(), row_parts, row_step) *
+           tiles(col_sizes.data(), col_parts, col_step);
+  };
+  while (count() < wanted && col_step > kColUnit) col_step /= 2;
+  while (count() < wanted && row_step >= 2 * kLeastRows) row_step = up(row_step / 2, kRowUnit);
+
+  const Segments rows = segments_of(row_sizes.data(), row_parts, static_cast<uint32_t>(row_step));
+  const Segments cols = segments_of(col_sizes.data(), col_parts, static_cast<uint32_t>(col_step));
+  TileGrid grid = tile_grid(rows, cols, few_rows ? Raster::kColsOuter : Raster::kRowsOuter,
+                            call.paired() ? call.n : 0);
+  const int next = (place.rank + 1) % place.size;
+  if (by_owner) grid.first_row_owner = call.op == GemmOp::kAllGatherGemm ? place.rank : next;
+  if (col_parts > 1) grid.first_col_owner = next;
+  return grid;
+}
+
+TileGrid row_grid(size_t m, size_t n, const Place& place, bool by_owner, int blocks) {
+  const int parts = by_owner ? place.size : 1;
+  const RankSizes sizes = nearly_equal(m, parts);
+  const size_t each = divide_up(sizes[0], static_cast<size_t>(blocks));
+  const size_t step =
+      std::clamp<size_t>(kRowTileBytes / std::max<size_t>(1, 2 * n), 1, std::max<size_t>(1, each));
+  const Segments rows = segments_of(sizes.data(), parts, static_cast<uint32_t>(step));
+  const Segments cols = whole(n, static_cast<uint32_t>(std::max<size_t>(1, n)));
+  TileGrid grid = tile_grid(rows, cols, Raster::kRowsOuter);
+  if (by_owner) grid.first_row_owner = (place.rank + 1) % place.size;
+  return grid;
+}
+
+size_t most_owned_tiles(const TileGrid& grid) {
+  size_t most = 0;
+  for (int owner = 0; owner < grid.rows.count; ++owner)
+    most = std::max<size_t>(most, grid.rows.tile[owner + 1] - grid.rows.tile[owner]);
+  return most * grid.cols.tiles();
+}
+
+}  // namespace tw
