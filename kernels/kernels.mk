@@ -6,7 +6,12 @@ kernel_sources := $(call find_files,kernels,*.cu)
 # Everything in a kernel lives in TW_NS, which differs per target: an inline function compiled with
 # -march=x86-64-v4 must never be the copy that the linker keeps for a machine without AVX-512
 # (tests/symbols_test.sh looks for such leaks).
-cpu_targets := $(if $(filter x86_64,$(machine)),cpu_avx512 cpu_avx2) cpu_portable
+# The first two exist for matrix multiplication: of the library's kernels only tile programs are built
+# for them.
+wide_cpu_targets := $(if $(filter x86_64,$(machine)),cpu_amx cpu_avx512_bf16)
+cpu_targets := $(wide_cpu_targets) $(if $(filter x86_64,$(machine)),cpu_avx512 cpu_avx2) cpu_portable
+arch_cpu_amx := -march=x86-64-v4 -mavx512bf16 -mamx-tile -mamx-bf16 -mprfchw -mprefer-vector-width=512
+arch_cpu_avx512_bf16 := -march=x86-64-v4 -mavx512bf16 -mprfchw -mprefer-vector-width=512
 arch_cpu_avx512 := -march=x86-64-v4 -mprfchw -mprefer-vector-width=512
 arch_cpu_avx2 := -march=x86-64-v3 -mprfchw -mprefer-vector-width=256
 arch_cpu_portable :=
@@ -15,8 +20,11 @@ kernel_flags := $(or $(OPT),-O3) -ffp-contract=off -fno-exceptions -fno-rtti
 kernel_sanitize := $(if $(filter asan fuzz,$(VARIANT)),-O1 -fno-sanitize=null$(comma)object-size$(comma)pointer-overflow$(comma)vptr)
 target_macro = -DTW_NS=tw::$(1) -DTW_TARGET_$(shell echo $(1) | tr a-z A-Z)
 
+tile_sources := $(filter kernels/gemm/% kernels/norm/%,$(kernel_sources))
+sources_of = $(if $(filter $(wide_cpu_targets),$(1)),$(tile_sources),$(kernel_sources))
+
 define cpu_kernel_rule
-kernel_objects += $$(kernel_sources:%.cu=$$(B)/obj/$(1)/%.o)
+kernel_objects += $$(patsubst %.cu,$$(B)/obj/$(1)/%.o,$$(call sources_of,$(1)))
 $$(B)/obj/$(1)/%.o: %.cu $$(flags_file) kernels/kernels.mk
 	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(kernel_sanitize) $$(arch_$(1)) $(call target_macro,$(1)) -x c++ -c $$< -o $$@
 endef
@@ -34,7 +42,7 @@ NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/c
 endif
 PTXAS ?= $(dir $(NVCC))ptxas
 gpu_targets := $(if $(NVCC),sm_90a)
-gpu_sources := $(filter-out %/reduce_loops.cu kernels/gemm/% kernels/norm/%,$(kernel_sources))
+gpu_sources := $(filter-out %/reduce_loops.cu $(tile_sources),$(kernel_sources))
 gpu_flags := -std=c++20 -O3 -lineinfo -fmad=false --expt-relaxed-constexpr
 nvcc_flags := $(gpu_flags) -I. -Iinclude -Werror all-warnings -ccbin g++
 ptxas_flags := -O3 -lineinfo -v --warning-as-error

@@ -23,14 +23,15 @@ $(perf_links): $(perf_program)
 
 # ---- Loops of one core (Google Benchmark), for every CPU target -------------------------------------
 local_program := $(B)/perf/local_perf
+local_targets := $(filter-out $(wide_cpu_targets),$(cpu_targets))
 local_objects := $(B)/obj/perf/local/local_perf.o $(B)/obj/perf/runner/loops.o $(B)/obj/perf/runner/values.o \
-  $(foreach t,$(cpu_targets),$(B)/obj/$(t)/perf/local/loops.o $(B)/obj/$(t)/kernels/coll/reduce_loops.o)
+  $(foreach t,$(local_targets),$(B)/obj/$(t)/perf/local/loops.o $(B)/obj/$(t)/kernels/coll/reduce_loops.o)
 
 define local_loops_rule
 $$(B)/obj/$(1)/perf/local/loops.o: perf/local/loops.cc $$(flags_file) kernels/kernels.mk
 	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(arch_$(1)) $(call target_macro,$(1)) -c $$< -o $$@
 endef
-$(foreach target,$(cpu_targets),$(eval $(call local_loops_rule,$(target))))
+$(foreach target,$(local_targets),$(eval $(call local_loops_rule,$(target))))
 
 $(local_program): $(local_objects)
 	$(call quiet,LINK)$(CXX) $(local_objects) $(link_flags) -lbenchmark -o $@

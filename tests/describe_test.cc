@@ -37,9 +37,9 @@ TEST(Describe, VersionNamesTheBuildsTargets) {
 
 TEST(Describe, TargetsNameTheChosenOne) {
   const std::string chosen = tw::cpu_target_name(tw::cpu_target());
-  EXPECT_TRUE(has(described(TW_DESCRIBE_TARGETS), "chosen     " + chosen));
+  EXPECT_TRUE(has(described(TW_DESCRIBE_TARGETS), "chosen          " + chosen));
   const ScopedEnv forced("TW_DEVICE_TARGET", "cpu_portable");
-  EXPECT_TRUE(has(described(TW_DESCRIBE_TARGETS), "chosen     cpu_portable"));
+  EXPECT_TRUE(has(described(TW_DESCRIBE_TARGETS), "chosen          cpu_portable"));
 }
 
 TEST(Describe, TargetsSayWhyNoneIsChosen) {

@@ -52,7 +52,7 @@ leaks() {
     nm -C --defined-only --extern-only "$object" | grep -vE "tw::$1\b|$1::" | grep -E ' [A-Zu] ' | sed "s|^|$object: |"
   done
 }
-for target in cpu_avx512 cpu_avx2; do
+for target in cpu_amx cpu_avx512_bf16 cpu_avx512 cpu_avx2; do
   if [ "$(uname -m)" = x86_64 ]; then
     check "objects of $target define nothing outside their namespace" none leaks "$target"
     check "there are objects of $target" bash -c "find build/obj/$target -name '*.o' | grep -q ."

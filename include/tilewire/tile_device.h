@@ -94,13 +94,13 @@ static_assert(std::is_trivially_copyable_v<tw_tile_view>);
 
 namespace tw {
 
-/// Scratch that every CPU block needs: accumulators of a tile (512 KiB), a step of B (256 KiB) and
-/// of A (512 KiB), some rows. What there is beyond it keeps packed A from tile to tile: rows of a
-/// tile x K elements, 4 bytes each at most (tile_scratch).
-inline constexpr size_t kTileScratch = size_t{1536} << 10;
+/// Scratch that every CPU block needs (impl/cpu/tile_scratch.h): sums of a paired tile, a step of A
+/// and of B, rows. What there is beyond it keeps packed A from tile to tile: rows of a tile x K
+/// elements, 4 bytes each at most (tile_scratch).
+inline constexpr size_t kTileScratch = size_t{2304} << 10;
 inline constexpr size_t kMostPackedA = size_t{64} << 20;
 constexpr size_t tile_scratch(size_t tile_rows, size_t k) {
-  const size_t packed = (tile_rows + 15) / 16 * 16 * ((k + 63) / 64 * 64) * 4;
+  const size_t packed = (tile_rows + 15) / 16 * 16 * ((k + 255) / 256 * 256) * 4;
   return kTileScratch + (packed < kMostPackedA ? packed : kMostPackedA);
 }
 

@@ -1,4 +1,5 @@
 // Kernels of the user's own: tilewire.h, "Kernels of the user's own".
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -13,11 +14,15 @@ namespace {
 
 constexpr size_t kMaxArgs = 4096;  // what a GPU launch takes as well
 
+/// The struct as it was first, and with the wide CPU targets.
+constexpr size_t kFirstSize = offsetof(tw_kernel_t, cpu_wide);
+constexpr size_t kWideSize = kFirstSize + sizeof(tw_kernel_t::cpu_wide);
+
 void check_kernel(const tw_kernel_t* kernel, const void* args, size_t bytes) {
   require(kernel, "tw_kernel_launch", "kernel");
-  if (kernel->size < sizeof(tw_kernel_t))
+  if (kernel->size < kFirstSize)
     fail(TW_ERROR_INVALID_ARGUMENT, "tw_kernel_launch: kernel->size = %zu; valid: at least %zu",
-         kernel->size, sizeof(tw_kernel_t));
+         kernel->size, kFirstSize);
   if (kernel->version != kCommLayoutVersion)
     fail(TW_ERROR_INVALID_ARGUMENT,
          "tw_kernel_launch: kernel \"%s\" was built against layout version %u of the device views; "
@@ -32,8 +37,12 @@ void check_kernel(const tw_kernel_t* kernel, const void* args, size_t bytes) {
 
 /// The kernel's entry for the chosen target, or for the next narrower one that was built.
 CpuEntry entry_of(const tw_kernel_t& kernel, CpuTarget target) {
+  const bool wide = kernel.size >= kWideSize;
+  const CpuEntry entries[kCpuTargets] = {wide ? kernel.cpu_wide[0] : nullptr,
+                                         wide ? kernel.cpu_wide[1] : nullptr, kernel.cpu[0],
+                                         kernel.cpu[1], kernel.cpu[2]};
   for (int i = static_cast<int>(target); i < kCpuTargets; ++i)
-    if (kernel.cpu[i] != nullptr) return kernel.cpu[i];
+    if (entries[i] != nullptr) return entries[i];
   fail(TW_ERROR_UNSUPPORTED,
        "tw_kernel_launch: kernel \"%s\" was not built for %s nor for a target that it includes",
        kernel.name, cpu_target_name(target));

@@ -22,7 +22,7 @@ std::atomic<uint32_t> next_generation{1};
 std::array<CpuEntry, kCollectives> entries_of(CpuTarget target) {
   std::array<CpuEntry, kCollectives> entries{};
   const auto row = [&](CollOp op, const KernelImage& image) {
-    entries[op] = image.cpu[static_cast<int>(target)];
+    entries[op] = image.entry(target);
   };
   row(kAllReduce, kernels::all_reduce);
   row(kReduce, kernels::reduce);
@@ -60,8 +60,12 @@ Collectives::Collectives(Comm& comm, const Forced& forced)
       most_blocks_(comm.max_blocks()),
       table_(this_machine(), ranks_class(comm), forced, comm.view().layout, comm.max_blocks()),
       entries_(entries_of(cpu_target())),
+<<<<<<< HEAD
       send_recv_(kernels::send_recv.cpu[static_cast<int>(cpu_target())]),
       forced_(forced) {
+=======
+      send_recv_(kernels::send_recv.entry(cpu_target())) {
+>>>>>>> w-cpu
   forget_plan();
   args_.comm = comm.view();
 }

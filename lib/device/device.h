@@ -10,19 +10,27 @@
 
 namespace tw {
 
-/// CPU targets, best first; the entries of a kernel's row.
-enum class CpuTarget { kAvx512, kAvx2, kPortable };
-inline constexpr int kCpuTargets = 3;
+/// CPU targets, best first: each runs what the ones after it were compiled for. The first two exist
+/// for matrix multiplication only; other kernels have no entries for them.
+enum class CpuTarget { kAmx, kAvx512Bf16, kAvx512, kAvx2, kPortable };
+inline constexpr int kCpuTargets = 5;
 
 /// Runs block `block` of `blocks` of a kernel.
 using CpuEntry = void (*)(const void* args, int block, int blocks);
 
-/// One kernel as built into this library (rows of kernels/kernels.def). Entries may be null where a
-/// target was not built.
+/// One kernel as built into this library (rows of kernels/{kernels,tile_kernels}.def). Entries are
+/// null where it was not built for a target.
 struct KernelImage {
   const char* name;
   CpuEntry cpu[kCpuTargets];
   size_t args_bytes;
+
+  /// The entry for `target`, or for the next narrower one that there is.
+  constexpr CpuEntry entry(CpuTarget target) const {
+    for (int i = static_cast<int>(target); i < kCpuTargets - 1; ++i)
+      if (cpu[i] != nullptr) return cpu[i];
+    return cpu[kCpuTargets - 1];
+  }
 };
 
 /// The instruction sets' choice: TW_DEVICE_TARGET, else the best that this CPU runs.
@@ -30,7 +38,8 @@ struct KernelImage {
 CpuTarget cpu_target();
 const char* cpu_target_name(CpuTarget target);
 
-/// True when this CPU (and its operating system) runs code of the target.
+/// True when this CPU (and its operating system) runs code of the target. The first question about
+/// kAmx asks the operating system to let this process use tiles.
 bool cpu_runs(CpuTarget target);
 
 /// What queued work does: throws Error, or returns a status whose sentence it has reported.

@@ -2,15 +2,20 @@
 //
 // CPUID says what the CPU has, XGETBV whether the operating system keeps the registers. A target
 // needs all that its -march lets the compiler use: cpu_avx2 is x86-64-v3, cpu_avx512 x86-64-v4 (F,
-// BW, CD, DQ, VL; no BF16, no AMX: hypervisors hide them).
+// BW, CD, DQ, VL), cpu_avx512_bf16 and cpu_amx add BF16 and AMX, which hypervisors may hide. Linux
+// gives a process the tiles' registers only when it asks.
 #include "lib/device/isa.h"
 
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "lib/base/config.h"
@@ -20,7 +25,8 @@
 namespace tw {
 namespace {
 
-constexpr const char* kNames[kCpuTargets] = {"cpu_avx512", "cpu_avx2", "cpu_portable"};
+constexpr const char* kNames[kCpuTargets] = {"cpu_amx", "cpu_avx512_bf16", "cpu_avx512", "cpu_avx2",
+                                             "cpu_portable"};
 
 /// A property of the CPU, usable here or not, and the narrowest target that needs it.
 struct Feature {
@@ -47,6 +53,7 @@ std::vector<Feature> detect() {
   const bool zmm = (saved & 0xe6) == 0xe6;                  // and masks, ZMM
   const bool tiles = (saved & 0x60000) == 0x60000;          // AMX
   constexpr CpuTarget k2 = CpuTarget::kAvx2, k512 = CpuTarget::kAvx512,
+                      kBf16 = CpuTarget::kAvx512Bf16, kAmx = CpuTarget::kAmx,
                       kShown = CpuTarget::kPortable;
   return {{"avx2", k2, ymm && bit(seven.b, 5)},
           {"fma", k2, ymm && bit(one.c, 12)},
@@ -61,16 +68,25 @@ std::vector<Feature> detect() {
           {"avx512cd", k512, zmm && bit(seven.b, 28)},
           {"avx512dq", k512, zmm && bit(seven.b, 17)},
           {"avx512vl", k512, zmm && bit(seven.b, 31)},
-          {"avx512_bf16", kShown, zmm && bit(seven_one.a, 5)},
+          {"avx512_bf16", kBf16, zmm && bit(seven_one.a, 5)},
           {"avx512_fp16", kShown, zmm && bit(seven.d, 23)},
-          {"amx_tile", kShown, tiles && bit(seven.d, 24)},
-          {"amx_bf16", kShown, tiles && bit(seven.d, 22)},
+          {"amx_tile", kAmx, tiles && bit(seven.d, 24)},
+          {"amx_bf16", kAmx, tiles && bit(seven.d, 22)},
           {"amx_int8", kShown, tiles && bit(seven.d, 25)}};
+}
+
+/// Lets this process use the tiles' registers; "" or why not.
+std::string ask_for_tiles() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0) return "";
+  return text("the operating system denies this process the registers of AMX: %s",
+              std::strerror(errno));
 }
 
 #else
 
 std::vector<Feature> detect() { return {}; }
+std::string ask_for_tiles() { return ""; }
 
 #endif
 
@@ -79,21 +95,10 @@ const std::vector<Feature>& features() {
   return all;
 }
 
-#if defined(TW_BUILT_CPU_AVX512)
-constexpr bool kAvx512Built = true;
-#else
-constexpr bool kAvx512Built = false;
-#endif
-#if defined(TW_BUILT_CPU_AVX2)
-constexpr bool kAvx2Built = true;
-#else
-constexpr bool kAvx2Built = false;
-#endif
-
+/// TW_BUILT_TARGETS: "cpu_avx512 cpu_avx2 ...".
 bool built(CpuTarget target) {
-  if (target == CpuTarget::kAvx512) return kAvx512Built;
-  if (target == CpuTarget::kAvx2) return kAvx2Built;
-  return true;
+  const std::string all = std::string(" ") + TW_BUILT_TARGETS + " ";
+  return all.find(std::string(" ") + kNames[static_cast<int>(target)] + " ") != std::string::npos;
 }
 
 /// "cpu_avx2, cpu_portable".
@@ -112,7 +117,9 @@ std::string missing(CpuTarget target) {
   for (const Feature& feature : features())
     if (!feature.usable && feature.needed_by >= target && feature.needed_by != CpuTarget::kPortable)
       lacks += (lacks.empty() ? "this CPU lacks " : ", ") + std::string(feature.name);
-  return lacks;
+  if (!lacks.empty() || target != CpuTarget::kAmx) return lacks;
+  static const std::string denied = ask_for_tiles();
+  return denied;
 }
 
 }  // namespace
@@ -133,7 +140,7 @@ CpuTarget cpu_target() {
          why.c_str(), runnable_names().c_str());
   }
   fail(TW_ERROR_INVALID_ARGUMENT,
-       "TW_DEVICE_TARGET=\"%s\"; valid: auto, cpu_avx512, cpu_avx2,"
+       "TW_DEVICE_TARGET=\"%s\"; valid: auto, cpu_amx, cpu_avx512_bf16, cpu_avx512, cpu_avx2,"
        " cpu_portable",
        wanted.c_str());
 }
@@ -143,16 +150,16 @@ std::string describe_isa() {
   for (const Feature& feature : features())
     if (feature.usable) found += std::string(found.empty() ? "" : " ") + feature.name;
   std::string out =
-      text("found      %s\n", found.empty() ? "nothing beyond the baseline" : found.c_str());
+      text("found           %s\n", found.empty() ? "nothing beyond the baseline" : found.c_str());
   for (int i = 0; i < kCpuTargets; ++i) {
     const std::string why = missing(static_cast<CpuTarget>(i));
-    out += text("%-12s %s\n", kNames[i], why.empty() ? "runs here" : why.c_str());
+    out += text("%-15s %s\n", kNames[i], why.empty() ? "runs here" : why.c_str());
   }
   try {
-    out += text("chosen     %s (TW_DEVICE_TARGET=%s)\n", cpu_target_name(cpu_target()),
+    out += text("chosen          %s (TW_DEVICE_TARGET=%s)\n", cpu_target_name(cpu_target()),
                 config::string("TW_DEVICE_TARGET").c_str());
   } catch (const Error& error) {
-    out += text("chosen     none: %s\n", error.what());
+    out += text("chosen          none: %s\n", error.what());
   }
   return out;
 }

@@ -5,11 +5,27 @@
 
 // The entries, as TW_KERNEL defines them for each target.
 #define TW_KERNEL_ROW(name, Args) void name##_entry(const void* args, int block, int blocks);
+#if defined(TW_BUILT_CPU_AMX)
+namespace tw::cpu_amx {
+#include "kernels/tile_kernels.def"
+}
+#define TW_ENTRY_AMX(name) cpu_amx::name##_entry
+#else
+#define TW_ENTRY_AMX(name) nullptr
+#endif
+#if defined(TW_BUILT_CPU_AVX512_BF16)
+namespace tw::cpu_avx512_bf16 {
+#include "kernels/tile_kernels.def"
+}
+#define TW_ENTRY_AVX512_BF16(name) cpu_avx512_bf16::name##_entry
+#else
+#define TW_ENTRY_AVX512_BF16(name) nullptr
+#endif
 #if defined(TW_BUILT_CPU_AVX512)
 namespace tw::cpu_avx512 {
 #include "kernels/kernels.def"
 #include "kernels/tile_kernels.def"
-}
+}  // namespace tw::cpu_avx512
 #define TW_ENTRY_AVX512(name) cpu_avx512::name##_entry
 #else
 #define TW_ENTRY_AVX512(name) nullptr
@@ -18,7 +34,7 @@ namespace tw::cpu_avx512 {
 namespace tw::cpu_avx2 {
 #include "kernels/kernels.def"
 #include "kernels/tile_kernels.def"
-}
+}  // namespace tw::cpu_avx2
 #define TW_ENTRY_AVX2(name) cpu_avx2::name##_entry
 #else
 #define TW_ENTRY_AVX2(name) nullptr
@@ -26,17 +42,25 @@ namespace tw::cpu_avx2 {
 namespace tw::cpu_portable {
 #include "kernels/kernels.def"
 #include "kernels/tile_kernels.def"
-}
+}  // namespace tw::cpu_portable
 #undef TW_KERNEL_ROW
 
 namespace tw::kernels {
 
-#define TW_KERNEL_ROW(name, Args)                                               \
-  const KernelImage name = {                                                    \
-      #name,                                                                    \
-      {TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, \
+#define TW_KERNEL_ROW(name, Args)                                                                 \
+  const KernelImage name = {                                                                      \
+      #name,                                                                                      \
+      {nullptr, nullptr, TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, \
       sizeof(Args)};
 #include "kernels/kernels.def"
+#undef TW_KERNEL_ROW
+
+#define TW_KERNEL_ROW(name, Args)                                                                  \
+  const KernelImage name = {                                                                       \
+      #name,                                                                                       \
+      {TW_ENTRY_AMX(name), TW_ENTRY_AVX512_BF16(name), TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), \
+       cpu_portable::name##_entry},                                                                \
+      sizeof(Args)};
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 

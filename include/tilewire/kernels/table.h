@@ -35,6 +35,8 @@ struct tw_kernel {
   const unsigned char* cubin;
   size_t cubin_bytes;
   const char* ptx;
+  // cpu_amx, cpu_avx512_bf16: targets that exist for matrix multiplication. Null = not built.
+  void (*cpu_wide[2])(const void* args, int block, int blocks);
 };
 
 #endif  // TILEWIRE_KERNELS_TABLE_H_
@@ -50,6 +52,12 @@ namespace tw::cpu_avx2 {
 #include TW_KERNEL_ROWS
 }
 namespace tw::cpu_portable {
+#include TW_KERNEL_ROWS
+}
+namespace tw::cpu_amx {
+#include TW_KERNEL_ROWS
+}
+namespace tw::cpu_avx512_bf16 {
 #include TW_KERNEL_ROWS
 }
 #undef TW_KERNEL_ROW
@@ -72,7 +80,8 @@ namespace tw::cpu_portable {
       {tw::cpu_avx512::name##_entry, tw::cpu_avx2::name##_entry, tw::cpu_portable::name##_entry}, \
       tw_gpu_##name##_sm_90a_cubin,                                                               \
       static_cast<size_t>(tw_gpu_##name##_sm_90a_cubin_end - tw_gpu_##name##_sm_90a_cubin),       \
-      tw_gpu_##name##_sm_90a_ptx};
+      tw_gpu_##name##_sm_90a_ptx,                                                                 \
+      {tw::cpu_amx::name##_entry, tw::cpu_avx512_bf16::name##_entry}};
 #include TW_KERNEL_ROWS
 #undef TW_KERNEL_ROW
 #undef TW_KERNEL_ROWS

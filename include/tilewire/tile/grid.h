@@ -93,8 +93,9 @@ struct TileGrid {
 
   constexpr uint32_t tiles() const { return row_range.size() * col_range.size(); }
 
-  /// The tile that is visited as number `index`.
-  constexpr Tile at(uint32_t index) const {
+  /// The tile that is visited as number `index`. Inlined always: no target's copy stands in for
+  /// another's.
+  [[gnu::always_inline]] constexpr Tile at(uint32_t index) const {
     const bool outer_rows = raster == Raster::kRowsOuter;
     const uint32_t inner = outer_rows ? col_range.size() : row_range.size();
     const uint32_t outer_index = index / inner, inner_index = index % inner;
@@ -103,7 +104,7 @@ struct TileGrid {
   }
 
   /// The tile in row `r` and column `c` of tiles.
-  constexpr Tile tile(uint32_t r, uint32_t c) const {
+  [[gnu::always_inline]] constexpr Tile tile(uint32_t r, uint32_t c) const {
     const int row_owner = rows.owner_of(r), col_owner = cols.owner_of(c);
     return {id(r, c),
             r,

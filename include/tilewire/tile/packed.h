@@ -1,10 +1,10 @@
 // What tw_pack_weights writes: a header, then the elements of B (k x n) in the order in which the
 // device's multiply step reads them. Host and kernels take sizes and places from here.
 //
-// CPUs (all targets): panels of 64 columns, one after the other; in a panel, all of K, padded with
-// zeros to kPackedK and to 64 columns:
-//   bf16         [k / 2][64][2]   two neighbouring k of a column together
-//   fp16, fp32   [k][64]
+// CPUs (all targets): panels of 32 columns, one after the other; in a panel, all of K; both padded
+// with zeros to 32. A panel is a sequence of tiles of 32 k x 16 columns, the left one first:
+//   bf16         [k / 32][2][16 pairs of k][16 columns][2]   1 KiB a tile: a tile register's worth
+//   fp16, fp32   [k / 32][2][32 k][16 columns]
 // GPUs: tiles of 128 columns x 64 elements of K (fp32: 32), 16 KiB each, tile (c, s) at c * steps +
 // s: the image of a stage in shared memory, 128 bytes of K a column, columns one after the other,
 // 16-byte chunk q of column r at q ^ (r % 8) (the 128-byte swizzle); padded with zeros.
@@ -35,7 +35,8 @@ inline constexpr uint32_t kPackedVersion = 1;
 inline constexpr size_t kPackedHeader = 128;
 static_assert(sizeof(PackedHeader) <= kPackedHeader);
 
-inline constexpr size_t kPanelCols = 64;
+inline constexpr size_t kPanelCols = 32;
+inline constexpr size_t kPanelTileCols = 16;
 inline constexpr size_t kPackedK = 32;
 
 constexpr size_t packed_element(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }

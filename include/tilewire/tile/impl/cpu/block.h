@@ -239,6 +239,9 @@ class CpuBlock {
 
   TW_FN bool whole() const { return !cut_short_; }
 
+  /// False when the comm has ended; this block signals nothing any more then.
+  TW_FN bool go_on() { return !ended(); }
+
   TW_FN bool idle(int peer, uint64_t index, uint64_t round) {
     pause();
     if (wait_ == nullptr || round < static_cast<uint64_t>(wait_->spins)) return true;

@@ -7,22 +7,23 @@
 
 #include "tilewire/tile/grid.h"
 #include "tilewire/tile/impl/cpu/block.h"
-#include "tilewire/tile/impl/cpu/tile_elements.h"
+#include "tilewire/tile/impl/cpu/mma_vector.h"
+#include "tilewire/tile/impl/cpu/tile_epilogue.h"
+#include "tilewire/tile/impl/cpu/tile_left.h"
+#include "tilewire/tile/impl/cpu/tile_lines.h"
+#include "tilewire/tile/impl/cpu/tile_pack.h"
+#include "tilewire/tile/impl/cpu/tile_scratch.h"
 #include "tilewire/tile/matrix.h"
 #include "tilewire/tile/packed.h"
 #include "tilewire/tile_device.h"
 
+#if defined(TW_TARGET_CPU_AMX)
+#include "tilewire/tile/impl/cpu/mma_amx.h"
+#endif
+
 namespace TW_NS {
 
 TW_FN float inverse_sqrt(float x) { return 1.0f / std::sqrt(x); }
-
-/// fp32 sums of a tile in the block's scratch, row by row.
-struct CpuAccumulator {
-  float* data;
-  Tile tile;
-  size_t cols;  // of both halves of a paired tile
-  TW_FN float* row(size_t i) const { return data + i * cols; }
-};
 
 /// A test's hook: which signals and waits a block leaves out. This one leaves out none.
 struct NoHook {
@@ -36,7 +37,11 @@ class CpuTileBlock {
   static constexpr size_t kTileK = kCpuTile.k, kTileRows = kCpuTile.rows, kTileCols = kCpuTile.cols;
 
   CpuTileBlock(int index, int blocks, const char* name, const tw_tile_view& view)
-      : block_(index, blocks, name, view.comm.wait), view_(view) {}
+      : block_(index, blocks, name, view.comm.wait),
+        view_(view),
+        scratch_(view.scratch + static_cast<size_t>(index) * view.scratch_bytes),
+        left_(scratch_ + TileScratch::kLeftStep, scratch_ + kTileScratch,
+              view.scratch_bytes - kTileScratch) {}
 
   TW_FN int index() const { return block_.index(); }
   TW_FN int blocks() const { return block_.blocks(); }
@@ -88,62 +93,93 @@ class CpuTileBlock {
   // ---- Sums ----
 
   TW_FN CpuAccumulator accumulator(const Tile& tile) {
-    const CpuAccumulator sum{sums(), tile, tile.pair == 0 ? tile.cols : 2 * tile.cols};
-    for (size_t i = 0; i < tile.rows * sum.cols; ++i) sum.data[i] = 0;
-    return sum;
+    float* const sums = reinterpret_cast<float*>(scratch_ + TileScratch::kSums);
+    return {{sums, sums + TileScratch::kHalfSums / sizeof(float)},
+            tile,
+            divide_up(tile.rows, 16) * 16,
+            {0, 0},
+            true};
   }
 
   TW_FN void mma(CpuAccumulator& sum, const OperandAt& a, const OperandAt& b) {
-    if (!come(b.ready) || !come(a.ready)) return;
+    if (!come(b.ready) || !come(a.ready) || !go_on()) return;
     const size_t left = a.of->cols - a.col;
-    const size_t steps = left < kTileK ? left : kTileK;
-    for (size_t i = 0; i < sum.tile.rows; ++i) {
-      float* const row = sum.row(i);
-      for (size_t k = 0; k < steps; ++k) {
-        const float x = element_of(*a.of, a.row + i, a.col + k);
-        for (size_t j = 0; j < sum.tile.cols; ++j)
-          row[j] += x * element_of(*b.of, b.row + k, b.col + j);
-        if (sum.tile.pair == 0) continue;
-        for (size_t j = 0; j < sum.tile.cols; ++j)
-          row[sum.tile.cols + j] += x * element_of(*b.of, b.row + k, sum.tile.pair + b.col + j);
+    const size_t ks = left < kTileK ? left : kTileK;
+    if constexpr (kBf16Products) {
+      if (a.of->type == TW_BF16 && b.of->type == TW_BF16) {
+        multiply(sum, left_.template step<uint16_t>(*a.of, a.row, sum.tile.rows, a.col, ks), ks, b,
+                 /*bf16=*/true);
+        return;
       }
     }
+    multiply(sum, left_.template step<float>(*a.of, a.row, sum.tile.rows, a.col, ks), ks, b,
+             /*bf16=*/false);
   }
 
   template <class Partial>
   TW_FN void reduce(CpuAccumulator& sum, int ranks, int self, Partial partial, tw_type_t type) {
-    const size_t n = sum.tile.rows * sum.cols;
-    for (size_t i = 0; i < n; ++i) {
-      float total = 0;
-      for (int r = 0; r < ranks; ++r) {
-        const float x = r == self ? rounded(sum.data[i], type) : load_element(partial(r), i, type);
-        total = r == 0 ? x : total + x;
+    if (!go_on()) return;
+    SumLines lines(sum, scratch_);
+    for (size_t i = 0; i < sum.tile.rows; ++i)
+      for (int h = 0; h < sum.halves(); ++h) {
+        const size_t n = sum.tile.cols, at = lines.place(h, i) * type_bytes(type);
+        float* const total = lines.total();
+        for (int r = 0; r < ranks; ++r) {
+          if (r == self) {
+            float* const own = lines.load(h, i);
+            round_line(own, type, n);
+            if (r == 0)
+              load_line(total, own, TW_FP32, n);
+            else
+              add_line(total, own, TW_FP32, n);
+          } else if (r == 0) {
+            load_line(total, partial(r) + at, type, n);
+          } else {
+            add_line(total, partial(r) + at, type, n);
+          }
+        }
+        round_line(total, type, n);
+        lines.save(h, i, total);
       }
-      sum.data[i] = rounded(total, type);
-    }
+    sum.zero = false;
   }
 
   TW_FN void store(const TilePlace& to, CpuAccumulator& sum, const Epilogue& epilogue) {
-    if (to.data == nullptr || !ok_) return;
+    if (to.data == nullptr || !go_on()) return;
+    SumLines lines(sum, scratch_);
     for (size_t i = 0; i < sum.tile.rows; ++i)
-      for (size_t j = 0; j < sum.tile.cols; ++j)
-        store_element(to.data, i * to.stride + j, result(sum, i, j, epilogue), to.type);
+      store_line(to.data + i * to.stride * type_bytes(to.type), lines.result(i, epilogue), to.type,
+                 sum.tile.cols);
   }
 
   template <class To>
   TW_FN void store_all(int n, To to, const TilePlace& /*everywhere*/, CpuAccumulator& sum,
                        const Epilogue& epilogue) {
-    for (int i = 0; i < n; ++i) store(to(i), sum, epilogue);
+    if (!go_on()) return;
+    SumLines lines(sum, scratch_);
+    for (size_t i = 0; i < sum.tile.rows; ++i) {
+      const float* const line = lines.result(i, epilogue);
+      for (int p = 0; p < n; ++p) {
+        const TilePlace place = to(p);
+        if (place.data == nullptr) continue;
+        char* const at = place.data + i * place.stride * type_bytes(place.type);
+        give_line(at, line, place.type, sum.tile.cols);
+      }
+    }
   }
 
   template <class Slot>
   TW_FN void put_all(int n, Slot slot, char* /*everywhere*/, const CpuAccumulator& sum,
                      tw_type_t type) {
-    for (int s = 0; ok_ && s < n; ++s) {
-      char* const to = slot(s);
-      for (size_t i = 0; to != nullptr && i < sum.tile.rows * sum.cols; ++i)
-        store_element(to, i, sum.data[i], type);
-    }
+    if (!go_on()) return;
+    SumLines lines(sum, scratch_);
+    for (size_t i = 0; i < sum.tile.rows; ++i)
+      for (int h = 0; h < sum.halves(); ++h) {
+        const float* const line = lines.load(h, i);
+        const size_t at = lines.place(h, i) * type_bytes(type);
+        for (int p = 0; p < n; ++p)
+          if (char* const to = slot(p)) give_line(to + at, line, type, sum.tile.cols);
+      }
   }
 
   // ---- Bulk ----
@@ -162,10 +198,10 @@ class CpuTileBlock {
   // ---- Rows ----
 
   TW_FN void load(const Row& row, const void* from, tw_type_t type) {
-    for (size_t i = 0; ok_ && i < row.n; ++i) row.data[i] = load_element(from, i, type);
+    if (ok_) load_line(row.data, from, type, row.n);
   }
   TW_FN void add(const Row& row, const void* from, tw_type_t type) {
-    for (size_t i = 0; ok_ && i < row.n; ++i) row.data[i] += load_element(from, i, type);
+    if (ok_) add_line(row.data, from, type, row.n);
   }
   template <class From>
   TW_FN void load_sum(const Row& row, int n, From from, const void* /*everywhere*/,
@@ -174,39 +210,24 @@ class CpuTileBlock {
     for (int r = 1; r < n; ++r) add(row, from(r), type);
   }
   TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
-    for (size_t i = 0; ok_ && i < row.n; ++i) row.data[i] *= load_element(by, i, type);
+    if (ok_) multiply_line(row.data, by, type, row.n);
   }
-  TW_FN void scale(const Row& row, float by) {
-    for (size_t i = 0; i < row.n; ++i) row.data[i] *= by;
-  }
+  TW_FN void scale(const Row& row, float by) { scale_line(row.data, by, row.n); }
   TW_FN void activate(const Row& row, Activation activation) {
-    for (size_t i = 0; i < row.n; ++i) row.data[i] = activated(row.data[i], activation);
+    activate_line(row.data, activation, row.n);
   }
-  TW_FN void round(const Row& row, tw_type_t type) {
-    for (size_t i = 0; i < row.n; ++i) row.data[i] = rounded(row.data[i], type);
-  }
+  TW_FN void round(const Row& row, tw_type_t type) { round_line(row.data, type, row.n); }
   TW_FN float sum(const Row& row) {
-    float total = 0;
-    for (size_t i = 0; i < row.n; ++i) total += row.data[i];
-    return total;
+    return sum_line(row.data, row.n, [](Floats x) { return x; });
   }
   TW_FN float sum_of_squares(const Row& row) {
-    float total = 0;
-    for (size_t i = 0; i < row.n; ++i) total += row.data[i] * row.data[i];
-    return total;
+    return sum_line(row.data, row.n, [](Floats x) { return x * x; });
   }
-  TW_FN float max(const Row& row) {
-    float most = row.data[0];
-    for (size_t i = 1; i < row.n; ++i) most = row.data[i] > most ? row.data[i] : most;
-    return most;
-  }
+  TW_FN float max(const Row& row) { return most_of_line(row.data, row.n); }
   template <class To>
   TW_FN void store_all(int n, To to, char* /*everywhere*/, const Row& row, tw_type_t type) {
-    for (int p = 0; ok_ && p < n; ++p) {
-      char* const place = to(p);
-      for (size_t i = 0; place != nullptr && i < row.n; ++i)
-        store_element(place, i, row.data[i], type);
-    }
+    for (int p = 0; ok_ && p < n; ++p)
+      if (char* const place = to(p)) give_line(place, row.data, type, row.n);
   }
 
   // ---- Signals ----
@@ -254,29 +275,94 @@ class CpuTileBlock {
     if (when.word != nullptr) wait(when.at, when);
     return ok_;
   }
-  TW_FN float* sums() const {
-    return reinterpret_cast<float*>(view_.scratch +
-                                    static_cast<size_t>(index()) * view_.scratch_bytes);
+  /// False, and the block has failed, when the comm has ended: asked before each long piece of work.
+  TW_FN bool go_on() {
+    ok_ = ok_ && block_.go_on();
+    return ok_;
+  }
+  TW_FN static constexpr size_t type_bytes(tw_type_t type) { return packed_element(type); }
+
+  /// A line to memory that peers may read, as the store policy says.
+  TW_FN void give_line(char* to, const float* line, tw_type_t type, size_t n) {
+    if (view_.store != StorePolicy::kNonTemporal) return store_line(to, line, type, n);
+    constexpr size_t kPart = 256;
+    alignas(64) char part[kPart * sizeof(float)];
+    for (size_t i = 0; i < n; i += kPart) {
+      const size_t count = n - i < kPart ? n - i : kPart;
+      store_line(part, line + i, type, count);
+      block_.store(to + i * type_bytes(type), part, count * type_bytes(type), view_.store);
+    }
   }
 
-  TW_FN float result(const CpuAccumulator& sum, size_t i, size_t j, const Epilogue& e) const {
-    const size_t col = sum.tile.col + j;
-    float x = sum.row(i)[j];
-    if (e.bias != nullptr) x += load_element(e.bias, col, e.type);
-    if (e.activation == Activation::kSwiGlu) {
-      float up = sum.row(i)[sum.tile.cols + j];
-      if (e.bias != nullptr) up += load_element(e.bias, sum.tile.pair + col, e.type);
-      x = activated(x, Activation::kSilu) * up;
-    } else {
-      x = activated(x, e.activation);
+#if defined(TW_TARGET_CPU_AMX) || (defined(__AVX512BF16__) && defined(TW_TARGET_VECTOR_512))
+  static constexpr bool kBf16Products = true;
+#else
+  static constexpr bool kBf16Products = false;
+#endif
+
+  TW_FN void multiply(CpuAccumulator& sum, const void* a, size_t ks, const OperandAt& b,
+                      bool bf16) {
+    for (int h = 0; h < sum.halves(); ++h) {
+      const size_t col = b.col + (h == 0 ? 0 : sum.tile.pair);
+      const bool packed = b.of->layout == MatrixLayout::kPacked;
+      MmaStep s{};
+      s.a = a;
+      s.rows = sum.tile.rows;
+      s.ks = ks;
+      sum.skip[h] = packed ? col % kPanelCols : 0;
+      s.panels = sum.panels(h);
+      if (packed) {
+        s.panel_bytes = panel_bytes(b.of->rows, b.of->type);
+        s.b = static_cast<const char*>(b.of->data) + kPackedHeader +
+              col / kPanelCols * s.panel_bytes + b.row * kPanelCols * packed_element(b.of->type);
+      } else {
+        s.panel_bytes = panel_bytes(kTileK, b.of->type);
+        char* const to = scratch_ + TileScratch::kRightStep;
+        for (size_t p = 0; p < s.panels; ++p) {
+          const size_t left = sum.tile.cols - p * kPanelCols;
+          pack_right(to + p * s.panel_bytes, *b.of, b.row, col + p * kPanelCols, ks,
+                     left < kPanelCols ? left : kPanelCols);
+        }
+        s.b = to;
+      }
+      s.sums = sum.half[h];
+      s.panel_rows = sum.panel_rows;
+      s.first = sum.zero;
+      if (bf16)
+        multiply_bf16(s);
+      else
+        multiply_widened(s, b.of->type);
     }
-    if (e.residual.data != nullptr)
-      x += load_element(e.residual.at(sum.tile.row + i - e.first_row, col).data, 0, e.type);
-    return x;
+    sum.zero = false;
+  }
+
+  TW_FN void multiply_bf16(const MmaStep& s) {
+#if defined(TW_TARGET_CPU_AMX)
+    tiles_.multiply(s);
+#elif defined(__AVX512BF16__) && defined(TW_TARGET_VECTOR_512)
+    multiply_vectors<DotBf16>(s);
+#else
+    static_cast<void>(s);
+#endif
+  }
+  TW_FN void multiply_widened(const MmaStep& s, tw_type_t type) {
+    switch (type) {
+      case TW_BF16:
+        return multiply_vectors<WidenedBf16>(s);
+      case TW_FP16:
+        return multiply_vectors<Widened<TW_FP16>>(s);
+      default:
+        return multiply_vectors<Widened<TW_FP32>>(s);
+    }
   }
 
   CpuBlock<Site::kNone> block_;
   const tw_tile_view& view_;
+  char* const scratch_;
+  LeftRows left_;
+#if defined(TW_TARGET_CPU_AMX)
+  AmxTiles tiles_;
+#endif
   bool ok_ = true;
 };
 

@@ -49,9 +49,9 @@ TW_INLINE void stream_vector(void* to, V v) {
   if constexpr (!kHasStream) {
     store_vector(to, v);
   } else {
-#if defined(TW_TARGET_CPU_AVX512)
+#if defined(TW_TARGET_VECTOR_512)
     _mm512_stream_si512(static_cast<__m512i*>(to), bits_as<__m512i>(v));
-#elif defined(TW_TARGET_CPU_AVX2)
+#elif defined(TW_TARGET_VECTOR_256)
     _mm256_stream_si256(static_cast<__m256i*>(to), bits_as<__m256i>(v));
 #elif defined(__x86_64__)
     _mm_stream_si128(static_cast<__m128i*>(to), bits_as<__m128i>(v));

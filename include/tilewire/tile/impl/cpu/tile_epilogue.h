@@ -1,0 +1,87 @@
+// Rows of a tile's sums as lines, and the epilogue on them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/cpu/tile_lines.h"
+#include "tilewire/tile/impl/cpu/tile_scratch.h"
+#include "tilewire/tile/matrix.h"
+
+namespace TW_NS {
+
+class SumLines {
+ public:
+  TW_FN SumLines(const CpuAccumulator& sum, char* scratch)
+      : sum_(sum), lines_(reinterpret_cast<float*>(scratch + TileScratch::kLines)) {}
+
+  /// Place of row i of half h in a slot, in elements: row by row, the halves side by side.
+  TW_FN size_t place(int h, size_t i) const {
+    return (i * static_cast<size_t>(sum_.halves()) + static_cast<size_t>(h)) * sum_.tile.cols;
+  }
+
+  /// Row i of half h, in a line of its own.
+  TW_FN float* load(int h, size_t i) {
+    float* const to = line(h);
+    if (sum_.zero) {
+      for (size_t j = 0; j < sum_.tile.cols; ++j) to[j] = 0;
+      return to;
+    }
+    each_part(h, [&](size_t panel, size_t from, size_t at, size_t n) {
+      copy(to + at, sum_.row(h, panel, i) + from, n);
+    });
+    return to;
+  }
+  TW_FN void save(int h, size_t i, const float* from) {
+    each_part(h, [&](size_t panel, size_t first, size_t at, size_t n) {
+      copy(const_cast<float*>(sum_.row(h, panel, i)) + first, from + at, n);
+    });
+  }
+  TW_FN float* total() { return line(2); }
+
+  /// Row i after the epilogue, not yet rounded.
+  TW_FN const float* result(size_t i, const Epilogue& e) {
+    const size_t n = sum_.tile.cols, col = sum_.tile.col;
+    float* const x = load(0, i);
+    if (e.bias != nullptr) add_line(x, element(e.bias, e.type, col), e.type, n);
+    if (e.activation == Activation::kSwiGlu) {
+      float* const up = load(1, i);
+      if (e.bias != nullptr) add_line(up, element(e.bias, e.type, sum_.tile.pair + col), e.type, n);
+      swiglu_line(x, up, n);
+    } else {
+      activate_line(x, e.activation, n);
+    }
+    if (e.residual.data != nullptr)
+      add_line(x, e.residual.at(sum_.tile.row + i - e.first_row, col).data, e.type, n);
+    return x;
+  }
+
+ private:
+  TW_FN float* line(int i) {
+    return lines_ + static_cast<size_t>(i) * (TileScratch::kLine / sizeof(float));
+  }
+  TW_FN static const char* element(const void* of, tw_type_t type, size_t i) {
+    return static_cast<const char*>(of) + i * packed_element(type);
+  }
+  TW_FN static void copy(float* to, const float* from, size_t n) {
+    for_lanes(n, [&](size_t i, size_t lanes) {
+      store_some<TW_FP32>(to + i, load_some<TW_FP32>(from + i, lanes), lanes);
+    });
+  }
+  /// f(panel, column in it, column in the tile, columns) for each part of a row.
+  template <class F>
+  TW_FN void each_part(int h, F f) {
+    size_t first = sum_.skip[h];
+    for (size_t at = 0, panel = 0; at < sum_.tile.cols; ++panel, first = 0) {
+      const size_t left = sum_.tile.cols - at, room = kPanelCols - first;
+      const size_t n = left < room ? left : room;
+      f(panel, first, at, n);
+      at += n;
+    }
+  }
+
+  const CpuAccumulator& sum_;
+  float* lines_;
+};
+
+}  // namespace TW_NS

@@ -1,0 +1,28 @@
+// sum += A x B, one step of K (at most 256). Operands come in the orders of tile_pack.h; the target's
+// instructions are in mma_amx.h and mma_vector.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/grid.h"
+#include "tilewire/tile/packed.h"
+#include "tilewire/tile/target.h"
+
+namespace TW_NS {
+
+/// What a step multiplies. A: rows of kCpuTile.k elements, one after the other, bf16 where
+/// instructions take them, else fp32.
+struct MmaStep {
+  const void* a;
+  size_t rows, padded_rows;  // rows of A that are multiplied, and that memory has
+  size_t ks;                 // elements of K
+  const char* b;             // this step's part of the first panel
+  size_t panel_bytes;        // from a panel to the next
+  size_t panels;
+  float* sums;        // row 0 of panel 0
+  size_t panel_rows;  // rows of sums in a panel
+  bool first;         // sums are not there yet
+};
+
+}  // namespace TW_NS
