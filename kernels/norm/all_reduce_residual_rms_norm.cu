@@ -23,6 +23,7 @@ class AllReduceNorm {
 
   TW_FN void run() {
     for (const Tile tile : block_.tiles(args_.grid, 0)) give(tile);
+    if (!one_shot_) call_.meet();
     for (const uint32_t i : block_.items(static_cast<uint32_t>(rows_.size(owner_)), 1)) finish(i);
     if (!one_shot_) take();
     call_.close();
