@@ -85,6 +85,8 @@ std::vector<GemmRun> runs_of(GemmOp op) {
     runs.push_back(runs[static_cast<size_t>(i)]);
     runs.back().path = ReducePath::kOneShot;
   }
+  runs.push_back(runs[1]);
+  runs.back().own_cols = true;
   return runs;
 }
 

@@ -23,12 +23,12 @@ Segments segments(const std::vector<size_t>& sizes, uint32_t step) {
   return segments_of(sizes.data(), static_cast<int>(sizes.size()), step);
 }
 
-/// Tiles of the owner that has most.
-size_t most_tiles(const TileGrid& grid) {
+/// Most tiles of an owner.
+uint32_t most_tiles(const Segments& segments) {
   uint32_t most = 0;
-  for (int r = 0; r < grid.rows.count; ++r)
-    most = std::max(most, grid.rows.tile[r + 1] - grid.rows.tile[r]);
-  return static_cast<size_t>(most) * grid.cols.tiles();
+  for (int r = 0; r < segments.count; ++r)
+    most = std::max(most, segments.tile[r + 1] - segments.tile[r]);
+  return most;
 }
 
 }  // namespace
@@ -38,7 +38,9 @@ std::string GemmRun::name() const {
          std::to_string(tile_rows) + "x" + std::to_string(tile_cols) + " tiles, " +
          (raster == Raster::kRowsOuter ? "rows" : "columns") + " outer, " +
          (store == StorePolicy::kPlain ? "plain, " : "non-temporal, ") +
-         (path == ReducePath::kOneShot ? "one shot" : "via owner");
+         (path == ReducePath::kOneShot ? "one shot"
+          : own_cols                   ? "via columns' owner"
+                                       : "via owner");
 }
 
 Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* window, size_t* offset)
@@ -183,19 +185,21 @@ void GemmRank::prepare(const GemmWork& work, uint64_t history) {
 }
 
 TileGrid GemmRank::grid() const {
-  const bool one_segment = c_.op == GemmOp::kGemm ||
-                           (c_.op == GemmOp::kGemmAllReduce && run_.path == ReducePath::kOneShot) ||
-                           (c_.op == GemmOp::kAllReduceNorm && run_.path == ReducePath::kOneShot);
-  const Segments rows = one_segment ? whole(c_.m, run_.tile_rows) : segments(rows_, run_.tile_rows);
-  const uint32_t all = static_cast<uint32_t>(std::max<size_t>(c_.n, 1));
-  const Segments cols = c_.op == GemmOp::kGemmAllToAll    ? segments(cols_, run_.tile_cols)
-                        : c_.op == GemmOp::kAllReduceNorm ? whole(c_.n, all)
-                                                          : whole(c_.n, run_.tile_cols);
+  const GemmOp op = c_.op;
+  const bool all_reduce = op == GemmOp::kGemmAllReduce || op == GemmOp::kAllReduceNorm;
+  const bool one_shot = all_reduce && run_.path == ReducePath::kOneShot;
+  const bool own_cols = op == GemmOp::kGemmAllToAll ||
+                        (op == GemmOp::kGemmAllReduce && !one_shot && run_.own_cols && !c_.norm);
+  const bool own_rows = op != GemmOp::kGemm && !one_shot && (!own_cols || !all_reduce);
+  const uint32_t width = op == GemmOp::kAllReduceNorm
+                             ? static_cast<uint32_t>(std::max<size_t>(c_.n, 1))
+                             : run_.tile_cols;
   TileGrid grid =
-      tile_grid(rows, cols, run_.raster, c_.activation == Activation::kSwiGlu ? c_.n : 0);
-  if (!one_segment)
-    grid.first_row_owner = c_.op == GemmOp::kAllGatherGemm ? rank_ : next(rank_, ranks_);
-  if (c_.op == GemmOp::kGemmAllToAll) grid.first_col_owner = next(rank_, ranks_);
+      tile_grid(own_rows ? segments(rows_, run_.tile_rows) : whole(c_.m, run_.tile_rows),
+                own_cols ? segments(cols_, width) : whole(c_.n, width), run_.raster,
+                c_.activation == Activation::kSwiGlu ? c_.n : 0);
+  if (own_rows) grid.first_row_owner = op == GemmOp::kAllGatherGemm ? rank_ : next(rank_, ranks_);
+  if (own_cols) grid.first_col_owner = next(rank_, ranks_);
   return grid;
 }
 
@@ -232,7 +236,8 @@ void GemmRank::fill(const tw_tile_view& view) {
   const TileGrid grid = this->grid();
   const size_t out = element_of(c_.out), results = up(c_.m * c_.n * out, 128);
   const Matrix c = c_out_.matrix(), hidden = hidden_.matrix();
-  PartialSlots partials{0, slot_bytes(grid, c_.partial), most_tiles(grid), c_.partial};
+  PartialSlots partials{0, slot_bytes(grid, c_.partial),
+                        size_t{most_tiles(grid.rows)} * most_tiles(grid.cols), c_.partial};
   const size_t staged = up(partials.end(ranks_), 128);
   switch (c_.op) {
     case GemmOp::kGemm:

@@ -20,6 +20,7 @@ struct GemmRun {
   Raster raster = Raster::kRowsOuter;
   StorePolicy store = StorePolicy::kPlain;
   ReducePath path = ReducePath::kViaOwner;
+  bool own_cols = false;  // gemm_all_reduce via the owner: of columns, where there is no norm
   std::string name() const;
 };
 
