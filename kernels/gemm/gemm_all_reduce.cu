@@ -108,6 +108,7 @@ class GemmAllReduce {
   /// Norms the rows that this rank has finished.
   TW_FN void norm() {
     const Segments& rows = grid_.rows;
+    if (!one_shot_) call_.meet();
     for (const uint32_t i : block_.items(static_cast<uint32_t>(rows.size(owner_)), 2)) {
       const size_t row = rows.begin[owner_] + i;
       const uint32_t row_tile = rows.tile[owner_] + i / rows.step;

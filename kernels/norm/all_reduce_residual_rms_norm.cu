@@ -23,13 +23,16 @@ class AllReduceNorm {
 
   TW_FN void run() {
     for (const Tile tile : block_.tiles(args_.grid, 0)) give(tile);
-    for (const uint32_t i : block_.items(static_cast<uint32_t>(rows_.size(owner_)), 1)) finish(i);
+    if (!one_shot_) call_.meet();
+    for (const uint32_t i : block_.items(count(rows_.size(owner_)), 1)) finish(i);
     if (!one_shot_) take();
     call_.close();
   }
 
  private:
   TW_FN size_t width() const { return args_.grid.cols.total(); }
+  /// Rows of no columns are no work.
+  TW_FN uint32_t count(size_t rows) const { return width() == 0 ? 0 : static_cast<uint32_t>(rows); }
   TW_FN size_t row_bytes() const { return width() * args_.input.element(); }
 
   /// Rows of `sender` at whoever adds them: all of them, or the owner's.
@@ -93,8 +96,7 @@ class AllReduceNorm {
 
   /// Waits for the rows that peers finished; takes them from staging where memory is private.
   TW_FN void take() {
-    const uint32_t rows = static_cast<uint32_t>(rows_.total());
-    for (const uint32_t r : block_.items(rows, 2)) {
+    for (const uint32_t r : block_.items(count(rows_.total()), 2)) {
       int owner = 0;
       while (r >= rows_.begin[owner + 1]) ++owner;
       if (owner == call_.rank()) continue;

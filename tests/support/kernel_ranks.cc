@@ -2,13 +2,10 @@
 
 #include <sched.h>
 
-#include <chrono>
-
 namespace tw::test {
 
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(20);
 constexpr uint64_t kIdleRounds = 200000;
 
 void* zeroed(size_t bytes) {
@@ -70,7 +67,7 @@ void World::launch(CpuEntry entry, const void* args, int blocks, bool threads) {
 bool World::slow(WaitContext* context, const WaitSite* /*site*/, const uint64_t* word,
                  uint64_t want) {
   auto* world = static_cast<World*>(context->comm);
-  const auto end = std::chrono::steady_clock::now() + kPatience;
+  const auto end = std::chrono::steady_clock::now() + world->shape_.patience;
   int looks = 0;
   while (__atomic_load_n(word, __ATOMIC_ACQUIRE) < want) {
     if (__atomic_load_n(context->abort, __ATOMIC_ACQUIRE) != 0) return false;

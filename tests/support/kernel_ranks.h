@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -23,6 +24,7 @@ struct WorldShape {
   size_t staging_bytes = size_t{1} << 18;
   size_t channel_bytes = size_t{1} << 14;
   size_t window_bytes = 0;
+  std::chrono::milliseconds patience{20000};  // of one wait
 };
 
 /// The comm memory of `ranks` ranks in this process, one mapping shared by all.

@@ -1,0 +1,122 @@
+// Tile kernels on thread ranks over memory laid out by hand, without the library's host side: the
+// case table by every target that this machine runs, with launches that follow one another on the
+// same signals and the same never cleared memory. Under ThreadSanitizer this checks the protocols'
+// memory order.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "lib/device/kernels.h"
+#include "tests/support/gemm_kernels.h"
+
+namespace tw::test {
+namespace {
+
+constexpr int kLaunches = 3;
+
+/// Targets whose code is in this build and runs here.
+std::vector<CpuTarget> targets() {
+  std::vector<CpuTarget> targets;
+  for (int t = 0; t < kCpuTargets; ++t)
+    if (kernels::gemm.cpu[t] != nullptr && cpu_runs(static_cast<CpuTarget>(t)))
+      targets.push_back(static_cast<CpuTarget>(t));
+  return targets;
+}
+
+/// Worked out once for all targets and ways to run.
+using Works = std::vector<GemmWork>;
+Works work_out(const std::vector<GemmCase>& cases, int ranks) {
+  Works works;
+  uint64_t seed = 1;
+  for (const GemmCase& c : cases)
+    for (int launch = 0; launch < kLaunches; ++launch)
+      works.emplace_back(c, c.op == GemmOp::kGemm ? 1 : ranks, ++seed);
+  return works;
+}
+
+/// Runs the cases one after the other, each kLaunches times with other inputs, as launches of one
+/// tile set.
+void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, const GemmRun& run,
+         CpuTarget target) {
+  TileWorld world(room_for(cases, ranks, run));
+  world.run([&](int rank) {
+    for (size_t i = 0; i < cases.size(); ++i) {
+      GemmRank own(world, cases[i], run, rank);
+      for (size_t launch = 0; launch < kLaunches; ++launch) {
+        const GemmWork& work = works[i * kLaunches + launch];
+        own.prepare(work, (i * kLaunches + launch + 1) * UINT64_C(0x9E3779B97F4A7C15));
+        own.launch(target);
+        if (world.failure() != TW_OK) return;
+        const std::string what = std::string(cpu_target_name(target)) + ", " +
+                                 cases[i].name(ranks) + ", " + run.name() + ", launch " +
+                                 std::to_string(launch);
+        if (own.check(work, what)) continue;
+        world.stop();
+        return;
+      }
+    }
+  });
+  EXPECT_EQ(world.failure(), TW_OK) << name_of(cases[0].op) << ", " << run.name();
+}
+
+#if defined(TW_SANITIZE_THREAD) || defined(TW_SANITIZE_ADDRESS)
+std::vector<GemmCase> cases_here(GemmOp op) { return few_gemm_cases(op); }
+constexpr int kRanks[] = {2, 3, 4};
+#else
+std::vector<GemmCase> cases_here(GemmOp op) { return gemm_cases(op); }
+constexpr int kRanks[] = {1, 2, 3};
+#endif
+
+class GemmKernel : public testing::TestWithParam<GemmOp> {};
+
+/// Ways to run: one after the other where blocks share a thread, all at once where they do not.
+std::vector<GemmRun> runs_of(GemmOp op) {
+  const bool reduces = op == GemmOp::kGemmAllReduce || op == GemmOp::kAllReduceNorm;
+  std::vector<GemmRun> runs(2);
+  runs[0].blocks = 1;
+  runs[1].blocks = 3;
+  runs[1].threads = true;
+  runs[1].raster = Raster::kColsOuter;
+  runs[1].store = StorePolicy::kNonTemporal;
+  runs[1].tile_rows = 32;
+  if (!reduces) return runs;
+  for (int i = 0; i < 2; ++i) {
+    runs.push_back(runs[static_cast<size_t>(i)]);
+    runs.back().path = ReducePath::kOneShot;
+  }
+  runs.push_back(runs[1]);
+  runs.back().own_cols = true;
+  return runs;
+}
+
+TEST_P(GemmKernel, Cases) {
+  const std::vector<GemmCase> cases = cases_here(GetParam());
+  for (const int ranks : kRanks) {
+    if (GetParam() == GemmOp::kGemm && ranks != kRanks[0]) continue;
+    const Works works = work_out(cases, ranks);
+    for (const CpuTarget target : targets())
+      for (const GemmRun& how : runs_of(GetParam())) {
+        run(cases, works, ranks, how, target);
+        if (testing::Test::HasFailure()) return;
+      }
+  }
+}
+
+TEST_P(GemmKernel, ManyRanks) {
+  const std::vector<GemmCase> cases = few_gemm_cases(GetParam());
+  for (const int ranks : {5, 8, 16}) {
+    const Works works = work_out(cases, ranks);
+    GemmRun how;
+    how.blocks = 2;
+    how.path = ranks == 8 ? ReducePath::kOneShot : ReducePath::kViaOwner;
+    run(cases, works, ranks, how, targets().front());
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, GemmKernel, testing::ValuesIn(kGemmOps),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+}  // namespace
+}  // namespace tw::test

@@ -1,0 +1,374 @@
+#include "tests/support/gemm_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "lib/device/kernels.h"
+#include "tilewire/tile/packed.h"
+
+namespace tw::test {
+namespace {
+
+constexpr size_t kGuard = 192;
+constexpr size_t kAlign = 64;
+
+size_t element_of(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }
+size_t up(size_t size, size_t unit) { return divide_up(size, unit) * unit; }
+int next(int rank, int ranks) { return (rank + 1) % ranks; }
+
+Segments segments(const std::vector<size_t>& sizes, uint32_t step) {
+  return segments_of(sizes.data(), static_cast<int>(sizes.size()), step);
+}
+
+/// Most tiles of an owner.
+uint32_t most_tiles(const Segments& segments) {
+  uint32_t most = 0;
+  for (int r = 0; r < segments.count; ++r)
+    most = std::max(most, segments.tile[r + 1] - segments.tile[r]);
+  return most;
+}
+
+}  // namespace
+
+std::string GemmRun::name() const {
+  return std::to_string(blocks) + (threads ? " blocks on threads, " : " blocks, ") +
+         std::to_string(tile_rows) + "x" + std::to_string(tile_cols) + " tiles, " +
+         (raster == Raster::kRowsOuter ? "rows" : "columns") + " outer, " +
+         (store == StorePolicy::kPlain ? "plain, " : "non-temporal, ") +
+         (path == ReducePath::kOneShot ? "one shot"
+          : own_cols                   ? "via columns' owner"
+                                       : "via owner");
+}
+
+Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* window, size_t* offset)
+    : rows_(rows), cols_(cols), stride_(strided ? cols + 5 : cols), type_(type) {
+  const size_t element = element_of(type), skew = strided ? element : 0;
+  bytes_ = up(2 * kGuard + skew + rows * stride_ * element, kAlign);
+  if (window != nullptr) {
+    begin_ = window + *offset;
+    window_offset_ = *offset + kGuard + skew;
+    *offset += bytes_;
+  } else {
+    own_.resize(bytes_ + kAlign);
+    begin_ = own_.data() + (kAlign - reinterpret_cast<uintptr_t>(own_.data()) % kAlign);
+  }
+  data_ = begin_ + kGuard + skew;
+}
+
+void Placed::poison() { std::memset(begin_, kTilePoison, bytes_); }
+
+void Placed::write(const Values& values) {
+  for (size_t i = 0; i < rows_; ++i)
+    for (size_t j = 0; j < cols_; ++j)
+      write_element(type_, {values.at(i, j), 0}, data_ + (i * stride_ + j) * element_of(type_));
+}
+
+void Placed::write_transposed(const Values& values) {
+  for (size_t i = 0; i < rows_; ++i)
+    for (size_t j = 0; j < cols_; ++j)
+      write_element(type_, {values.at(j, i), 0}, data_ + (i * stride_ + j) * element_of(type_));
+}
+
+double Placed::read(size_t i, size_t j) const {
+  return read_element(type_, data_ + (i * stride_ + j) * element_of(type_)).real;
+}
+
+void Placed::append_to(std::vector<char>* bytes) const {
+  for (size_t i = 0; i < rows_; ++i) {
+    const char* const row = data_ + i * stride_ * element_of(type_);
+    bytes->insert(bytes->end(), row, row + cols_ * element_of(type_));
+  }
+}
+
+bool Placed::rest_is_poison() {
+  for (size_t i = 0; i < rows_; ++i)
+    std::memset(data_ + i * stride_ * element_of(type_), kTilePoison, cols_ * element_of(type_));
+  return std::all_of(begin_, begin_ + bytes_,
+                     [](char c) { return static_cast<unsigned char>(c) == kTilePoison; });
+}
+
+std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
+  std::vector<char> packed(packed_bytes(PackedFor::kCpu, b.rows, b.cols, type), 0);
+  const PackedHeader header{
+      kPackedMagic, kPackedVersion, PackedFor::kCpu, static_cast<uint32_t>(type), 0,
+      b.rows,       b.cols};
+  std::memcpy(packed.data(), &header, sizeof header);
+  for (size_t k = 0; k < b.rows; ++k)
+    for (size_t j = 0; j < b.cols; ++j) {
+      const size_t col = j % kPanelCols;
+      const size_t at =
+          type == TW_BF16 ? (k / 2 * kPanelCols + col) * 2 + k % 2 : k * kPanelCols + col;
+      write_element(type, {b.at(k, j), 0},
+                    packed.data() + kPackedHeader + j / kPanelCols * panel_bytes(b.rows, type) +
+                        at * element_of(type));
+    }
+  return packed;
+}
+
+GemmRank::GemmRank(TileWorld& world, const GemmCase& c, const GemmRun& run, int rank)
+    : world_(world),
+      c_(c),
+      run_(run),
+      rank_(rank),
+      ranks_(c.op == GemmOp::kGemm ? 1 : world.ranks()),
+      rows_(shards_of(c.shards, c.m, ranks_)),
+      cols_(shards_of(c.shards, c.n, ranks_)),
+      norm_rows_(static_cast<size_t>(run.blocks) * c.n + 1) {
+  place();
+}
+
+void GemmRank::place() {
+  const auto r = static_cast<size_t>(ranks_ == 1 ? 0 : rank_);
+  const bool own_rows = c_.op == GemmOp::kAllGatherGemm || c_.op == GemmOp::kGemmAllToAll;
+  const bool addend = c_.op == GemmOp::kAllReduceNorm;
+  const auto own = [&](size_t rows, size_t cols, tw_type_t type, bool strided) {
+    return Placed(rows, cols, type, strided, nullptr, nullptr);
+  };
+  const size_t a_rows = own_rows ? rows_[r] : c_.m, a_cols = addend ? c_.n : c_.k;
+  a_ = c_.a_transposed ? own(a_cols, a_rows, c_.type, c_.strided)
+                       : own(a_rows, a_cols, c_.type, c_.strided);
+  if (!addend && !c_.b_packed)
+    b_ = c_.b_transposed ? own(c_.b_cols(), c_.k, c_.type, c_.strided)
+                         : own(c_.k, c_.b_cols(), c_.type, c_.strided);
+  const size_t c_rows = c_.op == GemmOp::kGemmReduceScatter ? rows_[r] : c_.m;
+  const size_t c_cols = c_.op == GemmOp::kGemmAllToAll ? cols_[r] : c_.n;
+  if (c_.bias) bias_ = own(1, c_.b_cols(), c_.out, false);
+  if (c_.residual) residual_ = own(c_rows, c_.n, c_.out, c_.strided);
+  if (c_.norm) weight_ = own(1, c_.n, c_.out, false);
+  const bool in_window =
+      c_.placing == Placing::kWindow || (c_.placing == Placing::kMixed && rank_ % 2 == 0);
+  char* const window = in_window ? world_.window(rank_) : nullptr;
+  size_t offset = 0;
+  c_out_ = Placed(c_rows, c_cols, c_.out, c_.strided, window, &offset);
+  if (c_.hidden) hidden_ = Placed(c_rows, c_cols, c_.out, c_.strided, window, &offset);
+  if (c_.norm && !c_.hidden) spare_hidden_ = own(c_rows, c_cols, c_.out, false);
+  if (offset > world_.window_bytes()) std::abort();
+  if (c_.gathered)
+    gathered_ = c_.a_transposed ? own(c_.k, c_.m, c_.type, c_.strided)
+                                : own(c_.m, c_.k, c_.type, c_.strided);
+}
+
+void GemmRank::prepare(const GemmWork& work, uint64_t history) {
+  const GemmPart& part = work.parts[static_cast<size_t>(ranks_ == 1 ? 0 : rank_)];
+  c_.a_transposed ? a_.write_transposed(part.a) : a_.write(part.a);
+  if (c_.b_packed && c_.op != GemmOp::kAllReduceNorm) {
+    const std::vector<char> packed = packed_for_cpu(part.b, c_.type);
+    packed_memory_.resize(packed.size() + kAlign);
+    packed_ = packed_memory_.data() +
+              (kAlign - reinterpret_cast<uintptr_t>(packed_memory_.data()) % kAlign);
+    std::copy(packed.begin(), packed.end(), packed_);
+  } else if (!b_.none()) {
+    c_.b_transposed ? b_.write_transposed(part.b) : b_.write(part.b);
+  }
+  if (c_.bias) bias_.write(part.bias);
+  if (c_.residual) residual_.write(part.residual);
+  if (c_.norm) weight_.write(part.weight);
+  for (Placed* output : {&c_out_, &hidden_, &spare_hidden_, &gathered_})
+    if (!output->none()) output->poison();
+  tw_tile_view view = world_.view(rank_, history, run_.store);
+  if (c_.op == GemmOp::kGemm) {
+    view.comm.size = 1;
+    view.comm.rank = 0;
+    view.parts += rank_;
+    view.comm.heaps += rank_;
+  }
+  const bool in_window =
+      c_.placing == Placing::kWindow || (c_.placing == Placing::kMixed && rank_ % 2 == 0);
+  for (int i = 0; in_window && i < 2; ++i) {
+    const Placed& to = i == 0 ? c_out_ : hidden_;
+    if (!to.none()) view.out[i] = {world_.window_at(rank_, to.window_offset()), to.stride()};
+  }
+  fill(view);
+}
+
+TileGrid GemmRank::grid() const {
+  const GemmOp op = c_.op;
+  const bool all_reduce = op == GemmOp::kGemmAllReduce || op == GemmOp::kAllReduceNorm;
+  const bool one_shot = all_reduce && run_.path == ReducePath::kOneShot;
+  const bool own_cols = op == GemmOp::kGemmAllToAll ||
+                        (op == GemmOp::kGemmAllReduce && !one_shot && run_.own_cols && !c_.norm);
+  const bool own_rows = op != GemmOp::kGemm && !one_shot && (!own_cols || !all_reduce);
+  const uint32_t width = op == GemmOp::kAllReduceNorm
+                             ? static_cast<uint32_t>(std::max<size_t>(c_.n, 1))
+                             : run_.tile_cols;
+  TileGrid grid =
+      tile_grid(own_rows ? segments(rows_, run_.tile_rows) : whole(c_.m, run_.tile_rows),
+                own_cols ? segments(cols_, width) : whole(c_.n, width), run_.raster,
+                c_.activation == Activation::kSwiGlu ? c_.n : 0);
+  if (own_rows) grid.first_row_owner = op == GemmOp::kAllGatherGemm ? rank_ : next(rank_, ranks_);
+  if (own_cols) grid.first_col_owner = next(rank_, ranks_);
+  return grid;
+}
+
+Operand GemmRank::operand_a() const {
+  const bool own_rows = c_.op == GemmOp::kAllGatherGemm || c_.op == GemmOp::kGemmAllToAll;
+  const size_t rows = own_rows ? rows_[static_cast<size_t>(rank_)] : c_.m;
+  return {a_.data(), a_.stride(), rows,
+          c_.k,      c_.type,     c_.a_transposed ? MatrixLayout::kCols : MatrixLayout::kRows,
+          nullptr};
+}
+
+Operand GemmRank::operand_b() const {
+  if (c_.b_packed) return {packed_, 0, c_.k, c_.b_cols(), c_.type, MatrixLayout::kPacked, nullptr};
+  return {b_.data(),   b_.stride(), c_.k,
+          c_.b_cols(), c_.type,     c_.b_transposed ? MatrixLayout::kCols : MatrixLayout::kRows,
+          nullptr};
+}
+
+Epilogue GemmRank::epilogue(size_t first_row) const {
+  return {bias_.data(),
+          c_.out,
+          c_.activation,
+          {residual_.data(), residual_.stride(), c_.out},
+          first_row};
+}
+
+RowNorm GemmRank::norm() {
+  if (!c_.norm) return {};
+  return {weight_.data(), kNormEps, c_.hidden ? hidden_.matrix() : spare_hidden_.matrix(),
+          norm_rows_.data()};
+}
+
+void GemmRank::fill(const tw_tile_view& view) {
+  const TileGrid grid = this->grid();
+  const size_t out = element_of(c_.out), results = up(c_.m * c_.n * out, 128);
+  const Matrix c = c_out_.matrix(), hidden = hidden_.matrix();
+  PartialSlots partials{0, slot_bytes(grid, c_.partial),
+                        size_t{most_tiles(grid.rows)} * most_tiles(grid.cols), c_.partial};
+  const size_t staged = up(partials.end(ranks_), 128);
+  switch (c_.op) {
+    case GemmOp::kGemm:
+      gemm_ = {view, grid, operand_a(), operand_b(), c, epilogue(0), norm()};
+      break;
+    case GemmOp::kAllGatherGemm: {
+      const size_t stride = (c_.a_transposed ? c_.m : c_.k) + (c_.strided ? 3 : 0);
+      Operand all = operand_a();
+      all.data = view.parts[rank_] + view.layout.data;
+      all.stride = stride;
+      all.rows = c_.m;
+      all_gather_ = {view,        grid, operand_a(), operand_b(), c,
+                     epilogue(0), 0,    stride,      all,         gathered_.matrix()};
+      break;
+    }
+    case GemmOp::kGemmReduceScatter:
+      reduce_scatter_ = {
+          view, grid, operand_a(), operand_b(), c, epilogue(grid.rows.begin[rank_]), partials};
+      break;
+    case GemmOp::kGemmAllReduce:
+      all_reduce_ = {view,   grid,        run_.path, operand_a(), operand_b(), c,
+                     hidden, epilogue(0), norm(),    partials,    staged,      staged + results};
+      break;
+    case GemmOp::kGemmAllToAll:
+      all_to_all_ = {view, grid, operand_a(), operand_b(), c, epilogue(0), 0};
+      break;
+    case GemmOp::kAllReduceNorm: {
+      const size_t most_rows =
+          run_.path == ReducePath::kOneShot ? c_.m : *std::max_element(rows_.begin(), rows_.end());
+      const size_t sender_bytes = up(most_rows * c_.n * out, 128);
+      const size_t staged_c = sender_bytes * static_cast<size_t>(ranks_);
+      all_reduce_norm_ = {view,
+                          grid,
+                          run_.path,
+                          {a_.data(), a_.stride(), c_.out},
+                          c,
+                          hidden,
+                          residual_.data(),
+                          residual_.stride(),
+                          weight_.data(),
+                          kNormEps,
+                          norm_rows_.data(),
+                          0,
+                          sender_bytes,
+                          staged_c,
+                          staged_c + results};
+      break;
+    }
+  }
+}
+
+void GemmRank::launch(CpuTarget target) const {
+  const auto run = [&](const KernelImage& image, const void* args) {
+    World::launch(image.cpu[static_cast<int>(target)], args, run_.blocks, run_.threads);
+  };
+  switch (c_.op) {
+    case GemmOp::kGemm:
+      return run(kernels::gemm, &gemm_);
+    case GemmOp::kAllGatherGemm:
+      return run(kernels::all_gather_gemm, &all_gather_);
+    case GemmOp::kGemmReduceScatter:
+      return run(kernels::gemm_reduce_scatter, &reduce_scatter_);
+    case GemmOp::kGemmAllReduce:
+      return run(kernels::gemm_all_reduce, &all_reduce_);
+    case GemmOp::kGemmAllToAll:
+      return run(kernels::gemm_all_to_all, &all_to_all_);
+    case GemmOp::kAllReduceNorm:
+      return run(kernels::all_reduce_residual_rms_norm, &all_reduce_norm_);
+  }
+}
+
+bool GemmRank::check_matrix(Placed& got, const Values& want, double tolerance,
+                            const std::string& what) {
+  const tw_type_t type = got.matrix().type;
+  for (size_t i = 0; i < want.rows; ++i)
+    for (size_t j = 0; j < want.cols; ++j) {
+      const double x = got.read(i, j), y = want.at(i, j);
+      unsigned char exact[8];
+      write_element(type, {y, 0}, exact);
+      const bool good = tolerance == 0
+                            ? x == read_element(type, exact).real
+                            : std::fabs(x - y) <= tolerance * std::max(1.0, std::fabs(y));
+      if (good) continue;
+      ADD_FAILURE() << what << ": element (" << i << ", " << j << ") of " << want.rows << "x"
+                    << want.cols << " is " << x << ", not " << y;
+      return false;
+    }
+  if (got.rest_is_poison()) return true;
+  ADD_FAILURE() << what << ": written outside";
+  return false;
+}
+
+bool GemmRank::check(const GemmWork& work, const std::string& what) {
+  const GemmPart& part = work.parts[static_cast<size_t>(ranks_ == 1 ? 0 : rank_)];
+  const std::string who = what + ", rank " + std::to_string(rank_);
+  const bool good = check_matrix(c_out_, part.c, c_.tolerance, who + ": C");
+  if (!good) return false;
+  if (c_.hidden && !check_matrix(hidden_, part.hidden, c_.exact() ? 0 : c_.tolerance, who + ": x"))
+    return false;
+  if (!c_.gathered) return true;
+  if (!c_.a_transposed) return check_matrix(gathered_, part.gathered, 0, who + ": gathered");
+  Values transposed{part.gathered.cols, part.gathered.rows, {}};
+  for (size_t k = 0; k < transposed.rows; ++k)
+    for (size_t i = 0; i < transposed.cols; ++i) transposed.data.push_back(part.gathered.at(i, k));
+  return check_matrix(gathered_, transposed, 0, who + ": gathered");
+}
+
+std::vector<char> GemmRank::results() const {
+  std::vector<char> bytes;
+  for (const Placed* from : {&c_out_, &hidden_})
+    if (!from->none()) from->append_to(&bytes);
+  return bytes;
+}
+
+TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const GemmRun& run) {
+  TileWorldShape shape;
+  shape.ranks = ranks;
+  shape.blocks = run.blocks;
+  const size_t n = static_cast<size_t>(ranks);
+  for (const GemmCase& c : cases) {
+    const size_t tiles = (divide_up(c.m, run.tile_rows) + n) * (divide_up(c.n, run.tile_cols) + n);
+    shape.slots = std::max(shape.slots, 2 * tiles + c.m);
+    const size_t slots = n * tiles * run.tile_rows * run.tile_cols * 4;
+    const size_t addends = n * (c.m * c.n * 4 + 128), staged = 2 * (c.m * c.n * 4 + 128);
+    const size_t gathered = (c.m + 3) * (c.k + 3) * 4;
+    shape.bytes = std::max(shape.bytes, std::max(slots + addends + staged, gathered) + 4096);
+    shape.window_bytes =
+        std::max(shape.window_bytes, 2 * (c.m * (c.n + 5) * 4 + 4 * kGuard + 4 * kAlign));
+    shape.k = std::max(shape.k, c.k);
+  }
+  return shape;
+}
+
+}  // namespace tw::test

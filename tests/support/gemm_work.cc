@@ -1,0 +1,217 @@
+// The reference: what each rank must get.
+#include <cmath>
+
+#include "tests/runner/gemm_cases.h"
+
+namespace tw::test {
+namespace {
+
+/// A number of `type` near `x`, by the tests' own rounding.
+double nearest(tw_type_t type, double x) {
+  unsigned char element[8];
+  write_element(type, {x, 0}, element);
+  return read_element(type, element).real;
+}
+
+/// Pseudo-random numbers in turn, by seed.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * UINT64_C(0x9E3779B97F4A7C15) + 1) {}
+  uint64_t next() {
+    state_ += UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t h = state_;
+    h = (h ^ (h >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    h = (h ^ (h >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return h ^ (h >> 31);
+  }
+
+ private:
+  uint64_t state_;
+};
+
+/// Whole numbers / 8 from -range to range, without 0; or random ones in (-range, range) / 8.
+Values make(size_t rows, size_t cols, tw_type_t type, bool random, int range, double scale,
+            uint64_t seed) {
+  Values v{rows, cols, std::vector<float>(rows * cols)};
+  Random source(seed);
+  for (float& x : v.data) {
+    const uint64_t h = source.next();
+    const double sign = (h & 1) != 0 ? -1 : 1;
+    const double size = random ? static_cast<double>(h >> 11) * 0x1p-53 * range * scale
+                               : static_cast<double>(1 + (h >> 8) % static_cast<uint64_t>(range));
+    x = static_cast<float>(nearest(type, sign * size / 8));
+  }
+  return v;
+}
+
+/// A B. Whole numbers / 8: in 64-bit integers, in units of 1 / 64.
+Values product(const Values& a, const Values& b, bool random) {
+  Values c{a.rows, b.cols, std::vector<float>(a.rows * b.cols)};
+  std::vector<double> row(b.cols);
+  std::vector<int64_t> whole(b.cols);
+  for (size_t i = 0; i < a.rows; ++i) {
+    row.assign(b.cols, 0);
+    whole.assign(b.cols, 0);
+    for (size_t k = 0; k < a.cols; ++k) {
+      const float x = a.at(i, k);
+      const float* const y = &b.data[k * b.cols];
+      if (random) {
+        for (size_t j = 0; j < b.cols; ++j) row[j] += static_cast<double>(x) * y[j];
+      } else {
+        const auto units = static_cast<int64_t>(x * 8);
+        for (size_t j = 0; j < b.cols; ++j) whole[j] += units * static_cast<int64_t>(y[j] * 8);
+      }
+    }
+    for (size_t j = 0; j < b.cols; ++j)
+      c.data[i * b.cols + j] =
+          static_cast<float>(random ? row[j] : static_cast<double>(whole[j]) / 64);
+  }
+  return c;
+}
+
+double activated(double x, Activation activation) {
+  switch (activation) {
+    case Activation::kGelu:
+      return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kGeluTanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::kSilu:
+    case Activation::kSwiGlu:
+      return x / (1 + std::exp(-x));
+    default:
+      return x;
+  }
+}
+
+size_t sum_of(const std::vector<size_t>& sizes, size_t count) {
+  size_t sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += sizes[i];
+  return sum;
+}
+
+Values rows_of(const Values& v, size_t first, size_t rows) {
+  return {rows, v.cols,
+          std::vector<float>(v.data.begin() + static_cast<ptrdiff_t>(first * v.cols),
+                             v.data.begin() + static_cast<ptrdiff_t>((first + rows) * v.cols))};
+}
+
+Values cols_of(const Values& v, size_t first, size_t cols) {
+  Values part{v.rows, cols, {}};
+  for (size_t i = 0; i < v.rows; ++i)
+    for (size_t j = 0; j < cols; ++j) part.data.push_back(v.at(i, first + j));
+  return part;
+}
+
+void append(Values* to, const Values& rows) {
+  to->cols = rows.cols;
+  to->rows += rows.rows;
+  to->data.insert(to->data.end(), rows.data.begin(), rows.data.end());
+}
+
+}  // namespace
+
+std::vector<size_t> shards_of(Shards shards, size_t size, int ranks) {
+  const size_t n = static_cast<size_t>(ranks);
+  std::vector<size_t> sizes(n, 0);
+  size_t left = size;
+  for (size_t r = 0; r < n; ++r) {
+    size_t part = size / n + (r < size % n ? 1 : 0);
+    if (shards == Shards::kUneven) part = r % 3 == 1 ? 0 : left / 2 + (r % 2);
+    if (shards == Shards::kLast) part = 0;
+    sizes[r] = r + 1 == n ? left : std::min(part, left);
+    left -= sizes[r];
+  }
+  return sizes;
+}
+
+GemmWork::GemmWork(const GemmCase& c, int ranks, uint64_t seed)
+    : c(c),
+      ranks(ranks),
+      rows(shards_of(c.shards, c.m, ranks)),
+      cols(shards_of(c.shards, c.n, ranks)),
+      parts(static_cast<size_t>(ranks)) {
+  fill(seed);
+  Values all;  // gemm_all_to_all: every rank's rows of the result
+  for (int r = 0; r < ranks; ++r) {
+    GemmPart& part = parts[static_cast<size_t>(r)];
+    if (r != 0 && same_everywhere()) {
+      part.c = parts[0].c;
+      part.hidden = parts[0].hidden;
+      continue;
+    }
+    finish(sums(static_cast<size_t>(r)), part);
+    if (c.op == GemmOp::kGemmAllToAll) append(&all, part.c);
+  }
+  if (c.op != GemmOp::kGemmAllToAll) return;
+  all.cols = c.n;
+  for (size_t r = 0; r < parts.size(); ++r) parts[r].c = cols_of(all, sum_of(cols, r), cols[r]);
+}
+
+void GemmWork::fill(uint64_t seed) {
+  const bool normed_input = c.op == GemmOp::kAllReduceNorm;
+  const bool sharded = c.op == GemmOp::kAllGatherGemm || c.op == GemmOp::kGemmAllToAll;
+  const bool same = sums_ranks(c.op);  // what comes after the sum is the same everywhere
+  const double scale = c.k == 0 ? 1 : 8 / std::sqrt(static_cast<double>(c.k));
+  Values gathered{0, c.k, {}};
+  for (size_t r = 0; r < parts.size(); ++r) {
+    GemmPart& part = parts[r];
+    const uint64_t own = (seed * 64 + r) * 8, shared = same ? seed * 512 : own;
+    const size_t width = normed_input ? c.n : c.k;
+    part.a = make(sharded ? rows[r] : c.m, width, c.type, c.random, 4, 1, own + 1);
+    if (!normed_input) part.b = make(c.k, c.b_cols(), c.type, c.random, 4, scale, own + 2);
+    if (c.bias) part.bias = make(1, c.b_cols(), c.out, c.random, 16, 1, shared + 3);
+    if (c.residual) part.residual = make(c.m, c.n, c.out, c.random, 16, 1, shared + 4);
+    if (c.norm) part.weight = make(1, c.n, c.out, c.random, 12, 1, shared + 5);
+    if (c.op == GemmOp::kGemmReduceScatter && c.residual)
+      part.residual = rows_of(part.residual, sum_of(rows, r), rows[r]);
+    if (c.op == GemmOp::kAllGatherGemm) append(&gathered, part.a);
+  }
+  if (c.op == GemmOp::kAllGatherGemm)
+    for (GemmPart& part : parts) part.gathered = gathered;
+}
+
+/// The sums that the epilogue of `rank` begins with: all of its rows.
+Values GemmWork::sums(size_t r) const {
+  if (c.op == GemmOp::kAllGatherGemm) return product(parts[r].gathered, parts[r].b, c.random);
+  if (!sums_ranks(c.op)) return product(parts[r].a, parts[r].b, c.random);
+  const bool scatter = c.op == GemmOp::kGemmReduceScatter;
+  const size_t first = scatter ? sum_of(rows, r) : 0, count = scatter ? rows[r] : c.m;
+  Values total{count, c.n, std::vector<float>(count * c.n)};
+  for (size_t s = 0; s < parts.size(); ++s) {
+    const Values own = rows_of(parts[s].a, first, count);
+    const Values addend = c.op == GemmOp::kAllReduceNorm ? own : product(own, parts[s].b, c.random);
+    for (size_t i = 0; i < total.data.size(); ++i) {
+      const auto x = static_cast<float>(nearest(c.partial, addend.data[i]));
+      total.data[i] = s == 0 ? x : total.data[i] + x;
+    }
+  }
+  for (float& x : total.data) x = static_cast<float>(nearest(c.partial, x));
+  return total;
+}
+
+/// Epilogue and norm of `sum`.
+void GemmWork::finish(const Values& sum, GemmPart& part) const {
+  Values x{sum.rows, c.n, std::vector<float>(sum.rows * c.n)};
+  for (size_t i = 0; i < sum.rows; ++i)
+    for (size_t j = 0; j < c.n; ++j) {
+      double v = sum.at(i, j);
+      if (c.bias) v += part.bias.at(0, j);
+      v = activated(v, c.activation);
+      if (c.activation == Activation::kSwiGlu)
+        v *= static_cast<double>(sum.at(i, c.n + j)) + (c.bias ? part.bias.at(0, c.n + j) : 0);
+      if (c.residual) v += part.residual.at(i, j);
+      x.data[i * c.n + j] = static_cast<float>(c.norm ? nearest(c.out, v) : v);
+    }
+  part.c = x;
+  if (!c.norm) return;
+  if (c.hidden) part.hidden = x;
+  for (size_t i = 0; i < x.rows; ++i) {
+    double squares = 0;
+    for (size_t j = 0; j < c.n; ++j) squares += static_cast<double>(x.at(i, j)) * x.at(i, j);
+    const double root = std::sqrt(squares / static_cast<double>(c.n) + kNormEps);
+    for (size_t j = 0; j < c.n; ++j)
+      part.c.data[i * c.n + j] = static_cast<float>(x.at(i, j) / root * part.weight.at(0, j));
+  }
+}
+
+}  // namespace tw::test
