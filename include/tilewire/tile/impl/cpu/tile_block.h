@@ -264,6 +264,7 @@ class CpuTileBlock {
   TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
     if (!ok_ || !block_.whole() || !block_.last(&counters->finished)) return;
     for (auto& next : counters->next) __atomic_store_n(&next[0], 0, __ATOMIC_RELAXED);
+    ++counters->launches;
     block_.set(epoch, value);
   }
 
