@@ -21,7 +21,8 @@ void run_problem(const ThreadRanks& ranks, const GemmProblem& problem, int times
     const tw_gemm_args_t args = operands.args();
     for (int i = 0; i < times; ++i) {
       operands.poison();
-      ASSERT_EQ(call_gemm(problem.entry, &args, comm, nullptr), TW_OK) << tw_last_error();
+      ASSERT_EQ(call_gemm(problem.entry, &args, comm, nullptr), TW_OK)
+          << tw_last_error() << " m " << problem.m << " n " << problem.n << " k " << problem.k;
       ASSERT_EQ(operands.check(), "");
     }
   });

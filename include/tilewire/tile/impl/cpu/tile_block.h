@@ -82,7 +82,7 @@ class CpuTileBlock {
   };
 
   TW_FN auto tiles(const TileGrid& grid, int phase) {
-    const auto tile = [&grid](uint32_t i) { return grid.at(i); };
+    const auto tile = [grid](uint32_t i) { return grid.at(i); };
     return Loop<decltype(tile)>(*this, grid.tiles(), phase, tile);
   }
   TW_FN auto items(uint32_t n, int phase) {
