@@ -22,10 +22,12 @@ namespace tw {
 /// Loops over tiles or items in one kernel; each has its own counter.
 inline constexpr int kTilePhases = 8;
 
-/// Counters of one rank's launches, in memory of its device; 0 between launches.
+/// Counters of one rank's launches, in memory of its device; all but the last are 0 between
+/// launches.
 struct TileCounters {
   alignas(128) uint64_t next[kTilePhases][16];  // next[p][0]: next item of loop p
   alignas(128) uint64_t finished;               // blocks of the running launch that are done
+  uint64_t launches;  // over, of this set: epochs may also count other calls of the comm
 };
 
 /// Offsets in bytes from the start of a rank's part, all multiples of 128.
@@ -34,9 +36,9 @@ struct TileLayout {
   size_t slots;
   size_t words, data, end;
 
-  /// The lines of launches with an even and an odd epoch.
-  constexpr size_t entry(uint64_t epoch, int sender) const {
-    return (epoch % 2 * static_cast<size_t>(ranks) + static_cast<size_t>(sender)) * 128;
+  /// The lines of launches with an even and an odd number.
+  constexpr size_t entry(uint64_t launch, int sender) const {
+    return (launch % 2 * static_cast<size_t>(ranks) + static_cast<size_t>(sender)) * 128;
   }
   constexpr size_t word(int sender, size_t slot) const {
     return words + static_cast<size_t>(sender) * sender_bytes(slots) + slot * sizeof(uint64_t);

@@ -11,10 +11,6 @@
 namespace tw {
 namespace {
 
-CpuEntry entry_of(const KernelImage& kernel, CpuTarget target) {
-  return kernel.cpu[static_cast<int>(target)];
-}
-
 /// Bytes of a matrix, from its first element to its last.
 size_t extent(const Matrix& m, size_t rows, size_t cols) {
   return rows == 0 || cols == 0 ? 0 : ((rows - 1) * m.stride + cols) * m.element();
@@ -134,7 +130,7 @@ GemmWork Fused::prepare_local(GemmLaunch launch, int max_blocks) {
 GemmWork Fused::work(GemmLaunch launch, const tw_tile_view& view, int blocks) const {
   std::visit(Complete{view, workspace_.rows()}, launch.args);
   Device& device = comm_.device();
-  const CpuEntry entry = entry_of(*launch.kernel, device.target());
+  const CpuEntry entry = launch.kernel->entry(device.target());
   return {[&device, entry, blocks, args = launch.args] {
             std::visit([&](const auto& a) { device.launch(entry, &a, blocks); }, args);
           },

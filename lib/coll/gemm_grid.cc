@@ -26,24 +26,42 @@ size_t tiles(const size_t* sizes, int n, size_t step) {
   return sum;
 }
 
+/// A reduction whose owners have columns, not rows: where one tile has all rows, so that B is read
+/// once. A norm wants whole rows.
+bool cuts_columns(const GemmCall& call, bool by_owner) {
+  return by_owner && call.op == GemmOp::kGemmAllReduce && call.norm_weight == nullptr &&
+         call.m <= kCpuTile.rows;
+}
+
+/// Columns by rank, in whole units.
+RankSizes column_parts(size_t n, int ranks) {
+  RankSizes sizes = nearly_equal(divide_up(n, kColUnit), ranks);
+  size_t left = n;
+  for (int r = 0; r < ranks; ++r) {
+    size_t& size = sizes[static_cast<size_t>(r)];
+    size = std::min(left, size * kColUnit);
+    left -= size;
+  }
+  return sizes;
+}
+
 }  // namespace
 
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks) {
   RankSizes row_sizes{call.m}, col_sizes{call.n};
   int row_parts = 1, col_parts = 1;
-  if (by_owner) {
+  if (call.op == GemmOp::kGemmAllToAll || cuts_columns(call, by_owner)) {
+    col_sizes = call.op == GemmOp::kGemmAllToAll ? call.cols : column_parts(call.n, place.size);
+    col_parts = place.size;
+  }
+  if (call.op == GemmOp::kGemmAllToAll || (by_owner && col_parts == 1)) {
     row_sizes = call.op == GemmOp::kGemmAllReduce ? nearly_equal(call.m, place.size) : call.rows;
     row_parts = place.size;
   }
-  if (call.op == GemmOp::kGemmAllToAll) {
-    col_sizes = call.cols;
-    col_parts = place.size;
-  }
   // Rows that one rank multiplies.
   const size_t m = call.op == GemmOp::kGemmAllToAll ? largest(row_sizes.data(), row_parts) : call.m;
-  const bool few_rows = m <= kFewRows;
   size_t row_step = equal_steps(largest(row_sizes.data(), row_parts), kCpuTile.rows, kRowUnit);
-  size_t col_step = few_rows ? kColUnit : kCpuTile.cols / (call.paired() ? 2 : 1);
+  size_t col_step = m <= kFewRows ? kColUnit : kCpuTile.cols / (call.paired() ? 2 : 1);
   const size_t wanted = static_cast<size_t>(blocks) * kTilesPerBlock;
   const auto count = [&] {
     return tiles(row_sizes.data(), row_parts, row_step) *
@@ -54,10 +72,11 @@ TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int 
 
   const Segments rows = segments_of(row_sizes.data(), row_parts, static_cast<uint32_t>(row_step));
   const Segments cols = segments_of(col_sizes.data(), col_parts, static_cast<uint32_t>(col_step));
-  TileGrid grid = tile_grid(rows, cols, few_rows ? Raster::kColsOuter : Raster::kRowsOuter,
+  const bool cols_outer = m <= kFewRows || (row_parts == 1 && col_parts > 1);
+  TileGrid grid = tile_grid(rows, cols, cols_outer ? Raster::kColsOuter : Raster::kRowsOuter,
                             call.paired() ? call.n : 0);
   const int next = (place.rank + 1) % place.size;
-  if (by_owner) grid.first_row_owner = call.op == GemmOp::kAllGatherGemm ? place.rank : next;
+  if (row_parts > 1) grid.first_row_owner = call.op == GemmOp::kAllGatherGemm ? place.rank : next;
   if (col_parts > 1) grid.first_col_owner = next;
   return grid;
 }
@@ -76,10 +95,13 @@ TileGrid row_grid(size_t m, size_t n, const Place& place, bool by_owner, int blo
 }
 
 size_t most_owned_tiles(const TileGrid& grid) {
-  size_t most = 0;
-  for (int owner = 0; owner < grid.rows.count; ++owner)
-    most = std::max<size_t>(most, grid.rows.tile[owner + 1] - grid.rows.tile[owner]);
-  return most * grid.cols.tiles();
+  const auto most = [](const Segments& s) {
+    size_t most = 0;
+    for (int owner = 0; owner < s.count; ++owner)
+      most = std::max<size_t>(most, s.tile[owner + 1] - s.tile[owner]);
+    return most;
+  };
+  return most(grid.rows) * most(grid.cols);
 }
 
 }  // namespace tw

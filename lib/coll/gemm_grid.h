@@ -10,14 +10,14 @@ namespace tw {
 /// Up to so many rows B is what a product costs: it is read once, column by column.
 inline constexpr size_t kFewRows = 64;
 
-/// The grid of a call. `rank`: who visits it. `by_owner`: rows of a reduction are cut by rank.
+/// The grid of a call, as `place` visits it. `by_owner`: rows, or columns, are cut by rank.
 /// `blocks`: the most that a launch of the comm may have.
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks);
 
 /// The grid of a call whose tiles are whole rows.
 TileGrid row_grid(size_t m, size_t n, const Place& place, bool by_owner, int blocks);
 
-/// The most tiles of any owner's rows.
+/// The most tiles of any owner.
 size_t most_owned_tiles(const TileGrid& grid);
 
 }  // namespace tw

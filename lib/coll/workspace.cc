@@ -34,7 +34,7 @@ TileLayout workspace_layout(int ranks, size_t bytes) {
 size_t workspace_bytes(int ranks, size_t slots, size_t data) {
   const size_t n = static_cast<size_t>(ranks);
   // Entries, the slots that there are at least, and what rounding takes.
-  const size_t fixed = n * (128 + 128) + n * kLeastSlots * 8 + 4096;
+  const size_t fixed = n * (2 * 128 + 128) + n * kLeastSlots * 8 + 4096;
   const size_t with_words = (data + fixed) * kBytesPerSlot / (kBytesPerSlot - 8 * n);
   const size_t with_slots = slots > kLeastSlots ? slots * kBytesPerSlot : 0;
   return up(std::max({with_words, with_slots, kLeastWorkspace}), 4096);
@@ -128,10 +128,10 @@ void Workspace::count_memory() {
   comm_.set_workspace_memory(sum);
 }
 
-tw_tile_view Workspace::common_view() const {
+tw_tile_view Workspace::common_view(TileCounters* counters) const {
   tw_tile_view view{};
   view.comm = comm_.view();
-  view.counters = const_cast<TileCounters*>(&counters_);
+  view.counters = counters;
   view.scratch = scratch_.data();
   view.scratch_bytes = scratch_bytes_;
   view.store = store_;
@@ -139,8 +139,8 @@ tw_tile_view Workspace::common_view() const {
   return view;
 }
 
-tw_tile_view Workspace::view(const TileRecord& record) const {
-  tw_tile_view view = common_view();
+tw_tile_view Workspace::view(const TileRecord& record) {
+  tw_tile_view view = common_view(&counters_);
   view.layout = workspace_layout(comm_.size(), bytes());
   view.parts = window_->table().data();
   view.epoch = comm_.view().epoch;
@@ -154,7 +154,7 @@ tw_tile_view Workspace::local_view(size_t slots) {
     ensure(words_, local_layout_.end);
     local_parts_.assign(static_cast<size_t>(comm_.size()), words_.data());
   }
-  tw_tile_view view = common_view();
+  tw_tile_view view = common_view(&local_counters_);
   view.comm.size = 1;  // `rank` stays: waits tell it from the peers
   view.comm.epoch = &local_epoch_;
   view.layout = local_layout_;

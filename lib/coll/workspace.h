@@ -57,7 +57,7 @@ class Workspace {
   char* temporary(Temporary which, size_t bytes);
 
   /// For a call's kernel: over the workspace, at the comm's epoch.
-  tw_tile_view view(const TileRecord& record) const;
+  tw_tile_view view(const TileRecord& record);
   /// For kernels of this rank alone, with `slots` signal words.
   tw_tile_view local_view(size_t slots);
 
@@ -68,12 +68,12 @@ class Workspace {
   void exchange(size_t bytes, const CallRecord* next);
   void ensure(Buffer& buffer, size_t bytes);
   void count_memory();
-  tw_tile_view common_view() const;
+  tw_tile_view common_view(TileCounters* counters) const;
 
   Comm& comm_;
   StorePolicy store_ = StorePolicy::kPlain;
   std::unique_ptr<Window> window_;
-  TileCounters counters_{};  // launches of one device run one after the other
+  TileCounters counters_{}, local_counters_{};
   Buffer scratch_, rows_, words_;
   size_t scratch_bytes_ = 0;  // of a block
   Buffer temporaries_[kTemporaries];

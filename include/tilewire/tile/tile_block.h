@@ -179,7 +179,8 @@ class TileBlockOps {
   void report_mismatch(int peer, uint64_t got, uint64_t want);
 
   /// The last thing a block does; every role has done its work when it returns. In the last block
-  /// of the launch to get here: sets the counters to 0 and then *epoch to `value`. Nothing after a
+  /// of the launch to get here: sets the counters to 0, adds 1 to counters->launches, and then sets
+  /// *epoch to `value`. Nothing after a
   /// failure. Role: all. Scope: device. Order: acq_rel. Blocks: no.
   void finish(TileCounters* counters, uint64_t* epoch, uint64_t value);
 };

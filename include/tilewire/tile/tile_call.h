@@ -14,8 +14,10 @@
 // its launch e - 1 is over, all its blocks included, so nothing of it reads what was stored at
 // e - 1 any more; and its words of e - 1 are less than e, so nobody takes old data for new. Hence
 // memory for peers' data exists once and is never cleared.
-// Entries exist twice, by the parity of e: a peer writes the line of e again when it enters e + 2,
-// after its launch e + 1, in which it met everybody at e + 1: so nobody reads lines of e any more.
+// Entries exist twice and alternate from launch to launch of the set: a peer writes a line again when
+// it enters the launch after the next one, after the next one, in which it met everybody: so nobody
+// reads lines of this one any more. (By number of the launch, not by e: a comm's other calls, between
+// launches, need not meet everybody.)
 // A program must wait for everything that peers signal to it, so that it does not end before its
 // results are complete.
 // Launches that differ in their digests are a mismatch, found in `meet`: before data is stored.
@@ -31,7 +33,7 @@ class TileCall {
   /// Opens the launch; block 0 enters it at the peers.
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   TW_FN TileCall(Block& block, const tw_tile_view& view, At at = At::here())
-      : block_(block), view_(view), epoch_(*view.epoch + 1) {
+      : block_(block), view_(view), epoch_(*view.epoch + 1), launch_(view.counters->launches) {
     if (block.index() == 0) enter(at);
   }
 
@@ -121,7 +123,7 @@ class TileCall {
  private:
   TW_FN uint64_t word() const { return epoch_ << kDigestBits | view_.record.digest; }
   TW_FN FlagLine* entry_at(int receiver, int sender) const {
-    return reinterpret_cast<FlagLine*>(view_.parts[receiver] + view_.layout.entry(epoch_, sender));
+    return reinterpret_cast<FlagLine*>(view_.parts[receiver] + view_.layout.entry(launch_, sender));
   }
   TW_FN uint64_t* word_at(int receiver, int sender, size_t slot) const {
     return reinterpret_cast<uint64_t*>(view_.parts[receiver] + view_.layout.word(sender, slot));
@@ -149,6 +151,7 @@ class TileCall {
   Block& block_;
   const tw_tile_view& view_;
   const uint64_t epoch_;
+  const uint64_t launch_;  // number of this launch of the set, from 0
   bool met_ = false;
 };
 

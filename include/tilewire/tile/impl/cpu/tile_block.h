@@ -82,7 +82,7 @@ class CpuTileBlock {
   };
 
   TW_FN auto tiles(const TileGrid& grid, int phase) {
-    const auto tile = [&grid](uint32_t i) { return grid.at(i); };
+    const auto tile = [grid](uint32_t i) { return grid.at(i); };
     return Loop<decltype(tile)>(*this, grid.tiles(), phase, tile);
   }
   TW_FN auto items(uint32_t n, int phase) {
@@ -264,6 +264,7 @@ class CpuTileBlock {
   TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
     if (!ok_ || !block_.whole() || !block_.last(&counters->finished)) return;
     for (auto& next : counters->next) __atomic_store_n(&next[0], 0, __ATOMIC_RELAXED);
+    ++counters->launches;
     block_.set(epoch, value);
   }
 
