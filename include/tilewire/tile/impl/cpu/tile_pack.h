@@ -1,5 +1,6 @@
-// Operands in the order in which CPUs multiply. B: panels (tile/packed.h). A: steps of 256 elements
-// of K, in each all rows, 256 elements a row, padded with zeros to whole groups of 32.
+// Operands in the order in which CPUs multiply. B: panels (tile/packed.h). A: steps of
+// kCpuTile.k elements of K, in each all rows, one after the other, padded with zeros to groups of
+// 32.
 #pragma once
 
 #include <cstddef>
