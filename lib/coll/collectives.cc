@@ -60,12 +60,8 @@ Collectives::Collectives(Comm& comm, const Forced& forced)
       most_blocks_(comm.max_blocks()),
       table_(this_machine(), ranks_class(comm), forced, comm.view().layout, comm.max_blocks()),
       entries_(entries_of(cpu_target())),
-<<<<<<< HEAD
-      send_recv_(kernels::send_recv.cpu[static_cast<int>(cpu_target())]),
+      send_recv_(kernels::send_recv.entry(cpu_target())),
       forced_(forced) {
-=======
-      send_recv_(kernels::send_recv.entry(cpu_target())) {
->>>>>>> w-cpu
   forget_plan();
   args_.comm = comm.view();
 }
