@@ -161,7 +161,7 @@ class Inputs {
   std::vector<char> packed_;
 };
 
-std::string name_of(const Problem& p) {
+std::string text_of(const Problem& p) {
   return std::to_string(p.m) + "x" + std::to_string(p.n) + "x" + std::to_string(p.k) + " " +
          name_of(p.type) + " to " + name_of(p.out) + ", layouts " +
          std::to_string(static_cast<int>(p.a)) + " " + std::to_string(static_cast<int>(p.b)) +
@@ -181,7 +181,7 @@ void expect_exact(const TargetEntry& target, const Problem& p, const Way& way) {
       char want[4] = {};
       put_value(p.out, want, 0, static_cast<float>(sum) / 64);
       const float is = value_at(p.out, got.data(), i * p.n + j);
-      ASSERT_EQ(is, value_at(p.out, want, 0)) << name_of(p) << " at " << i << ", " << j;
+      ASSERT_EQ(is, value_at(p.out, want, 0)) << text_of(p) << " at " << i << ", " << j;
     }
 }
 
@@ -231,7 +231,7 @@ TEST_P(EveryTarget, BitsDependOnTargetNAndKOnly) {
         const size_t row = p.n * 4;
         const std::vector<char> part = inputs.run(GetParam().gemm, way, first, m);
         EXPECT_EQ(std::memcmp(part.data(), all.data() + first * row, m * row), 0)
-            << name_of(p) << ", rows " << first << " to " << first + m;
+            << text_of(p) << ", rows " << first << " to " << first + m;
       };
       for (const size_t first : {0u, 15u, 16u, 99u, 149u}) same(packed, {}, first, 1);
       same(packed, {512, 256}, 0, p.m);
