@@ -16,6 +16,7 @@
 
 #include "tilewire/kernels/coll.h"
 #include "tilewire/tile/comm_view.h"
+#include "tilewire/tile/grid.h"
 
 namespace tw {
 
@@ -99,10 +100,10 @@ namespace tw {
 /// Scratch that every CPU block needs (impl/cpu/tile_scratch.h): sums of a paired tile, a step of A
 /// and of B, rows. What there is beyond it keeps packed A from tile to tile: rows of a tile x K
 /// elements, 4 bytes each at most (tile_scratch).
-inline constexpr size_t kTileScratch = size_t{2304} << 10;
+inline constexpr size_t kTileScratch = size_t{3328} << 10;
 inline constexpr size_t kMostPackedA = size_t{64} << 20;
 constexpr size_t tile_scratch(size_t tile_rows, size_t k) {
-  const size_t packed = (tile_rows + 15) / 16 * 16 * ((k + 255) / 256 * 256) * 4;
+  const size_t packed = divide_up(tile_rows, 16) * 16 * divide_up(k, kCpuTile.k) * kCpuTile.k * 4;
   return kTileScratch + (packed < kMostPackedA ? packed : kMostPackedA);
 }
 

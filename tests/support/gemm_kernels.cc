@@ -98,9 +98,7 @@ std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
   std::memcpy(packed.data(), &header, sizeof header);
   for (size_t k = 0; k < b.rows; ++k)
     for (size_t j = 0; j < b.cols; ++j) {
-      const size_t col = j % kPanelCols;
-      const size_t at =
-          type == TW_BF16 ? (k / 2 * kPanelCols + col) * 2 + k % 2 : k * kPanelCols + col;
+      const size_t at = panel_place(k, j % kPanelCols, type);
       write_element(type, {b.at(k, j), 0},
                     packed.data() + kPackedHeader + j / kPanelCols * panel_bytes(b.rows, type) +
                         at * element_of(type));

@@ -16,7 +16,7 @@ inline constexpr int kMaxFusedRanks = 16;
 struct TileShape {
   uint32_t rows, cols, k;
 };
-inline constexpr TileShape kCpuTile{512, 256, 256};
+inline constexpr TileShape kCpuTile{512, 256, 512};
 inline constexpr TileShape kGpuTile{128, 128, 64};
 
 constexpr size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }

@@ -46,6 +46,15 @@ constexpr size_t panel_bytes(size_t k, tw_type_t type) {
   return padded_k(k) * kPanelCols * packed_element(type);
 }
 
+/// CPUs: where element (k, j) of a panel lies, in elements from the panel's start.
+[[gnu::always_inline]] constexpr size_t panel_place(size_t k, size_t j, tw_type_t type) {
+  const size_t tile = k / kPackedK * (kPanelCols / kPanelTileCols) + j / kPanelTileCols;
+  const size_t in_k = k % kPackedK, in_j = j % kPanelTileCols;
+  const size_t at = type == TW_BF16 ? (in_k / 2 * kPanelTileCols + in_j) * 2 + in_k % 2
+                                    : in_k * kPanelTileCols + in_j;
+  return tile * kPackedK * kPanelTileCols + at;
+}
+
 inline constexpr size_t kGpuPackedTile = 16 << 10;
 /// GPUs: elements of K in 128 bytes.
 constexpr size_t gpu_packed_k(tw_type_t type) { return 128 / packed_element(type); }

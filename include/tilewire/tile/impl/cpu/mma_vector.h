@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 #include "tilewire/tile/impl/cpu/tile_elements.h"
 #include "tilewire/tile/impl/cpu/tile_mma.h"
@@ -34,12 +36,12 @@ struct DotBf16 {
     __m512bh pairs;
   };
   TW_INLINE static Right right(const char* b) { return {bits_as<__m512bh>(load_vector<Words>(b))}; }
-  TW_INLINE static Floats add(Floats sum, const A* a, Right b) {
-    uint32_t pair;
-    __builtin_memcpy(&pair, a, sizeof pair);
-    const Words both = splat<Words>(pair);
-    return bits_as<Floats>(
-        _mm512_dpbf16_ps(bits_as<__m512>(sum), bits_as<__m512bh>(both), b.pairs));
+  using Left = __m512bh;
+  TW_INLINE static Left left(const A* a) {
+    return bits_as<__m512bh>(splat<Words>(load_vector<uint32_t>(a)));
+  }
+  TW_INLINE static Floats add(Floats sum, Left a, Right b) {
+    return bits_as<Floats>(_mm512_dpbf16_ps(bits_as<__m512>(sum), a, b.pairs));
   }
 };
 #endif
@@ -55,9 +57,12 @@ struct WidenedBf16 {
     const Words pairs = load_vector<Words>(b);
     return {bits_as<Floats>(pairs << 16), bits_as<Floats>(pairs & 0xffff0000u)};
   }
-  TW_INLINE static Floats add(Floats sum, const A* a, const Right& b) {
-    sum = multiply_add(splat<Floats>(a[0]), b.even, sum);
-    return multiply_add(splat<Floats>(a[1]), b.odd, sum);
+  struct Left {
+    Floats even, odd;
+  };
+  TW_INLINE static Left left(const A* a) { return {splat<Floats>(a[0]), splat<Floats>(a[1])}; }
+  TW_INLINE static Floats add(Floats sum, const Left& a, const Right& b) {
+    return multiply_add(a.odd, b.odd, multiply_add(a.even, b.even, sum));
   }
 };
 
@@ -70,10 +75,15 @@ struct Widened {
     Floats value;
   };
   TW_INLINE static Right right(const char* b) { return {load_floats<type>(b)}; }
-  TW_INLINE static Floats add(Floats sum, const A* a, const Right& b) {
-    return multiply_add(splat<Floats>(a[0]), b.value, sum);
+  using Left = Floats;
+  TW_INLINE static Left left(const A* a) { return splat<Floats>(a[0]); }
+  TW_INLINE static Floats add(Floats sum, Left a, const Right& b) {
+    return multiply_add(a, b.value, sum);
   }
 };
+
+/// Bytes ahead in B when it is met for the first time.
+inline constexpr size_t kAheadOfB = 2048;
 
 /// The register block: rows x (tiles of 16 columns), by the number of vector registers.
 struct VectorBlock {
@@ -88,44 +98,69 @@ struct VectorBlock {
   static constexpr size_t kVectors = kTiles * kTileVectors;
 };
 
-/// sums (rows of a panel) += `rows` rows of A times tiles of B. `b`: the first tile of the block's
-/// columns.
-template <class Way, size_t rows>
-TW_FN void multiply_block(float* sums, const typename Way::A* a, const char* b, size_t ks,
+/// f(0), f(1) .. f(n - 1) with constants, so that what they index can be registers.
+template <class F, size_t... i>
+TW_INLINE void repeat(F f, std::index_sequence<i...> /*numbers*/) {
+  (f(std::integral_constant<size_t, i>{}), ...);
+}
+template <size_t n, class F>
+TW_INLINE void repeat(F f) {
+  repeat(f, std::make_index_sequence<n>{});
+}
+
+/// sums (rows of a panel) += `rows` rows of A times tiles of B, whole groups of K (A and B are padded
+/// with zeros). `b`: the first tile of the block's columns. `ahead`: bytes ahead in B that are
+/// fetched, 0: none.
+template <class Way, size_t rows, size_t ahead>
+TW_FN void multiply_block(float* sums, const typename Way::A* a, const char* b, size_t groups,
                           bool first) {
   using B = VectorBlock;
   constexpr size_t kTileBytes = kPackedK / Way::kDepth * Way::kBytes;
   constexpr size_t kVectorOfB = Way::kBytes / B::kTileVectors;
-  Floats sum[rows][B::kVectors];
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t v = 0; v < B::kVectors; ++v)
-      sum[r][v] = first ? Floats{} : load_vector<Floats>(sums + r * kPanelCols + v * kLanes);
-  for (size_t k = 0; k < ks; k += kPackedK, b += 2 * kTileBytes) {
-    const size_t end = ks - k < kPackedK ? ks - k : kPackedK;
-    for (size_t in = 0; in < end; in += Way::kDepth) {
-      const char* const at = b + in / Way::kDepth * Way::kBytes;
+  Floats sum[rows * B::kVectors];
+  repeat<rows * B::kVectors>([&](auto i) {
+    float* const at = sums + i / B::kVectors * kPanelCols + i % B::kVectors * kLanes;
+    sum[i] = first ? Floats{} : load_vector<Floats>(at);
+  });
+  for (size_t k = 0; k < groups; ++k, b += 2 * kTileBytes) {
+    for (size_t in = 0; in < kPackedK / Way::kDepth; ++in, a += Way::kDepth) {
+      const char* const at = b + in * Way::kBytes;
       typename Way::Right right[B::kVectors];
-      for (size_t v = 0; v < B::kVectors; ++v)
+      repeat<B::kVectors>([&](auto v) {
         right[v] =
             Way::right(at + v / B::kTileVectors * kTileBytes + v % B::kTileVectors * kVectorOfB);
-#pragma GCC unroll 16
-      for (size_t r = 0; r < rows; ++r)
-        for (size_t v = 0; v < B::kVectors; ++v)
-          sum[r][v] = Way::add(sum[r][v], a + r * kCpuTile.k + k + in, right[v]);
+      });
+      if constexpr (ahead != 0)
+        repeat<B::kTiles>([&](auto t) { __builtin_prefetch(at + t * kTileBytes + ahead); });
+      repeat<rows>([&](auto r) {
+        const typename Way::Left left = Way::left(a + r * kCpuTile.k);
+        repeat<B::kVectors>([&](auto v) {
+          constexpr size_t i = r * B::kVectors + v;
+          sum[i] = Way::add(sum[i], left, right[v]);
+        });
+      });
     }
   }
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t v = 0; v < B::kVectors; ++v)
-      store_vector(sums + r * kPanelCols + v * kLanes, sum[r][v]);
+  repeat<rows * B::kVectors>([&](auto i) {
+    float* const at = sums + i / B::kVectors * kPanelCols + i % B::kVectors * kLanes;
+    store_vector(at, sum[i]);
+  });
 }
 
-/// `rows` rows at a time while there are so many, then half as many.
+/// Rows from `i`: `rows` at a time while there are so many, then fewer. The first block meets B for
+/// the first time.
 template <class Way, size_t rows>
 TW_FN void multiply_rows(const MmaStep& s, const char* b, float* sums, size_t i) {
-  using A = typename Way::A;
-  for (; i + rows <= s.rows; i += rows)
-    multiply_block<Way, rows>(sums + i * kPanelCols, static_cast<const A*>(s.a) + i * kCpuTile.k, b,
-                              s.ks, s.first);
+  const auto block = [&](auto ahead) {
+    multiply_block<Way, rows, ahead>(sums + i * kPanelCols,
+                                     static_cast<const typename Way::A*>(s.a) + i * kCpuTile.k, b,
+                                     divide_up(s.ks, kPackedK), s.first);
+  };
+  if (i == 0 && rows <= s.rows) {
+    block(std::integral_constant<size_t, kAheadOfB>{});
+    i += rows;
+  }
+  for (; i + rows <= s.rows; i += rows) block(std::integral_constant<size_t, 0>{});
   if constexpr (rows > 1)
     multiply_rows<Way, (rows > 8 ? 8 : rows > 4 ? 4 : rows / 2)>(s, b, sums, i);
 }

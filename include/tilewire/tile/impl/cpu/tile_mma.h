@@ -1,4 +1,4 @@
-// sum += A x B, one step of K (at most 256). Operands come in the orders of tile_pack.h; the target's
+// sum += A x B, one step of K (at most kCpuTile.k). Operands come in the orders of tile_pack.h; the target's
 // instructions are in mma_amx.h and mma_vector.h.
 #pragma once
 
@@ -15,10 +15,10 @@ namespace TW_NS {
 /// instructions take them, else fp32.
 struct MmaStep {
   const void* a;
-  size_t rows, padded_rows;  // rows of A that are multiplied, and that memory has
-  size_t ks;                 // elements of K
-  const char* b;             // this step's part of the first panel
-  size_t panel_bytes;        // from a panel to the next
+  size_t rows;         // of A; memory has whole tile registers of them
+  size_t ks;           // elements of K
+  const char* b;       // this step's part of the first panel
+  size_t panel_bytes;  // from a panel to the next
   size_t panels;
   float* sums;        // row 0 of panel 0
   size_t panel_rows;  // rows of sums in a panel

@@ -1,5 +1,6 @@
-// Operands in the order in which CPUs multiply. B: panels (tile/packed.h). A: steps of 256 elements
-// of K, in each all rows, 256 elements a row, padded with zeros to whole groups of 32.
+// Operands in the order in which CPUs multiply. B: panels (tile/packed.h). A: steps of
+// kCpuTile.k elements of K, in each all rows, one after the other, padded with zeros to groups of
+// 32.
 #pragma once
 
 #include <cstddef>
@@ -11,15 +12,6 @@
 
 namespace TW_NS {
 
-/// Where element (k, j) of a panel lies, in elements from the panel's start.
-TW_FN constexpr size_t panel_place(size_t k, size_t j, bool pairs) {
-  const size_t tile = k / kPackedK * 2 + j / kPanelTileCols;
-  const size_t in_k = k % kPackedK, in_j = j % kPanelTileCols;
-  const size_t at =
-      pairs ? (in_k / 2 * kPanelTileCols + in_j) * 2 + in_k % 2 : in_k * kPanelTileCols + in_j;
-  return tile * kPackedK * kPanelTileCols + at;
-}
-
 /// One group of a panel: 32 k x 32 columns of which `ks` x `cols` exist, from element (0, 0) at
 /// `from`, steps apart in k and in columns.
 template <class T, bool pairs>
@@ -29,7 +21,7 @@ TW_FN void pack_group(T* to, const T* from, size_t k_step, size_t col_step, size
     for (size_t i = 0; i < kPackedK * kPanelCols; ++i) to[i] = 0;
   for (size_t k = 0; k < ks; ++k)
     for (size_t j = 0; j < cols; ++j)
-      to[panel_place(k, j, pairs)] = from[k * k_step + j * col_step];
+      to[panel_place(k, j, pairs ? TW_BF16 : TW_FP32)] = from[k * k_step + j * col_step];
 }
 
 template <class T, bool pairs>
