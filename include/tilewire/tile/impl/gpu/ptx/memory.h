@@ -51,6 +51,16 @@ TW_FN uint64_t add_acq_rel_gpu(uint64_t* to, uint64_t value) {
   return before;
 }
 
+/// Returns the value before the addition.
+TW_FN uint64_t add_relaxed_gpu(uint64_t* to, uint64_t value) {
+  uint64_t before;
+  asm volatile("atom.relaxed.gpu.global.add.u64 %0, [%1], %2;"
+               : "=l"(before)
+               : "l"(global(to)), "l"(value)
+               : "memory");
+  return before;
+}
+
 /// Returns the value before the exchange.
 TW_FN uint64_t compare_exchange_relaxed_sys(uint64_t* to, uint64_t expected, uint64_t value) {
   uint64_t before;

@@ -1,0 +1,110 @@
+// Rows of fp32 numbers, by the kTileThreads threads of a tile: thread t has elements 4 (t + 256 j)
+// .. + 3, whatever the addresses are, and touches no others: rows need no barrier between ops, and
+// sums have one order: a thread's elements, then the lanes of a warp as a tree, then the warps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/gpu/epilogue.h"
+#include "tilewire/tile/impl/gpu/fragment.h"
+#include "tilewire/tile/tile_block.h"
+
+namespace TW_NS {
+
+/// 1 / sqrt(x), both rounded.
+TW_FN float inverse_sqrt(float x) { return __frcp_rn(__fsqrt_rn(x)); }
+
+/// Calls each(i, count) for this thread's fours of n elements.
+template <class Each>
+TW_FN void for_fours(size_t n, Each each) {
+#pragma unroll 2
+  for (size_t i = 4 * threadIdx.x; i < n; i += 4 * kTileThreads)
+    each(i, n - i < 4 ? static_cast<int>(n - i) : 4);
+}
+
+/// row[i] = op(row[i], from[i]); `from` null: op(row[i], 0).
+template <class Op>
+TW_FN void change_row(const Row& row, const void* from, tw_type_t type, Op op) {
+  const char* const other = static_cast<const char*>(from);
+  char* const mine = reinterpret_cast<char*>(row.data);
+  const bool whole = fours_aligned(mine, TW_FP32), other_whole = fours_aligned(other, type);
+  for_fours(row.n, [&](size_t i, int count) {
+    float4 x = load_four(mine, i, count, whole && count == 4, TW_FP32);
+    float4 y = make_float4(0, 0, 0, 0);
+    if (other != nullptr) y = load_four(other, i, count, other_whole && count == 4, type);
+    x = make_float4(op(x.x, y.x), op(x.y, y.y), op(x.z, y.z), op(x.w, y.w));
+    store_four(mine, i, x, count, whole && count == 4, TW_FP32);
+  });
+}
+
+TW_FN void load_row(const Row& row, const void* from, tw_type_t type) {
+  const char* const other = static_cast<const char*>(from);
+  char* const mine = reinterpret_cast<char*>(row.data);
+  const bool whole = fours_aligned(mine, TW_FP32), other_whole = fours_aligned(other, type);
+  for_fours(row.n, [&](size_t i, int count) {
+    const float4 x = load_four(other, i, count, other_whole && count == 4, type);
+    store_four(mine, i, x, count, whole && count == 4, TW_FP32);
+  });
+}
+
+/// To one place; `ends_only`: whole fours are there already.
+TW_FN void store_row(char* to, const Row& row, tw_type_t type, bool ends_only) {
+  const char* const mine = reinterpret_cast<const char*>(row.data);
+  const bool whole = fours_aligned(mine, TW_FP32), to_whole = fours_aligned(to, type);
+  for_fours(row.n, [&](size_t i, int count) {
+    if (ends_only && count == 4) return;
+    const float4 x = load_four(mine, i, count, whole && count == 4, TW_FP32);
+    store_four(to, i, x, count, to_whole && count == 4, type);
+  });
+}
+
+/// Whole fours to an aligned multicast address.
+TW_FN void store_row_everywhere(char* to, const Row& row, tw_type_t type) {
+  const char* const mine = reinterpret_cast<const char*>(row.data);
+  const bool whole = fours_aligned(mine, TW_FP32);
+  for_fours(row.n, [&](size_t i, int count) {
+    if (count != 4) return;
+    const float4 x = load_four(mine, i, count, whole, TW_FP32);
+    char* const at = to + i * element_bytes(type);
+    if (type == TW_FP32)
+      ptx::store_everywhere_weak(at, make_uint4(__float_as_uint(x.x), __float_as_uint(x.y),
+                                                __float_as_uint(x.z), __float_as_uint(x.w)));
+    else
+      ptx::store_everywhere_weak(at, make_uint2(pack16(type, x.x, x.y), pack16(type, x.z, x.w)));
+  });
+}
+
+/// All threads' `x` combined, in every thread; `sync` is a barrier of the threads, `lanes` has room
+/// for a number of each warp.
+template <class Combine, class Sync>
+TW_FN float over_threads(float x, float* warps, Combine combine, Sync sync) {
+#pragma unroll
+  for (int by = 16; by > 0; by /= 2) x = combine(x, __shfl_xor_sync(~0u, x, by));
+  sync();  // the last call's readers
+  if (lane() == 0) warps[tile_warp()] = x;
+  sync();
+  float total = warps[0];
+#pragma unroll
+  for (int w = 1; w < kTileWarps; ++w) total = combine(total, warps[w]);
+  return total;
+}
+
+/// The elements of a row combined, from `start`; `map` is done to each first.
+template <class Map, class Combine, class Sync>
+TW_FN float combine_row(const Row& row, float start, float* warps, Map map, Combine combine,
+                        Sync sync) {
+  float total = start;
+  const char* const mine = reinterpret_cast<const char*>(row.data);
+  const bool whole = fours_aligned(mine, TW_FP32);
+  for_fours(row.n, [&](size_t i, int count) {
+    const float4 x = load_four(mine, i, count, whole && count == 4, TW_FP32);
+    total = combine(total, map(x.x));
+    if (count > 1) total = combine(total, map(x.y));
+    if (count > 2) total = combine(total, map(x.z));
+    if (count > 3) total = combine(total, map(x.w));
+  });
+  return over_threads(total, warps, combine, sync);
+}
+
+}  // namespace TW_NS
