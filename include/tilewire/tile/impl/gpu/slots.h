@@ -41,57 +41,62 @@ TW_FN void for_chunks(const TileSums<f>& sum, tw_type_t type, Put put) {
   }
 }
 
-/// total (+)= what a slot's part says.
-TW_FN void add_part(float (&total)[kSums], bool first, const char* part, tw_type_t type) {
+/// Sums of a thread that are added at once: more would not fit in registers beside the tile.
+inline constexpr int kAddedSums = 32;
+
+/// total += kAddedSums sums of a slot's part, from sum `begin` on.
+TW_FN void add_part(float (&total)[kAddedSums], int begin, const char* part, tw_type_t type) {
   const uint4* const from = reinterpret_cast<const uint4*>(in_global(part)) + lane();
-  const auto add = [&](int i, float x) { total[i] = first ? x : total[i] + x; };
   if (type == TW_FP32) {
+    uint4 v[kAddedSums / 4];
 #pragma unroll
-    for (int c = 0; c < kSums / 4; ++c) {
-      const uint4 v = from[32 * c];
-      add(4 * c, __uint_as_float(v.x));
-      add(4 * c + 1, __uint_as_float(v.y));
-      add(4 * c + 2, __uint_as_float(v.z));
-      add(4 * c + 3, __uint_as_float(v.w));
+    for (int c = 0; c < kAddedSums / 4; ++c) v[c] = from[32 * (begin / 4 + c)];
+#pragma unroll
+    for (int c = 0; c < kAddedSums / 4; ++c) {
+      total[4 * c] += __uint_as_float(v[c].x);
+      total[4 * c + 1] += __uint_as_float(v[c].y);
+      total[4 * c + 2] += __uint_as_float(v[c].z);
+      total[4 * c + 3] += __uint_as_float(v[c].w);
     }
     return;
   }
-  uint4 v[kSums / 8];
+  uint4 v[kAddedSums / 8];
 #pragma unroll
-  for (int c = 0; c < kSums / 8; ++c) v[c] = from[32 * c];
+  for (int c = 0; c < kAddedSums / 8; ++c) v[c] = from[32 * (begin / 8 + c)];
 #pragma unroll
-  for (int c = 0; c < kSums / 8; ++c) {
+  for (int c = 0; c < kAddedSums / 8; ++c) {
     const uint32_t two[4] = {v[c].x, v[c].y, v[c].z, v[c].w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      add(8 * c + 2 * i, low16(type, two[i]));
-      add(8 * c + 2 * i + 1, high16(type, two[i]));
+      total[8 * c + 2 * i] += low16(type, two[i]);
+      total[8 * c + 2 * i + 1] += high16(type, two[i]);
     }
   }
 }
 
-/// TileBlockOps::reduce, by the threads that hold the sums.
+/// TileBlockOps::reduce, by the threads that hold the sums. A total begins at -0, the number that
+/// changes no other by addition.
 template <Fragment f, class Partial>
 TW_FN void add_slots(TileSums<f>& sum, int ranks, int self, Partial partial, tw_type_t type) {
-  const size_t at = static_cast<size_t>(tile_warp()) * slot_part(type);
   if (tile_warp() >= slot_parts(sum.tile)) return;
-  float total[kSums];
+  const size_t at = static_cast<size_t>(tile_warp()) * slot_part(type);
 #pragma unroll
-  for (int i = 0; i < kSums; ++i) total[i] = 0;
+  for (int begin = 0; begin < kSums; begin += kAddedSums) {
+    float total[kAddedSums];
+#pragma unroll
+    for (int i = 0; i < kAddedSums; ++i) total[i] = -0.0f;
 #pragma unroll 1
-  for (int r = 0; r < ranks; ++r) {
-    if (r != self) {
-      add_part(total, r == 0, partial(r) + at, type);
-      continue;
+    for (int r = 0; r < ranks; ++r) {
+      if (r != self) {
+        add_part(total, begin, partial(r) + at, type);
+        continue;
+      }
+#pragma unroll
+      for (int i = 0; i < kAddedSums; ++i) total[i] += rounded(sum.d[begin + i], type);
     }
 #pragma unroll
-    for (int i = 0; i < kSums; ++i) {
-      const float x = rounded(sum.d[i], type);
-      total[i] = r == 0 ? x : total[i] + x;
-    }
+    for (int i = 0; i < kAddedSums; ++i) sum.d[begin + i] = rounded(total[i], type);
   }
-#pragma unroll
-  for (int i = 0; i < kSums; ++i) sum.d[i] = rounded(total[i], type);
 }
 
 }  // namespace TW_NS

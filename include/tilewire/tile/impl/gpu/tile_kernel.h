@@ -16,7 +16,7 @@ concept Multiplies = std::is_same_v<decltype(Args::a), Operand>;
 
 /// Runs `program` by each role with what the kernel's operands are.
 template <class Args, class Program>
-TW_FN void run_tile_program(const char* name, const Args& args, Program program) {
+TW_FN void run_tile_program(const char* name, const Args& args, const Program& program) {
   if constexpr (Multiplies<Args>)
     run_roles<true>(name, args.tiles, args.a.type, program);
   else
@@ -25,10 +25,18 @@ TW_FN void run_tile_program(const char* name, const Args& args, Program program)
 
 }  // namespace TW_NS
 
-#define TW_TILE_KERNEL(name, Args)                                                    \
-  static_assert(std::is_trivially_copyable_v<Args>);                                  \
-  extern "C" __constant__ const uint32_t name##_shared = ::TW_NS::kSharedBytes;       \
-  extern "C" __global__ void __launch_bounds__(::TW_NS::kBlockThreads, 1)             \
-      name##_entry(const __grid_constant__ Args args) {                               \
-    ::TW_NS::run_tile_program(#name, args, [&](auto& block) { name(block, args); });  \
+// The program is a struct, not a lambda: what multiplies must be inlined, however large it is.
+#define TW_TILE_KERNEL(name, Args)                                              \
+  static_assert(std::is_trivially_copyable_v<Args>);                            \
+  struct name##_program {                                                       \
+    const Args& args;                                                           \
+    template <class Block>                                                      \
+    TW_FN void operator()(Block& block) const {                                 \
+      name(block, args);                                                        \
+    }                                                                           \
+  };                                                                            \
+  extern "C" __constant__ const uint32_t name##_shared = ::TW_NS::kSharedBytes; \
+  extern "C" __global__ void __launch_bounds__(::TW_NS::kBlockThreads, 1)       \
+      name##_entry(const __grid_constant__ Args args) {                         \
+    ::TW_NS::run_tile_program(#name, args, name##_program{args});               \
   }

@@ -30,8 +30,8 @@ namespace TW_NS {
 
 /// Threads of a block: warps 0 .. 7 consume, 8 loads, 9 stores, 10 and 11 make the warpgroup whole.
 inline constexpr int kBlockThreads = 384, kLoaderWarp = kTileWarps, kStorerWarp = kTileWarps + 1;
-/// 64 Ki registers: 2 warpgroups of 208 and one of 96 for each thread.
-inline constexpr int kConsumerRegisters = 208, kOtherRegisters = 96;
+/// 64 Ki registers: 2 warpgroups of 184 and one of 144 for each thread.
+inline constexpr int kConsumerRegisters = 184, kOtherRegisters = 144;
 
 inline constexpr int kStages = 5;
 inline constexpr int kNumbers = 2;
