@@ -81,9 +81,9 @@ class CpuTileBlock {
     Of of_;
   };
 
-  TW_FN auto tiles(const TileGrid& grid, int phase) {
-    const auto tile = [&grid](uint32_t i) { return grid.at(i); };
-    return Loop<decltype(tile)>(*this, grid.tiles(), phase, tile);
+  TW_FN auto tiles(TilePart part, int phase) {
+    const auto tile = [part](uint32_t i) { return part.at(i); };
+    return Loop<decltype(tile)>(*this, part.tiles(), phase, tile);
   }
   TW_FN auto items(uint32_t n, int phase) {
     const auto item = [](uint32_t i) { return i; };

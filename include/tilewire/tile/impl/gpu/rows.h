@@ -48,6 +48,36 @@ TW_FN void load_row(const Row& row, const void* from, tw_type_t type) {
   });
 }
 
+TW_FN float4 load_four_everywhere(const char* from, tw_type_t type) {
+  if (type == TW_FP32) return ptx::sum_everywhere_fp32(from);
+  const uint2 two = type == TW_BF16 ? ptx::sum_everywhere_bf16(from) : ptx::sum_everywhere_fp16(from);
+  return make_float4(low16(type, two.x), high16(type, two.x), low16(type, two.y),
+                     high16(type, two.y));
+}
+
+/// TileBlockOps::load_sum. `everywhere`: null, or a multicast address, which the fabric reads and
+/// adds by whole fours where it is aligned.
+template <class From>
+TW_FN void sum_rows(const Row& row, int n, From from, const void* everywhere, tw_type_t type) {
+  const bool at_once = everywhere != nullptr && fours_aligned(everywhere, type);
+  if (!at_once) {
+    load_row(row, from(0), type);
+    for (int r = 1; r < n; ++r)
+      change_row(row, from(r), type, [](float x, float y) { return x + y; });
+    return;
+  }
+  char* const mine = reinterpret_cast<char*>(row.data);
+  const bool whole = fours_aligned(mine, TW_FP32);
+  for_fours(row.n, [&](size_t i, int count) {
+    float4 x = make_float4(0, 0, 0, 0);
+    if (count == 4)
+      x = load_four_everywhere(static_cast<const char*>(everywhere) + i * element_bytes(type), type);
+    for (int r = 0; r < n && count != 4; ++r)
+      x = plus(x, load_four(static_cast<const char*>(from(r)), i, count, false, type));
+    store_four(mine, i, x, count, whole && count == 4, TW_FP32);
+  });
+}
+
 /// To one place; `ends_only`: whole fours are there already.
 TW_FN void store_row(char* to, const Row& row, tw_type_t type, bool ends_only) {
   const char* const mine = reinterpret_cast<const char*>(row.data);

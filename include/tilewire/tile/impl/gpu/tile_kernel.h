@@ -35,7 +35,7 @@ TW_FN void run_tile_program(const char* name, const Args& args, const Program& p
       name(block, args);                                                        \
     }                                                                           \
   };                                                                            \
-  extern "C" __constant__ const uint32_t name##_shared = ::TW_NS::kSharedBytes; \
+  extern "C" __constant__ uint32_t name##_shared = ::TW_NS::kSharedBytes;       \
   extern "C" __global__ void __launch_bounds__(::TW_NS::kBlockThreads, 1)       \
       name##_entry(const __grid_constant__ Args args) {                         \
     ::TW_NS::run_tile_program(#name, args, name##_program{args});               \

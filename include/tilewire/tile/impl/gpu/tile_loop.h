@@ -39,8 +39,8 @@ class TileLoop {
 };
 
 struct TileOf {
-  const TileGrid& grid;
-  TW_FN Tile operator()(uint32_t number) const { return grid.at(number); }
+  TilePart part;
+  TW_FN Tile operator()(uint32_t number) const { return part.at(number); }
 };
 struct ItemOf {
   TW_FN uint32_t operator()(uint32_t number) const { return number; }

@@ -117,6 +117,11 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void add(const Row& row, const void* from, tw_type_t type) {
     change_row(row, from, type, [](float x, float y) { return x + y; });
   }
+  template <class From>
+  TW_FN void load_sum(const Row& row, int n, From from, const void* everywhere, tw_type_t type) {
+    if (everywhere != nullptr && fours_aligned(everywhere, type)) ptx::fence_proxy_alias();
+    sum_rows(row, n, from, everywhere, type);
+  }
   TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
     change_row(row, by, type, [](float x, float y) { return x * y; });
   }

@@ -26,8 +26,8 @@ class Sm90Role {
   TW_FN const char* name() const { return control_.name; }
   TW_FN bool ok() const { return ok_; }
 
-  TW_FN auto tiles(const TileGrid& grid, int phase) {
-    return TileLoop<Self, TileOf>(self(), grid.tiles(), phase, TileOf{grid});
+  TW_FN auto tiles(TilePart part, int phase) {
+    return TileLoop<Self, TileOf>(self(), part.tiles(), phase, TileOf{part});
   }
   TW_FN auto items(uint32_t n, int phase) {
     return TileLoop<Self, ItemOf>(self(), n, phase, ItemOf{});
@@ -57,6 +57,9 @@ class Sm90Role {
 
   TW_FN void load(const Row& /*row*/, const void* /*from*/, tw_type_t /*type*/) {}
   TW_FN void add(const Row& /*row*/, const void* /*from*/, tw_type_t /*type*/) {}
+  template <class From>
+  TW_FN void load_sum(const Row& /*row*/, int /*n*/, From /*from*/, const void* /*everywhere*/,
+                      tw_type_t /*type*/) {}
   TW_FN void multiply(const Row& /*row*/, const void* /*by*/, tw_type_t /*type*/) {}
   TW_FN void scale(const Row& /*row*/, float /*by*/) {}
   TW_FN void activate(const Row& /*row*/, Activation /*activation*/) {}
