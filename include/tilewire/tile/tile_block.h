@@ -158,6 +158,9 @@ class TileBlockOps {
   /// `after` and copy_all's `when`.
   /// Role: consumer. Scope: system. Order: acquire. Blocks: yes.
   void wait(At at, const Ready& when);
+  /// Waits for when(0 .. n-1), in any order.
+  template <class When>
+  void wait_all(At at, uint32_t n, When when);
 
   // ---- For TileCall ----
 

@@ -241,6 +241,10 @@ class CpuTileBlock {
   TW_FN void wait(At at, const Ready& when) {
     if (ok_ && Hook::waits(at)) ok_ = block_.wait(when.word, when.value, when.peer, when.index);
   }
+  template <class When>
+  TW_FN void wait_all(At at, uint32_t n, When when) {
+    for (uint32_t i = 0; i < n; ++i) wait(at, when(i));
+  }
 
   // ---- For TileCall ----
 

@@ -24,17 +24,28 @@ TW_FN float4& chunk_at(char* region, int row, int q) {
   return *reinterpret_cast<float4*>(region + row * kRegionRow + (q ^ turn(row)) * 16);
 }
 
-template <Fragment f>
-TW_FN void stage_sums(char* region, const TileSums<f>& sum) {
-  constexpr bool kPairs = f == Fragment::kMatrix;
+TW_FN void stage_sums(char* region, const TileSums<Fragment::kMatrix>& sum) {
 #pragma unroll
-  for (int i = 0; i < kSums; i += kPairs ? 2 : 1) {
-    const int row = row_of<f>(i), col = col_of<f>(i);
+  for (int i = 0; i < kSums; i += 2) {
+    const int row = row_of<Fragment::kMatrix>(i), col = col_of<Fragment::kMatrix>(i);
     float* const to = reinterpret_cast<float*>(&chunk_at(region, row, col / 4)) + col % 4;
-    if (kPairs)
-      *reinterpret_cast<float2*>(to) = make_float2(sum.d[i], sum.d[i + 1]);
-    else
-      *to = sum.d[i];
+    *reinterpret_cast<float2*>(to) = make_float2(sum.d[i], sum.d[i + 1]);
+  }
+}
+
+/// The same addresses in few registers. Of the bits of a chunk's number, the lane has the lower two,
+/// the column's number the others, of which the row's half turns the lowest.
+TW_FN void stage_sums(char* region, const TileSums<Fragment::kFma>& sum) {
+  const int half = lane() / 16, chunk = lane() % 16 / 4;
+  char* const base = region + half * 8 * kRegionRow + lane() % 4 * 4;
+#pragma unroll
+  for (int h = 0; h < 8; ++h) {
+    char* const row = base + h * kRegionRow + (chunk ^ turn(h) % 4) * 16;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int turned = half ^ turn(h) / 4 ^ j % 2;
+      *reinterpret_cast<float*>(row + j / 2 * 128 + turned * 64) = sum.d[8 * h + j];
+    }
   }
 }
 

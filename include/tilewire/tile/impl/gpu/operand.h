@@ -95,10 +95,68 @@ TW_FN uint4 gather_chunk(const Lines& lines, size_t line, size_t k, size_t left)
   return make_uint4(word[0], word[1], word[2], word[3]);
 }
 
+/// Whether lines are neighbours in memory, by aligned vectors of 16 bytes.
+TW_FN bool by_vectors(const Lines& lines) {
+  const Operand& of = *lines.of;
+  const size_t element = element_bytes(of.type);
+  return of.layout != MatrixLayout::kPacked && !lines.along_k() && aligned(of.data, 16) &&
+         of.stride * element % 16 == 0 && lines.begin * element % 16 == 0 &&
+         (!lines.paired || lines.second * element % 16 == 0);
+}
+
+TW_FN uint32_t word_of(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+/// Chunk of line `i` of a square whose rows are vectors along the lines, one for each element of K.
+TW_FN uint4 turned(const uint4 (&row)[8], int i, bool wide) {
+  if (wide) return make_uint4(word_of(row[0], i), word_of(row[1], i), word_of(row[2], i), word_of(row[3], i));
+  const uint32_t halves = i % 2 == 0 ? 0x5410 : 0x7632;
+  return make_uint4(__byte_perm(word_of(row[0], i / 2), word_of(row[1], i / 2), halves),
+                    __byte_perm(word_of(row[2], i / 2), word_of(row[3], i / 2), halves),
+                    __byte_perm(word_of(row[4], i / 2), word_of(row[5], i / 2), halves),
+                    __byte_perm(word_of(row[6], i / 2), word_of(row[7], i / 2), halves));
+}
+
+/// The image from memory in which lines are neighbours: squares of 8 x 8 elements (fp32: 4 x 4) are
+/// turned in registers. Neighbouring threads have neighbouring chunks of the same lines: their
+/// stores meet no bank twice.
+template <int threads>
+TW_FN void turn_lines(char* image, const Lines& lines, int t) {
+  const bool wide = lines.of->type == TW_FP32;
+  const int side = wide ? 4 : 8;
+  const size_t k_size = lines.k_size(), all = lines.is_b ? lines.of->cols : lines.of->rows;
+#pragma unroll 1
+  for (int u = t; u < kLineChunks * kImageLines / side; u += threads) {
+    const int q = u % kLineChunks, r = u / kLineChunks * side;
+    if (!lines.has(r)) continue;
+    const size_t line = lines.line(r), k = lines.k + q * side;
+    const bool whole = line + side <= all;
+    uint4 row[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      row[i] = make_uint4(0, 0, 0, 0);
+      if (whole && i < side && k + i < k_size)
+        row[i] = *reinterpret_cast<const uint4*>(lines.at(line, k + i));
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i >= side) continue;
+      uint4 v = turned(row, i, wide);
+      if (!whole && line + i < all) {
+        const size_t exist = k < k_size ? k_size - k : 0;
+        v = gather_chunk(lines, line + i, k, exist);
+      }
+      *reinterpret_cast<uint4*>(image + image_at(r + i, q)) = v;
+    }
+  }
+}
+
 /// The image by `threads` threads, thread t = 0 .. threads - 1. `async`: by copy_async where chunks
 /// allow it; the caller waits for them.
 template <int threads, bool async>
 TW_FN void copy_lines(char* image, const Lines& lines, int t) {
+  if (by_vectors(lines)) return turn_lines<threads>(image, lines, t);
   const size_t element = element_bytes(lines.of->type), k_size = lines.k_size();
   const int per_chunk = static_cast<int>(16 / element);
   const bool whole = by_chunks(lines);

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "tilewire/tile/comm_view.h"
+#include "tilewire/tile/impl/gpu/fragment.h"
 #include "tilewire/tile/impl/gpu/ptx/mbarrier.h"
 #include "tilewire/tile/impl/gpu/ptx/memory.h"
 #include "tilewire/tile/impl/gpu/shared.h"
@@ -91,6 +92,17 @@ TW_FN bool poll_word(TileControl& control, const uint64_t* word, uint64_t value,
 TW_FN bool poll_ready(TileControl& control, const Ready& when) {
   uint64_t got;
   return poll_word(control, when.word, when.value, 0, when.peer, when.index, got);
+}
+
+/// This thread's share of when(0 .. n - 1); a barrier of the kTileThreads threads comes after it.
+template <class When>
+TW_FN bool poll_all(TileControl& control, uint32_t n, When when) {
+#pragma unroll 1
+  for (uint32_t i = threadIdx.x; i < n; i += kTileThreads) {
+    const Ready ready = when(i);
+    if (ready.word != nullptr && !poll_ready(control, ready)) return false;
+  }
+  return true;
 }
 
 /// As poll_word for a peer's entry, whose digest must be equal in the same epoch.

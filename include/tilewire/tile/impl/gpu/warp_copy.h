@@ -45,11 +45,11 @@ TW_FN void store_from_shared(char* to, const char* from, size_t bytes) {
   copy_run<32>(in_global(to), from, bytes, lane());
 }
 
-/// Rows in global memory, by a warp.
+/// Rows in global memory, by `warps` warps, of which this one is number `warp`.
 TW_FN void copy_rows(char* to, size_t to_stride, const char* from, size_t from_stride, size_t rows,
-                     size_t bytes) {
+                     size_t bytes, int warp, int warps) {
 #pragma unroll 1
-  for (size_t r = 0; r < rows; ++r)
+  for (size_t r = warp; r < rows; r += warps)
     copy_run<32>(in_global(to) + r * to_stride, in_global(from) + r * from_stride, bytes, lane());
 }
 

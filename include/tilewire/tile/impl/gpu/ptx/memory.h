@@ -149,7 +149,7 @@ TW_FN uint2 sum_everywhere_fp16(const void* from) {
   return v;
 }
 
-#else  // no multicast: addresses that reach every device are always null
+#else  // Target::kMulticast is false: never called
 
 TW_FN void store_everywhere_weak(void* /*to*/, uint4 /*v*/) {}
 TW_FN void store_everywhere_weak(void* /*to*/, uint2 /*v*/) {}

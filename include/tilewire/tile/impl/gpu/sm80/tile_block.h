@@ -145,10 +145,15 @@ class Sm80Block {
   TW_FN void copy_all(int n, To to, char* /*everywhere*/, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
     come(when);
+    const bool one_run = rows == 1 || (from_stride == bytes && to_stride == bytes);
 #pragma unroll 1
     for (int i = 0; i < n && ok_; ++i) {
       char* const place = to(i);
-      if (place != nullptr) copy_rows(place, to_stride, from, from_stride, rows, bytes);
+      if (place == nullptr) continue;
+      if (one_run)
+        copy_run<kBlockThreads>(in_global(place), in_global(from), rows * bytes, this_thread());
+      else
+        copy_rows(place, to_stride, from, from_stride, rows, bytes, tile_warp(), kTileWarps);
     }
   }
 
@@ -206,11 +211,12 @@ class Sm80Block {
     if (to != nullptr) release(to, value);
   }
 
-  TW_FN void wait(At /*at*/, const Ready& when) {
-    if (!ok_) return;
-    bool come = true;
-    if (threadIdx.x == 0 && when.word != nullptr) come = poll_ready(control_, when);
-    agree(come);
+  TW_FN void wait(At at, const Ready& when) {
+    wait_all(at, 1, [&](uint32_t) { return when; });
+  }
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t n, When when) {
+    if (ok_) agree(poll_all(control_, n, when));
   }
 
   TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,

@@ -176,11 +176,12 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
     arrive(&memory_.handed);
   }
 
-  TW_FN void wait(At /*at*/, const Ready& when) {
-    if (!ok_) return;
-    bool come = true;
-    if (threadIdx.x == 0 && when.word != nullptr) come = poll_ready(control_, when);
-    agree(come);
+  TW_FN void wait(At at, const Ready& when) {
+    wait_all(at, 1, [&](uint32_t) { return when; });
+  }
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t n, When when) {
+    if (ok_) agree(poll_all(control_, n, when));
   }
 
   template <class Word, class Peer>

@@ -30,8 +30,10 @@ namespace TW_NS {
 
 /// Threads of a block: warps 0 .. 7 consume, 8 loads, 9 stores, 10 and 11 make the warpgroup whole.
 inline constexpr int kBlockThreads = 384, kLoaderWarp = kTileWarps, kStorerWarp = kTileWarps + 1;
-/// 64 Ki registers: 2 warpgroups of 184 and one of 144 for each thread.
-inline constexpr int kConsumerRegisters = 184, kOtherRegisters = 144;
+/// Registers of a thread. At launch all have kLaunchRegisters (64 Ki / 384, in steps of 8): what one
+/// warpgroup gives back is all that the others can take. With more, they would wait for ever.
+inline constexpr int kLaunchRegisters = 168, kConsumerRegisters = 184, kOtherRegisters = 136;
+static_assert(2 * kConsumerRegisters + kOtherRegisters <= 3 * kLaunchRegisters);
 
 inline constexpr int kStages = 5;
 inline constexpr int kNumbers = 2;

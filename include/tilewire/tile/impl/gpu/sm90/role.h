@@ -74,6 +74,8 @@ class Sm90Role {
   template <class Word>
   TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {}
   TW_FN void wait(At /*at*/, const Ready& /*when*/) {}
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t /*n*/, When /*when*/) {}
 
   TW_FN void announce(CallRecord* /*to*/, const CallRecord& /*from*/, uint64_t* /*next*/,
                       uint64_t* /*entered*/, uint64_t /*epoch*/) {}

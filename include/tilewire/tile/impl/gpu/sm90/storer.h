@@ -93,7 +93,8 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
       acquire(when);
       for (int i = 0; i < n && ok_; ++i)
         if (to(i) != nullptr)
-          copy_rows(to(i), plan.to_stride, from, plan.from_stride, plan.rows, plan.bytes);
+          copy_rows(to(i), plan.to_stride, from, plan.from_stride, plan.rows, plan.bytes,
+                    0, 1);
       return;
     }
     const bool at_once =
@@ -157,6 +158,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     bool come = true;
     if (lane() < n) come = poll_entry(control_, word(lane()), value, peer(lane()));
     agree(come);
+    ptx::fence_proxy_async();  // bulk stores may overwrite what the peers' threads read
   }
 
   TW_FN void report_mismatch(int peer, uint64_t got, uint64_t want) {
