@@ -1,5 +1,5 @@
-// The GPU kernels built into this library: for each row of kernels/{kernels,tile_kernels}.def and each GPU target
-// the cubin and the PTX. The entry of a row is `<name>_entry`.
+// The GPU kernels built into this library: for each row of kernels/{kernels,tile_kernels}.def and
+// each GPU target the cubin and the PTX. The entry of a row is `<name>_entry`.
 #pragma once
 
 #include <cstddef>

@@ -64,8 +64,8 @@ class TileBlockOps {
   // ---- Work ----
 
   /// for (const Tile tile : block.tiles(grid, phase)): each tile of the grid, or of a part of it,
-  /// once, by one block of the launch, in the grid's order. `phase`: number of the loop in the kernel,
-  /// from 0, below kTilePhases.
+  /// once, by one block of the launch, in the grid's order. `phase`: number of the loop in the
+  /// kernel, from 0, below kTilePhases.
   /// Role: all (the loader takes numbers). Scope: device. Order: none. Blocks: no.
   TileLoop tiles(TilePart part, int phase);
   /// for (const uint32_t i : block.items(n, phase)): the same with plain numbers.

@@ -16,8 +16,8 @@ struct CopyPiece {
 };
 
 struct CopyPlan {
-  bool wanted;   // there is a place to copy to
-  bool staged;   // by bulk copies into stages; else the storer's threads copy
+  bool wanted;  // there is a place to copy to
+  bool staged;  // by bulk copies into stages; else the storer's threads copy
   size_t rows, bytes, from_stride, to_stride;
   uint32_t rows_at_once, bytes_at_once;
   uint32_t across, pieces;  // pieces in a row, and altogether

@@ -120,13 +120,12 @@ TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, 
   stage_sums(region, sum);
   __syncwarp();
   const RowLane at(tile);
-  if (e.bias != nullptr || e.activation != Activation::kNone)
-    activate_rows(region, tile, at, e);
+  if (e.bias != nullptr || e.activation != Activation::kNone) activate_rows(region, tile, at, e);
   const int first = tile_warp() * kWarpRows, rows = warp_rows(tile);
   const Matrix& residual = e.residual;
   const size_t col = tile.col + 4 * at.q;
-  const bool whole = at.count == 4 && fours_aligned(residual.at(0, col).data, e.type) &&
-                     residual.stride % 4 == 0;
+  const bool whole =
+      at.count == 4 && fours_aligned(residual.at(0, col).data, e.type) && residual.stride % 4 == 0;
   constexpr int kAtOnce = 4;  // residuals on their way
 #pragma unroll 1
   for (int begin = 0; begin < rows; begin += kAtOnce * at.step) {
@@ -154,8 +153,17 @@ TW_FN void stage_four(char* to, float4 x, tw_type_t type) {
   if (type == TW_FP32)
     *reinterpret_cast<float4*>(to) = x;
   else
-    *reinterpret_cast<uint2*>(to) =
-        make_uint2(pack16(type, x.x, x.y), pack16(type, x.z, x.w));
+    *reinterpret_cast<uint2*>(to) = make_uint2(pack16(type, x.x, x.y), pack16(type, x.z, x.w));
+}
+
+/// Finished rows of this warp in its region, each from the start of its 512 bytes.
+template <Fragment f>
+TW_FN void stage_rows(char* region, const TileSums<f>& sum, const Epilogue& e, tw_type_t type) {
+  finish_rows(region, sum, e, [&](int row, int col, int count, float4 x) {
+    __syncwarp();  // all have read the row's sums
+    if (count != 0)
+      stage_four(region + row % kWarpRows * kRegionRow + col * element_bytes(type), x, type);
+  });
 }
 
 /// The tile to memory that a thread of this block may store to.

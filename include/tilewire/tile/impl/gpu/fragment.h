@@ -19,11 +19,11 @@
 
 namespace TW_NS {
 
-inline constexpr int kSums = 64;        // of a thread
-inline constexpr int kTileWarps = 8;    // that hold a tile
+inline constexpr int kSums = 64;      // of a thread
+inline constexpr int kTileWarps = 8;  // that hold a tile
 inline constexpr int kTileThreads = 32 * kTileWarps;
 inline constexpr int kWarpRows = 16;
-inline constexpr int kPairCols = 64;    // of each half of a paired tile
+inline constexpr int kPairCols = 64;  // of each half of a paired tile
 
 /// Which columns and rows a thread's sums are of: see above.
 enum class Fragment { kMatrix, kFma };

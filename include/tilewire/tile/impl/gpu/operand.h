@@ -40,7 +40,9 @@ struct Lines {
   size_t k;   // first element of K
 
   TW_FN bool has(int r) const { return (paired ? r % kPairCols : r) < count; }
-  TW_FN size_t line(int r) const { return paired && r >= kPairCols ? second + r - kPairCols : begin + r; }
+  TW_FN size_t line(int r) const {
+    return paired && r >= kPairCols ? second + r - kPairCols : begin + r;
+  }
   TW_FN size_t k_size() const { return is_b ? of->rows : of->cols; }
   /// Whether neighbours in K are neighbours in memory.
   TW_FN bool along_k() const {
@@ -60,12 +62,21 @@ struct Lines {
 };
 
 TW_FN Lines lines_of_a(const OperandAt& a, const Tile& tile, int image) {
-  return {a.of, false, false, a.row, 0, static_cast<int>(tile.rows),
+  return {a.of,
+          false,
+          false,
+          a.row,
+          0,
+          static_cast<int>(tile.rows),
           a.col + image * line_k(a.of->type)};
 }
 TW_FN Lines lines_of_b(const OperandAt& b, const Tile& tile, int image) {
-  return {b.of,  true,         tile.pair != 0,
-          b.col, tile.pair + b.col, static_cast<int>(tile.cols),
+  return {b.of,
+          true,
+          tile.pair != 0,
+          b.col,
+          tile.pair + b.col,
+          static_cast<int>(tile.cols),
           b.row + image * line_k(b.of->type)};
 }
 
@@ -88,9 +99,9 @@ TW_FN uint4 gather_chunk(const Lines& lines, size_t line, size_t k, size_t left)
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       if (static_cast<size_t>(i) < left)
-        word[i / 2] |= static_cast<uint32_t>(
-                           *reinterpret_cast<const uint16_t*>(lines.at(line, k + i)))
-                       << i % 2 * 16;
+        word[i / 2] |=
+            static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(lines.at(line, k + i)))
+            << i % 2 * 16;
   }
   return make_uint4(word[0], word[1], word[2], word[3]);
 }
@@ -110,7 +121,9 @@ TW_FN uint32_t word_of(const uint4& v, int i) {
 
 /// Chunk of line `i` of a square whose rows are vectors along the lines, one for each element of K.
 TW_FN uint4 turned(const uint4 (&row)[8], int i, bool wide) {
-  if (wide) return make_uint4(word_of(row[0], i), word_of(row[1], i), word_of(row[2], i), word_of(row[3], i));
+  if (wide)
+    return make_uint4(word_of(row[0], i), word_of(row[1], i), word_of(row[2], i),
+                      word_of(row[3], i));
   const uint32_t halves = i % 2 == 0 ? 0x5410 : 0x7632;
   return make_uint4(__byte_perm(word_of(row[0], i / 2), word_of(row[1], i / 2), halves),
                     __byte_perm(word_of(row[2], i / 2), word_of(row[3], i / 2), halves),
@@ -171,8 +184,8 @@ TW_FN void copy_lines(char* image, const Lines& lines, int t) {
     char* const to = image + image_at(r, q);
     if (whole && (async || packed || left == static_cast<size_t>(per_chunk))) {
       const size_t bytes = packed ? 16 : left * element;
-      const char* const from = bytes == 0 ? static_cast<const char*>(lines.of->data)
-                                          : lines.at(line, k);
+      const char* const from =
+          bytes == 0 ? static_cast<const char*>(lines.of->data) : lines.at(line, k);
       if (async)
         ptx::copy_async(to, from, static_cast<uint32_t>(bytes));
       else

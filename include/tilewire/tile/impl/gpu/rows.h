@@ -50,7 +50,8 @@ TW_FN void load_row(const Row& row, const void* from, tw_type_t type) {
 
 TW_FN float4 load_four_everywhere(const char* from, tw_type_t type) {
   if (type == TW_FP32) return ptx::sum_everywhere_fp32(from);
-  const uint2 two = type == TW_BF16 ? ptx::sum_everywhere_bf16(from) : ptx::sum_everywhere_fp16(from);
+  const uint2 two =
+      type == TW_BF16 ? ptx::sum_everywhere_bf16(from) : ptx::sum_everywhere_fp16(from);
   return make_float4(low16(type, two.x), high16(type, two.x), low16(type, two.y),
                      high16(type, two.y));
 }
@@ -71,7 +72,8 @@ TW_FN void sum_rows(const Row& row, int n, From from, const void* everywhere, tw
   for_fours(row.n, [&](size_t i, int count) {
     float4 x = make_float4(0, 0, 0, 0);
     if (count == 4)
-      x = load_four_everywhere(static_cast<const char*>(everywhere) + i * element_bytes(type), type);
+      x = load_four_everywhere(static_cast<const char*>(everywhere) + i * element_bytes(type),
+                               type);
     for (int r = 0; r < n && count != 4; ++r)
       x = plus(x, load_four(static_cast<const char*>(from(r)), i, count, false, type));
     store_four(mine, i, x, count, whole && count == 4, TW_FP32);

@@ -13,9 +13,7 @@
 namespace TW_NS {
 
 /// Bytes of a warp's part.
-TW_FN int slot_part(tw_type_t type) {
-  return 32 * kSums * static_cast<int>(element_bytes(type));
-}
+TW_FN int slot_part(tw_type_t type) { return 32 * kSums * static_cast<int>(element_bytes(type)); }
 /// Warps that have rows.
 TW_FN int slot_parts(const Tile& tile) {
   return static_cast<int>((tile.rows + kWarpRows - 1) / kWarpRows);

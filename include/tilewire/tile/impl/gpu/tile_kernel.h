@@ -1,5 +1,5 @@
-// TW_TILE_KERNEL on GPUs: one __global__ function per kernel and target, `name_entry`, launched with
-// as many threads as its launch bounds say and `name_shared` bytes of dynamic shared memory, a
+// TW_TILE_KERNEL on GPUs: one __global__ function per kernel and target, `name_entry`, launched
+// with as many threads as its launch bounds say and `name_shared` bytes of dynamic shared memory, a
 // number in the module's constant memory. A program that multiplies has its A as `Operand a` in
 // Args; that operand's type is the type of all its products.
 #pragma once
@@ -26,17 +26,17 @@ TW_FN void run_tile_program(const char* name, const Args& args, const Program& p
 }  // namespace TW_NS
 
 // The program is a struct, not a lambda: what multiplies must be inlined, however large it is.
-#define TW_TILE_KERNEL(name, Args)                                              \
-  static_assert(std::is_trivially_copyable_v<Args>);                            \
-  struct name##_program {                                                       \
-    const Args& args;                                                           \
-    template <class Block>                                                      \
-    TW_FN void operator()(Block& block) const {                                 \
-      name(block, args);                                                        \
-    }                                                                           \
-  };                                                                            \
-  extern "C" __constant__ uint32_t name##_shared = ::TW_NS::kSharedBytes;       \
-  extern "C" __global__ void __launch_bounds__(::TW_NS::kBlockThreads, 1)       \
-      name##_entry(const __grid_constant__ Args args) {                         \
-    ::TW_NS::run_tile_program(#name, args, name##_program{args});               \
+#define TW_TILE_KERNEL(name, Args)                                        \
+  static_assert(std::is_trivially_copyable_v<Args>);                      \
+  struct name##_program {                                                 \
+    const Args& args;                                                     \
+    template <class Block>                                                \
+    TW_FN void operator()(Block& block) const {                           \
+      name(block, args);                                                  \
+    }                                                                     \
+  };                                                                      \
+  extern "C" __constant__ uint32_t name##_shared = ::TW_NS::kSharedBytes; \
+  extern "C" __global__ void __launch_bounds__(::TW_NS::kBlockThreads, 1) \
+      name##_entry(const __grid_constant__ Args args) {                   \
+    ::TW_NS::run_tile_program(#name, args, name##_program{args});         \
   }

@@ -21,7 +21,8 @@ TW_FN void multiply_matrix(TileSums<Fragment::kMatrix>& sum, const char* stage) 
     const uint4 x = ptx::load_matrices(a + image_at(l % 16, 2 * k + l / 16));
 #pragma unroll
     for (int j = 0; j < kImageLines / 16; ++j) {
-      const uint4 y = ptx::load_matrices(b + image_at(16 * j + l / 16 * 8 + l % 8, 2 * k + l / 8 % 2));
+      const uint4 y =
+          ptx::load_matrices(b + image_at(16 * j + l / 16 * 8 + l % 8, 2 * k + l / 8 % 2));
       float(&left)[4] = reinterpret_cast<float(&)[4]>(sum.d[8 * j]);
       float(&right)[4] = reinterpret_cast<float(&)[4]>(sum.d[8 * j + 4]);
       if (bf16) {

@@ -35,8 +35,7 @@ enum class Element { kBf16, kFp16, kFp32, kNone };
 template <Element element>
 class Sm80Block {
  public:
-  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows,
-                          kTileCols = kGpuTile.cols;
+  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows, kTileCols = kGpuTile.cols;
   using Sums = TileSums<element == Element::kFp32 ? Fragment::kFma : Fragment::kMatrix>;
 
   TW_FN Sm80Block(Sm80Memory& memory, const tw_tile_view& view)
@@ -112,16 +111,19 @@ class Sm80Block {
                        const Epilogue& epilogue) {
     settle(sum);
     if (!ok_) return;
-    finish_rows(region(), sum, epilogue, [&](int row, int col, int count, float4 x) {
+    stage_rows(region(), sum, epilogue, n == 0 ? TW_FP32 : to(0).type);
+    __syncwarp();
+    const int first = tile_warp() * kWarpRows, rows = warp_rows(sum.tile);
 #pragma unroll 1
-      for (int i = 0; i < n && count != 0; ++i) {
-        const TilePlace place = to(i);
-        if (place.data == nullptr) continue;
-        const bool whole = count == 4 && fours_aligned(place.data, place.type) &&
-                           place.stride % 4 == 0;
-        store_four(place.data, row * place.stride + col, x, count, whole, place.type);
-      }
-    });
+    for (int i = 0; i < n; ++i) {
+      const TilePlace place = to(i);
+      if (place.data == nullptr) continue;
+      const size_t element = element_bytes(place.type);
+      char* const at = place.data + first * place.stride * element;
+      for (int r = 0; r < rows; ++r)
+        store_from_shared(at + r * place.stride * element, region() + r * kRegionRow,
+                          sum.tile.cols * element);
+    }
   }
 
   template <class Slot>

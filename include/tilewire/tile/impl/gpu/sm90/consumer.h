@@ -7,9 +7,10 @@
 // All 256 threads take the same way. So what decides about it (numbers of loops, failed waits) is
 // agreed on by a barrier of all, and no wait on an mbarrier changes anything by itself.
 //
-// Partial tiles that `reduce` reads: at the peer, bulk stores wrote them (its async proxy); it waited
-// for their completion, which makes them known to its threads, fenced at system scope and raised the
-// word. Here one thread acquired that word and a barrier ordered all others: plain loads see them.
+// Partial tiles that `reduce` reads: at the peer, bulk stores wrote them (its async proxy); it
+// waited for their completion, which makes them known to its threads, fenced at system scope and
+// raised the word. Here one thread acquired that word and a barrier ordered all others: plain loads
+// see them.
 #pragma once
 
 #include <cstddef>
@@ -91,12 +92,7 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
                        const Epilogue& epilogue) {
     settle(sum);
     take_staging();
-    const tw_type_t type = n == 0 ? everywhere.type : to(0).type;
-    finish_rows(region(), sum, epilogue, [&](int row, int col, int count, float4 x) {
-      __syncwarp();  // all have read the row's sums
-      if (count != 0)
-        stage_four(region() + row % kWarpRows * kRegionRow + col * element_bytes(type), x, type);
-    });
+    stage_rows(region(), sum, epilogue, n == 0 ? everywhere.type : to(0).type);
     give_staging();
   }
 
@@ -136,10 +132,12 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
     change_row(row, nullptr, TW_FP32, [&](float x, float) { return rounded(x, type); });
   }
   TW_FN float sum(const Row& row) {
-    return combine(row, 0, [](float x) { return x; }, [](float x, float y) { return x + y; });
+    return combine(
+        row, 0, [](float x) { return x; }, [](float x, float y) { return x + y; });
   }
   TW_FN float sum_of_squares(const Row& row) {
-    return combine(row, 0, [](float x) { return x * x; }, [](float x, float y) { return x + y; });
+    return combine(
+        row, 0, [](float x) { return x * x; }, [](float x, float y) { return x + y; });
   }
   TW_FN float max(const Row& row) {
     return combine(
@@ -247,7 +245,8 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void multiply_stage(Sums& sum, uint32_t s) {
     const char* const stage = memory_.stage[s];
     if constexpr (kMatrix) {
-      const uint64_t a = ptx::wgmma_matrix(stage + static_cast<size_t>(threadIdx.x / 128) * 64 * kLineBytes);
+      const uint64_t a =
+          ptx::wgmma_matrix(stage + static_cast<size_t>(threadIdx.x / 128) * 64 * kLineBytes);
       const uint64_t b = ptx::wgmma_matrix(stage + kImageBytes);
       ptx::wgmma_fence();
 #pragma unroll

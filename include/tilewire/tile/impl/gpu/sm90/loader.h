@@ -70,8 +70,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   template <class To>
   TW_FN void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
-    const CopyPlan plan =
-        plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes);
+    const CopyPlan plan = plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes);
     catch_up();
     if (plan.wanted && !plan.staged) return;  // the storer waits and copies
     if (!come(when)) await(when);
@@ -221,8 +220,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   }
 
   /// By the tensor map, in boxes of 64 lines (kTensorMapLines).
-  TW_FN void load_boxes(const Lines& lines, char* image, uint64_t* barrier,
-                        const void*& last_map) {
+  TW_FN void load_boxes(const Lines& lines, char* image, uint64_t* barrier, const void*& last_map) {
     if (lane() != 0) return;
     const void* const map = lines.of->tensor_map;
     if (map != last_map) ptx::fence_tensor_map(map);

@@ -6,8 +6,8 @@
 //
 //   full, empty          a stage with operands, loader -> consumers. full: the loader's one arrival
 //                        and the bytes that bulk copies bring; empty: one arrival of each warp
-//   in, out              a stage with bytes to pass on (copy_all), loader -> storer; 1 arrival each.
-//                        Stages are shared with the above and used in program order, so that the
+//   in, out              a stage with bytes to pass on (copy_all), loader -> storer; each one
+//                        arrival. Stages are shared with the above and used in program order, so that the
 //                        loader waits for whoever had the stage last
 //   number_full, _empty  the next number of a loop, loader -> consumers' warps and storer
 //   staged, unstaged     results in `staging`, consumers' warps -> storer
@@ -30,8 +30,8 @@ namespace TW_NS {
 
 /// Threads of a block: warps 0 .. 7 consume, 8 loads, 9 stores, 10 and 11 make the warpgroup whole.
 inline constexpr int kBlockThreads = 384, kLoaderWarp = kTileWarps, kStorerWarp = kTileWarps + 1;
-/// Registers of a thread. At launch all have kLaunchRegisters (64 Ki / 384, in steps of 8): what one
-/// warpgroup gives back is all that the others can take. With more, they would wait for ever.
+/// Registers of a thread. At launch all have kLaunchRegisters (64 Ki / 384, in steps of 8): what
+/// one warpgroup gives back is all that the others can take. For more they would wait for ever.
 inline constexpr int kLaunchRegisters = 168, kConsumerRegisters = 184, kOtherRegisters = 136;
 static_assert(2 * kConsumerRegisters + kOtherRegisters <= 3 * kLaunchRegisters);
 

@@ -15,8 +15,7 @@ namespace TW_NS {
 template <class Self>
 class Sm90Role {
  public:
-  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows,
-                          kTileCols = kGpuTile.cols;
+  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows, kTileCols = kGpuTile.cols;
 
   TW_FN Sm90Role(Sm90Memory& memory, const tw_tile_view& view)
       : memory_(memory), control_(memory.control), view_(view) {}
@@ -51,8 +50,7 @@ class Sm90Role {
   template <class To>
   TW_FN void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& /*when*/ = {}) {
-    stages_.skip(
-        plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes).pieces);
+    stages_.skip(plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes).pieces);
   }
 
   TW_FN void load(const Row& /*row*/, const void* /*from*/, tw_type_t /*type*/) {}

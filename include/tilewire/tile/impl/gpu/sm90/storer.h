@@ -1,7 +1,7 @@
 // The storer: one warp. It carries staged results and copied bytes to other memory, and signals.
 //
-// Complete, then signal. Bulk stores belong to the lane that issued them: every lane waits until its
-// own are complete (`bulk_wait`, not `.read`: that says only that the source was read), which makes
+// Complete, then signal. Bulk stores belong to the lane that issued them: every lane waits until
+// its own are complete (`bulk_wait`, not `.read`: that says only that the source was read), which makes
 // what they wrote known to it as if it had stored it. After the warp barrier each lane that has a
 // word fences at system scope and stores the word. The fence is cumulative over the barrier, and
 // over the mbarrier by which consumers handed their own stores on. Where stores went through a
@@ -75,8 +75,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
       for (int i = lane(); i < n * parts; i += 32) {
         char* const to = slot(i / parts);
         const int w = i % parts;
-        if (to != nullptr)
-          ptx::bulk_store(to + w * part, memory_.staging + w * kRegionBytes, part);
+        if (to != nullptr) ptx::bulk_store(to + w * part, memory_.staging + w * kRegionBytes, part);
       }
     }
     give_back_staged();
@@ -87,14 +86,12 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
   template <class To>
   TW_FN void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
-    const CopyPlan plan =
-        plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes);
+    const CopyPlan plan = plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes);
     if (plan.wanted && !plan.staged) {
       acquire(when);
       for (int i = 0; i < n && ok_; ++i)
         if (to(i) != nullptr)
-          copy_rows(to(i), plan.to_stride, from, plan.from_stride, plan.rows, plan.bytes,
-                    0, 1);
+          copy_rows(to(i), plan.to_stride, from, plan.from_stride, plan.rows, plan.bytes, 0, 1);
       return;
     }
     const bool at_once =
