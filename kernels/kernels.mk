@@ -41,8 +41,8 @@ ifeq ($(origin NVCC),undefined)
 NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 endif
 PTXAS ?= $(dir $(NVCC))ptxas
-gpu_targets := $(if $(NVCC),sm_90a)
-gpu_sources := $(filter-out %/reduce_loops.cu $(tile_sources),$(kernel_sources))
+gpu_targets := $(if $(NVCC),sm_90a sm_80)
+gpu_sources := $(filter-out %/reduce_loops.cu,$(kernel_sources))
 gpu_flags := -std=c++20 -O3 -lineinfo -fmad=false --expt-relaxed-constexpr
 nvcc_flags := $(gpu_flags) -I. -Iinclude -Werror all-warnings -ccbin g++
 ptxas_flags := -O3 -lineinfo -v --warning-as-error

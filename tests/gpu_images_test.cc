@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -19,49 +19,65 @@ struct Row {
 const Row kRows[] = {
 #define TW_KERNEL_ROW(name, Args) {#name, tw::gpu_images::name},
 #include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 };
 
-#if defined(TW_BUILT_SM_90A)
+struct Target {
+  tw::GpuTarget target;
+  const char* name;
+};
+const Target kTargets[] = {{tw::GpuTarget::kSm90a, "sm_90a"}, {tw::GpuTarget::kSm80, "sm_80"}};
+static_assert(std::size(kTargets) == tw::kGpuTargets);
+
+const GpuImage& image_of(const Row& row, const Target& target) {
+  return row.images[static_cast<int>(target.target)];
+}
+
+#if defined(TW_BUILT_SM_90A) && defined(TW_BUILT_SM_80)
+
+void expect_elf(const Row& row, const Target& target) {
+  SCOPED_TRACE(std::string(row.name) + " for " + target.name);
+  const GpuImage& image = image_of(row, target);
+  ASSERT_NE(image.cubin, nullptr);
+  ASSERT_GT(image.cubin_bytes, 1000u);
+  const std::string_view bytes(static_cast<const char*>(image.cubin), image.cubin_bytes);
+  EXPECT_EQ(bytes.substr(0, 4),
+            "\x7f"
+            "ELF");
+  EXPECT_NE(bytes.find(std::string(row.name) + "_entry"), std::string_view::npos);
+}
+
+void expect_ptx(const Row& row, const Target& target) {
+  SCOPED_TRACE(std::string(row.name) + " for " + target.name);
+  ASSERT_NE(image_of(row, target).ptx, nullptr);
+  const std::string_view text(image_of(row, target).ptx);  // ends at the NUL
+  EXPECT_NE(text.find(std::string(".target ") + target.name), std::string_view::npos);
+  EXPECT_NE(text.find(".visible .entry " + std::string(row.name) + "_entry("),
+            std::string_view::npos);
+  EXPECT_EQ(text.find_last_not_of("\n"), text.rfind('}')) << "cut off";
+}
 
 TEST(GpuImages, CubinIsElf) {
-  for (const Row& row : kRows) {
-    const GpuImage& image = row.images[static_cast<int>(tw::GpuTarget::kSm90a)];
-    ASSERT_NE(image.cubin, nullptr) << row.name;
-    ASSERT_GT(image.cubin_bytes, 1000u) << row.name;
-    EXPECT_EQ(std::memcmp(image.cubin,
-                          "\x7f"
-                          "ELF",
-                          4),
-              0)
-        << row.name;
-    const std::string_view bytes(static_cast<const char*>(image.cubin), image.cubin_bytes);
-    EXPECT_NE(bytes.find(std::string(row.name) + "_entry"), std::string_view::npos) << row.name;
-  }
+  for (const Row& row : kRows)
+    for (const Target& target : kTargets) expect_elf(row, target);
 }
 
 TEST(GpuImages, PtxIsTextOfTheSameKernel) {
-  for (const Row& row : kRows) {
-    const char* ptx = row.images[static_cast<int>(tw::GpuTarget::kSm90a)].ptx;
-    ASSERT_NE(ptx, nullptr) << row.name;
-    const std::string_view text(ptx);  // ends at the NUL
-    EXPECT_NE(text.find(".target sm_90a"), std::string_view::npos) << row.name;
-    EXPECT_NE(text.find(".visible .entry " + std::string(row.name) + "_entry("),
-              std::string_view::npos)
-        << row.name;
-    EXPECT_EQ(text.find_last_not_of("\n"), text.rfind('}')) << row.name << ": cut off";
-  }
+  for (const Row& row : kRows)
+    for (const Target& target : kTargets) expect_ptx(row, target);
 }
 
 #else
 
 TEST(GpuImages, NoneWithoutNvcc) {
-  for (const Row& row : kRows) {
-    const GpuImage& image = row.images[static_cast<int>(tw::GpuTarget::kSm90a)];
-    EXPECT_EQ(image.cubin, nullptr) << row.name;
-    EXPECT_EQ(image.cubin_bytes, 0u) << row.name;
-    EXPECT_EQ(image.ptx, nullptr) << row.name;
-  }
+  for (const Row& row : kRows)
+    for (const Target& target : kTargets) {
+      const GpuImage& image = image_of(row, target);
+      EXPECT_EQ(image.cubin, nullptr) << row.name;
+      EXPECT_EQ(image.cubin_bytes, 0u) << row.name;
+      EXPECT_EQ(image.ptx, nullptr) << row.name;
+    }
 }
 
 #endif

@@ -22,8 +22,7 @@ TW_FN void gemm(Block& block, const GemmArgs& args) {
     const size_t n = args.grid.cols.total();
     for (const uint32_t i : block.items(static_cast<uint32_t>(args.grid.rows.total()), 1)) {
       const uint32_t row_tile = i / args.grid.rows.step;
-      for (uint32_t c = 0; c < args.grid.cols.tiles(); ++c)
-        call.wait(call.rank(), args.grid.id(row_tile, c));
+      call.wait_slots(call.rank(), args.grid.id(row_tile, 0), args.grid.cols.tiles());
       norm_row(
           block, args.norm, i, n, 1, [&](int) { return args.c.at(i, 0).data; }, nullptr,
           args.c.type);

@@ -112,8 +112,7 @@ class GemmAllReduce {
     for (const uint32_t i : block_.items(static_cast<uint32_t>(rows.size(owner_)), 2)) {
       const size_t row = rows.begin[owner_] + i;
       const uint32_t row_tile = rows.tile[owner_] + i / rows.step;
-      for (uint32_t c = 0; c < grid_.cols.tiles(); ++c)
-        call_.wait(call_.rank(), grid_.ids() + grid_.id(row_tile, c));
+      call_.wait_slots(call_.rank(), grid_.ids() + grid_.id(row_tile, 0), grid_.cols.tiles());
       const int places = one_shot_ ? 1 : call_.size();
       norm_row(
           block_, args_.norm, row, width(), places,

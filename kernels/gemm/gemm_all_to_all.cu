@@ -14,8 +14,7 @@ TW_FN void gemm_all_to_all(Block& block, const GemmAllToAllArgs& args) {
   const TileGrid& grid = args.grid;
   const int self = call.rank();
   const Segments& cols = grid.cols;
-  const TileGrid own_rows = grid.rows_of(self), own_cols = grid.cols_of(self);
-  for (const Tile tile : block.tiles(own_rows, 0)) {  // the next rank's columns first
+  for (const Tile tile : block.tiles(grid.rows_of(self), 0)) {  // the next rank's columns first
     auto sum = block.accumulator(tile);
     for (size_t k = 0; k < args.a.cols; k += Block::kTileK)
       block.mma(sum, args.a.at(tile.row - grid.rows.begin[self], k), args.b.at(k, tile.col));
@@ -29,7 +28,7 @@ TW_FN void gemm_all_to_all(Block& block, const GemmAllToAllArgs& args) {
     if (owner != self) call.signal(owner, tile.id);
   }
   const size_t element = args.c.element(), width = cols.size(self);
-  for (const Tile tile : block.tiles(own_cols, 1)) {
+  for (const Tile tile : block.tiles(grid.cols_of(self), 1)) {
     if (tile.row_owner == self) continue;
     const size_t col = tile.col - cols.begin[self];
     char* const to = args.tiles.out[0].at == 0 ? args.c.at(tile.row, col).data : nullptr;

@@ -1,27 +1,45 @@
 #include "lib/device/gpu_images.h"
 
-#if defined(TW_BUILT_SM_90A)
-#define TW_KERNEL_ROW(name, Args)                           \
-  extern "C" const char tw_gpu_##name##_sm_90a_cubin[];     \
-  extern "C" const char tw_gpu_##name##_sm_90a_cubin_end[]; \
-  extern "C" const char tw_gpu_##name##_sm_90a_ptx[];
-#include "kernels/kernels.def"
-#undef TW_KERNEL_ROW
-#define TW_SM_90A(name)                                                                       \
-  {                                                                                           \
-    tw_gpu_##name##_sm_90a_cubin,                                                             \
-        static_cast<size_t>(tw_gpu_##name##_sm_90a_cubin_end - tw_gpu_##name##_sm_90a_cubin), \
-        tw_gpu_##name##_sm_90a_ptx                                                            \
+#define TW_DECLARE(name, target)                                \
+  extern "C" const char tw_gpu_##name##_##target##_cubin[];     \
+  extern "C" const char tw_gpu_##name##_##target##_cubin_end[]; \
+  extern "C" const char tw_gpu_##name##_##target##_ptx[];
+#define TW_BUILT(name, target)                                     \
+  {                                                                \
+    tw_gpu_##name##_##target##_cubin,                              \
+        static_cast<size_t>(tw_gpu_##name##_##target##_cubin_end - \
+                            tw_gpu_##name##_##target##_cubin),     \
+        tw_gpu_##name##_##target##_ptx                             \
   }
-#else
-#define TW_SM_90A(name) \
+#define TW_NOT_BUILT \
   { nullptr, 0, nullptr }
+
+#if defined(TW_BUILT_SM_90A)
+#define TW_KERNEL_ROW(name, Args) TW_DECLARE(name, sm_90a)
+#include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
+#undef TW_KERNEL_ROW
+#define TW_SM_90A(name) TW_BUILT(name, sm_90a)
+#else
+#define TW_SM_90A(name) TW_NOT_BUILT
+#endif
+
+#if defined(TW_BUILT_SM_80)
+#define TW_KERNEL_ROW(name, Args) TW_DECLARE(name, sm_80)
+#include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
+#undef TW_KERNEL_ROW
+#define TW_SM_80(name) TW_BUILT(name, sm_80)
+#else
+#define TW_SM_80(name) TW_NOT_BUILT
 #endif
 
 namespace tw::gpu_images {
 
-#define TW_KERNEL_ROW(name, Args) const GpuImage name[kGpuTargets] = {TW_SM_90A(name)};
+#define TW_KERNEL_ROW(name, Args) \
+  const GpuImage name[kGpuTargets] = {TW_SM_90A(name), TW_SM_80(name)};
 #include "kernels/kernels.def"
+#include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 
 }  // namespace tw::gpu_images

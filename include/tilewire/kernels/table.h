@@ -2,8 +2,8 @@
 //
 // A kernel file `ring.cu` is compiled once per CPU target, as C++20, with
 //     -x c++ -DTW_NS=tw::<target> -DTW_TARGET_<TARGET> and the target's -march
-// and by nvcc for sm_90a; CMake's tilewire_add_kernel and pkg-config's variables know the flags. A
-// plain C++ file then makes the table, from rows of the user's own:
+// and by nvcc for sm_90a and sm_80; CMake's tilewire_add_kernel and pkg-config's variables know the
+// flags. A plain C++ file then makes the table, from rows of the user's own:
 //
 //     // kernels.def
 //     TW_KERNEL_ROW(ring, RingArgs)
@@ -37,6 +37,10 @@ struct tw_kernel {
   const char* ptx;
   // cpu_amx, cpu_avx512_bf16: targets that exist for matrix multiplication. Null = not built.
   void (*cpu_wide[2])(const void* args, int block, int blocks);
+  // sm_80: the cubin, and compute_80 PTX, which every other GPU runs. Null = not built.
+  const unsigned char* cubin_sm_80;
+  size_t cubin_sm_80_bytes;
+  const char* ptx_sm_80;
 };
 
 #endif  // TILEWIRE_KERNELS_TABLE_H_
@@ -66,7 +70,10 @@ namespace tw::cpu_avx512_bf16 {
 #define TW_KERNEL_ROW(name, Args)                                                  \
   extern "C" [[gnu::weak]] const unsigned char tw_gpu_##name##_sm_90a_cubin[];     \
   extern "C" [[gnu::weak]] const unsigned char tw_gpu_##name##_sm_90a_cubin_end[]; \
-  extern "C" [[gnu::weak]] const char tw_gpu_##name##_sm_90a_ptx[];
+  extern "C" [[gnu::weak]] const char tw_gpu_##name##_sm_90a_ptx[];                \
+  extern "C" [[gnu::weak]] const unsigned char tw_gpu_##name##_sm_80_cubin[];      \
+  extern "C" [[gnu::weak]] const unsigned char tw_gpu_##name##_sm_80_cubin_end[];  \
+  extern "C" [[gnu::weak]] const char tw_gpu_##name##_sm_80_ptx[];
 #include TW_KERNEL_ROWS
 #undef TW_KERNEL_ROW
 
@@ -81,7 +88,10 @@ namespace tw::cpu_avx512_bf16 {
       tw_gpu_##name##_sm_90a_cubin,                                                               \
       static_cast<size_t>(tw_gpu_##name##_sm_90a_cubin_end - tw_gpu_##name##_sm_90a_cubin),       \
       tw_gpu_##name##_sm_90a_ptx,                                                                 \
-      {tw::cpu_amx::name##_entry, tw::cpu_avx512_bf16::name##_entry}};
+      {tw::cpu_amx::name##_entry, tw::cpu_avx512_bf16::name##_entry},                             \
+      tw_gpu_##name##_sm_80_cubin,                                                                \
+      static_cast<size_t>(tw_gpu_##name##_sm_80_cubin_end - tw_gpu_##name##_sm_80_cubin),         \
+      tw_gpu_##name##_sm_80_ptx};
 #include TW_KERNEL_ROWS
 #undef TW_KERNEL_ROW
 #undef TW_KERNEL_ROWS

@@ -83,27 +83,38 @@ struct TileRange {
   constexpr uint32_t size() const { return end - begin; }
 };
 
+struct TileGrid;
+
+/// Tiles of a grid that a loop visits: all, or those of one owner's rows or columns. A value for
+/// kernels; the grid lives elsewhere.
+struct TilePart {
+  const TileGrid* grid;
+  TileRange rows, cols;
+
+  constexpr uint32_t tiles() const { return rows.size() * cols.size(); }
+  /// The tile that is visited as number `index`.
+  constexpr Tile at(uint32_t index) const;
+};
+
 struct TileGrid {
   Segments rows, cols;
-  TileRange row_range, col_range;  // the part of the grid that is visited
   size_t pair;
   Raster raster;
   int first_row_owner;  // whose rows are visited first, the others follow in turn; the whole only
   int first_col_owner;
 
-  constexpr uint32_t tiles() const { return row_range.size() * col_range.size(); }
+  constexpr uint32_t tiles() const { return rows.tiles() * cols.tiles(); }
 
-  /// The tile that is visited as number `index`. Inlined always: no target's copy stands in for
-  /// another's.
+  constexpr operator TilePart() const {  // NOLINT(google-explicit-constructor): a part is all
+    return {this, {0, rows.tiles()}, {0, cols.tiles()}};
+  }
+  /// The tile that is visited as number `index`.
   [[gnu::always_inline]] constexpr Tile at(uint32_t index) const {
-    const bool outer_rows = raster == Raster::kRowsOuter;
-    const uint32_t inner = outer_rows ? col_range.size() : row_range.size();
-    const uint32_t outer_index = index / inner, inner_index = index % inner;
-    return tile(turned(rows, row_range, first_row_owner, outer_rows ? outer_index : inner_index),
-                turned(cols, col_range, first_col_owner, outer_rows ? inner_index : outer_index));
+    return TilePart(*this).at(index);
   }
 
-  /// The tile in row `r` and column `c` of tiles.
+  /// The tile in row `r` and column `c` of tiles. Inlined always, as `at`: no target's copy stands
+  /// in for another's.
   [[gnu::always_inline]] constexpr Tile tile(uint32_t r, uint32_t c) const {
     const int row_owner = rows.owner_of(r), col_owner = cols.owner_of(c);
     return {id(r, c),
@@ -134,19 +145,14 @@ struct TileGrid {
   /// Ids are below it.
   constexpr uint32_t ids() const { return rows.tiles() * cols.tiles(); }
 
-  /// The same grid, of which only one owner's rows (columns) are visited.
-  constexpr TileGrid rows_of(int owner) const {
-    TileGrid part = *this;
-    part.row_range = {rows.tile[owner], rows.tile[owner + 1]};
-    return part;
+  /// The tiles in one owner's rows (columns).
+  constexpr TilePart rows_of(int owner) const {
+    return {this, {rows.tile[owner], rows.tile[owner + 1]}, {0, cols.tiles()}};
   }
-  constexpr TileGrid cols_of(int owner) const {
-    TileGrid part = *this;
-    part.col_range = {cols.tile[owner], cols.tile[owner + 1]};
-    return part;
+  constexpr TilePart cols_of(int owner) const {
+    return {this, {0, rows.tiles()}, {cols.tile[owner], cols.tile[owner + 1]}};
   }
 
- private:
   /// The i-th tile number of `range`, when segment `first` comes first.
   static constexpr uint32_t turned(const Segments& s, TileRange range, int first, uint32_t i) {
     if (range.size() != s.tiles()) return range.begin + i;
@@ -155,10 +161,20 @@ struct TileGrid {
   }
 };
 
+[[gnu::always_inline]] constexpr Tile TilePart::at(uint32_t index) const {
+  const TileGrid& g = *grid;
+  const bool outer_rows = g.raster == Raster::kRowsOuter;
+  const uint32_t inner = outer_rows ? cols.size() : rows.size();
+  const uint32_t outer_index = index / inner, inner_index = index % inner;
+  return g.tile(
+      TileGrid::turned(g.rows, rows, g.first_row_owner, outer_rows ? outer_index : inner_index),
+      TileGrid::turned(g.cols, cols, g.first_col_owner, outer_rows ? inner_index : outer_index));
+}
+
 /// All of it, the first owner's first.
 constexpr TileGrid tile_grid(const Segments& rows, const Segments& cols, Raster raster,
                              size_t pair = 0) {
-  return {rows, cols, {0, rows.tiles()}, {0, cols.tiles()}, pair, raster, 0, 0};
+  return {rows, cols, pair, raster, 0, 0};
 }
 static_assert(std::is_trivially_copyable_v<TileGrid>);
 

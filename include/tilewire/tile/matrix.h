@@ -42,6 +42,12 @@ struct OperandAt {
   constexpr OperandAt after(Ready when) const { return {of, row, col, when}; }
 };
 
+/// A tensor map of an operand has two dimensions, K inside, and only the sizes that exist; boxes of
+/// 128 bytes of K and of this many lines (rows of A, columns of B); 128-byte swizzle; zeros
+/// outside. So it needs K contiguous (A kRows, B kCols), address and stride multiples of 16 bytes; operands
+/// without one are copied by elements.
+inline constexpr int kTensorMapLines = 64;
+
 /// A factor of a product: `rows` x `cols` elements of TW_BF16, TW_FP16 or TW_FP32.
 struct Operand {
   const void* data;
@@ -49,7 +55,7 @@ struct Operand {
   size_t rows, cols;
   tw_type_t type;
   MatrixLayout layout;
-  const void* tensor_map;  // GPUs: a CUtensorMap in device memory, or null: element copies
+  const void* tensor_map;  // GPUs: a CUtensorMap in device memory, or null (kTensorMapLines)
 
   constexpr OperandAt at(size_t row, size_t col) const { return {this, row, col, {}}; }
 };

@@ -63,11 +63,11 @@ class TileBlockOps {
 
   // ---- Work ----
 
-  /// for (const Tile tile : block.tiles(grid, phase)): each tile of the grid's visited part once,
-  /// by one block of the launch, in the grid's order. `phase`: number of the loop in the kernel,
-  /// from 0, below kTilePhases.
+  /// for (const Tile tile : block.tiles(grid, phase)): each tile of the grid, or of a part of it,
+  /// once, by one block of the launch, in the grid's order. `phase`: number of the loop in the
+  /// kernel, from 0, below kTilePhases.
   /// Role: all (the loader takes numbers). Scope: device. Order: none. Blocks: no.
-  TileLoop tiles(const TileGrid& grid, int phase);
+  TileLoop tiles(TilePart part, int phase);
   /// for (const uint32_t i : block.items(n, phase)): the same with plain numbers.
   ItemLoop items(uint32_t n, int phase);
 
@@ -116,7 +116,8 @@ class TileBlockOps {
 
   /// Copies `rows` rows of `bytes` bytes from `from` to n places to(0 .. n-1) (char*, null: left
   /// out), rows `from_stride` and `to_stride` bytes apart. `everywhere`: as above. `when`: when
-  /// `from` may be read; waited for in any case.
+  /// `from` may be read; waited for in any case. Every role asks for the places, so they must not
+  /// need `meet` (TileCall::out_of).
   /// Role: loader (in, waits), storer (out). Scope: system. Order: acquire of `when`. Blocks: yes.
   template <class To>
   void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
@@ -157,6 +158,9 @@ class TileBlockOps {
   /// `after` and copy_all's `when`.
   /// Role: consumer. Scope: system. Order: acquire. Blocks: yes.
   void wait(At at, const Ready& when);
+  /// Waits for when(0 .. n-1), in any order.
+  template <class When>
+  void wait_all(At at, uint32_t n, When when);
 
   // ---- For TileCall ----
 

@@ -105,13 +105,18 @@ class TileCall {
   TW_FN void wait(int sender, size_t slot, At at = At::here()) {
     block_.wait(at, when(sender, slot, at));
   }
+  /// The same for slots first .. first + n - 1.
+  TW_FN void wait_slots(int sender, size_t first, uint32_t n, At at = At::here()) {
+    block_.wait_all(at, n, [&](uint32_t i) { return when(sender, first + i, at); });
+  }
   /// Waits for every other rank's signal, and for every rank's.
   TW_FN void wait_peers(size_t slot, At at = At::here()) {
-    for (int i = 1; i < size(); ++i) block_.wait(at, when(peer(i), slot, at));
+    block_.wait_all(at, static_cast<uint32_t>(size() - 1),
+                    [&](uint32_t i) { return when(peer(static_cast<int>(i) + 1), slot, at); });
   }
   TW_FN void wait_all(size_t slot, At at = At::here()) {
-    block_.wait(at, when(rank(), slot, at));
-    wait_peers(slot, at);
+    block_.wait_all(at, static_cast<uint32_t>(size()),
+                    [&](uint32_t i) { return when(peer(static_cast<int>(i)), slot, at); });
   }
 
   /// Ends the launch in this block; the last block advances the epoch.

@@ -81,9 +81,9 @@ class CpuTileBlock {
     Of of_;
   };
 
-  TW_FN auto tiles(const TileGrid& grid, int phase) {
-    const auto tile = [grid](uint32_t i) { return grid.at(i); };
-    return Loop<decltype(tile)>(*this, grid.tiles(), phase, tile);
+  TW_FN auto tiles(TilePart part, int phase) {
+    const auto tile = [part](uint32_t i) { return part.at(i); };
+    return Loop<decltype(tile)>(*this, part.tiles(), phase, tile);
   }
   TW_FN auto items(uint32_t n, int phase) {
     const auto item = [](uint32_t i) { return i; };
@@ -240,6 +240,10 @@ class CpuTileBlock {
 
   TW_FN void wait(At at, const Ready& when) {
     if (ok_ && Hook::waits(at)) ok_ = block_.wait(when.word, when.value, when.peer, when.index);
+  }
+  template <class When>
+  TW_FN void wait_all(At at, uint32_t n, When when) {
+    for (uint32_t i = 0; i < n; ++i) wait(at, when(i));
   }
 
   // ---- For TileCall ----

@@ -256,7 +256,7 @@ class Block {
   /// Before stores through a multicast address, and (in `release`) after them: the same memory is
   /// otherwise reached by unicast addresses.
   TW_FN void enter_alias(const void* everywhere) {
-    if (everywhere == nullptr) return;
+    if (everywhere == nullptr || !Target::kMulticast) return;
     ptx::fence_proxy_alias();
     aliased_ = true;
   }
@@ -305,7 +305,7 @@ class Block {
       work.sources = sources;
       work.destinations = destinations;
       const bool any = packets.own >= 0 || packets.to_inbox;
-      work.everywhere = static_cast<Byte*>(everywhere);
+      work.everywhere = Target::kMulticast ? static_cast<Byte*>(everywhere) : nullptr;
       work.units =
           cut(bytes, element, type, any, destinations == 0 ? nullptr : destination(0).data);
       work.own = packets.own;

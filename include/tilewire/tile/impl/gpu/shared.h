@@ -64,25 +64,30 @@ TW_FN BlockShared& shared() {
 
 TW_FN int this_thread() { return static_cast<int>(threadIdx.x); }
 
-/// Writes down why this block gives up and stops the comm's other blocks on this device; the host
-/// finds the record and stops the peers. The first failure of a device is the one that is kept.
-/// One thread calls it.
-TW_CALLED_FN void fail(tw_status_t status, int peer, uint64_t index, uint64_t expected,
-                       uint64_t got) {
-  WaitContext* context = shared().wait;
+/// Writes down why a block gives up and stops the comm's other blocks on this device; the host finds
+/// the record and stops the peers. The first failure of a device is the one that is kept. One
+/// thread calls it.
+TW_FN void write_failure(const WaitContext* context, const char* name, int block,
+                         tw_status_t status, int peer, uint64_t index, uint64_t expected,
+                         uint64_t got) {
   WaitFailure* record = context->failure;
   if (record != nullptr && ptx::compare_exchange_relaxed_sys(&record->claimed, 0, 1) == 0) {
     record->peer = peer;
-    record->block = shared().index;
+    record->block = block;
     record->index = index;
     record->expected = expected;
     record->got = got;
-    const char* name = shared().name;
     for (int i = 0; i + 1 < static_cast<int>(sizeof record->op) && name[i] != 0; ++i)
       record->op[i] = name[i];
     ptx::store_release_sys(&record->status, status);
   }
   ptx::compare_exchange_relaxed_sys(context->abort, 0, status);
+}
+
+/// The same of this block.
+TW_CALLED_FN void fail(tw_status_t status, int peer, uint64_t index, uint64_t expected,
+                       uint64_t got) {
+  write_failure(shared().wait, shared().name, shared().index, status, peer, index, expected, got);
 }
 
 /// Spins of a poll between two looks at the abort word and the clock.

@@ -15,7 +15,13 @@
 namespace TW_NS {
 
 struct Target {
+#if defined(TW_TARGET_SM_80)
+  static constexpr const char* kName = "sm_80";
+  static constexpr bool kMulticast = false;  // addresses that reach every device are not used
+#else
   static constexpr const char* kName = "sm_90a";
+  static constexpr bool kMulticast = true;
+#endif
   /// Threads of a block: launches use exactly this many.
   static constexpr int kThreads = 256;
   /// A packet is one 16-byte access: 8 bytes of payload, then the word that makes it valid.

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "tilewire/tile/target.h"
+#include "tilewire/tile/types.h"
 
 namespace TW_NS::ptx {
 
@@ -25,6 +26,8 @@ TW_FN uint32_t bf16_of(float value) {
   return code;
 }
 
+#if !defined(TW_TARGET_SM_80)
+
 /// Two fp8_e4m3 in the low half of `codes` as two fp16.
 TW_FN uint32_t fp16x2_of_e4m3x2(uint32_t codes) {
   uint32_t two;
@@ -38,5 +41,18 @@ TW_FN uint32_t e4m3x2_of(float low, float high) {
   asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
   return codes;
 }
+
+#else  // no fp8 before sm_89: by the formulas of tile/types.h, which give the same codes
+
+TW_FN uint32_t fp16x2_of_e4m3x2(uint32_t codes) {
+  const uint32_t low = fp16_of(Fp8E4m3::widen<float>(codes));
+  return low | fp16_of(Fp8E4m3::widen<float>(codes >> 8)) << 16;
+}
+
+TW_FN uint32_t e4m3x2_of(float low, float high) {
+  return Fp8E4m3::narrow<float, uint32_t>(low) | Fp8E4m3::narrow<float, uint32_t>(high) << 8;
+}
+
+#endif
 
 }  // namespace TW_NS::ptx

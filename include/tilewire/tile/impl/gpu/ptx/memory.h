@@ -51,6 +51,16 @@ TW_FN uint64_t add_acq_rel_gpu(uint64_t* to, uint64_t value) {
   return before;
 }
 
+/// Returns the value before the addition.
+TW_FN uint64_t add_relaxed_gpu(uint64_t* to, uint64_t value) {
+  uint64_t before;
+  asm volatile("atom.relaxed.gpu.global.add.u64 %0, [%1], %2;"
+               : "=l"(before)
+               : "l"(global(to)), "l"(value)
+               : "memory");
+  return before;
+}
+
 /// Returns the value before the exchange.
 TW_FN uint64_t compare_exchange_relaxed_sys(uint64_t* to, uint64_t expected, uint64_t value) {
   uint64_t before;
@@ -94,9 +104,10 @@ TW_FN void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory")
 /// Between accesses to the same memory through a multicast and through a unicast address.
 TW_FN void fence_proxy_alias() { asm volatile("fence.proxy.alias;" ::: "memory"); }
 
-// ---- Multicast: one store that reaches every device of the multicast object. It moves data; to
-// add is not in rank order (TW_REDUCE_FAST only, which no kernel has yet). ----
+// ---- Multicast: one access that reaches every device of the multicast object (sm_90). Stores move
+// data; sums are added by the fabric in its own order: TW_REDUCE_FAST only. ----
 
+#if !defined(TW_TARGET_SM_80)
 TW_FN void store_everywhere_weak(void* to, uint4 v) {
   asm volatile("multimem.st.weak.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(global(to)),
                "f"(__uint_as_float(v.x)), "f"(__uint_as_float(v.y)), "f"(__uint_as_float(v.z)),
@@ -109,6 +120,44 @@ TW_FN void store_everywhere_weak(void* to, uint2 v) {
                "f"(__uint_as_float(v.x)), "f"(__uint_as_float(v.y))
                : "memory");
 }
+
+TW_FN float4 sum_everywhere_fp32(const void* from) {
+  float4 v;
+  asm volatile("multimem.ld_reduce.weak.global.add.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(global(from))
+               : "memory");
+  return v;
+}
+
+/// Four elements, added in fp32 and rounded once.
+TW_FN uint2 sum_everywhere_bf16(const void* from) {
+  uint2 v;
+  asm volatile("multimem.ld_reduce.weak.global.add.acc::f32.v2.bf16x2 {%0, %1}, [%2];"
+               : "=r"(v.x), "=r"(v.y)
+               : "l"(global(from))
+               : "memory");
+  return v;
+}
+
+TW_FN uint2 sum_everywhere_fp16(const void* from) {
+  uint2 v;
+  asm volatile("multimem.ld_reduce.weak.global.add.acc::f32.v2.f16x2 {%0, %1}, [%2];"
+               : "=r"(v.x), "=r"(v.y)
+               : "l"(global(from))
+               : "memory");
+  return v;
+}
+
+#else  // Target::kMulticast is false: never called
+
+TW_FN void store_everywhere_weak(void* /*to*/, uint4 /*v*/) {}
+TW_FN void store_everywhere_weak(void* /*to*/, uint2 /*v*/) {}
+TW_FN float4 sum_everywhere_fp32(const void* /*from*/) { return {}; }
+TW_FN uint2 sum_everywhere_bf16(const void* /*from*/) { return {}; }
+TW_FN uint2 sum_everywhere_fp16(const void* /*from*/) { return {}; }
+
+#endif
 
 // ---- Time ----
 

@@ -1,0 +1,179 @@
+// From sums in registers to finished rows: the epilogue, by whole rows through shared memory, so
+// that global memory is read and written by rows. A warp works on its own 16 rows in its own region
+// and waits for nobody else.
+//
+// Region: 16 rows of 512 bytes. Raw fp32 sums lie in 16-byte chunks, chunk q of row r at
+// q ^ turn(r), which keeps both the writes of a fragment and the reads of a row free of conflicts.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/gpu/fragment.h"
+#include "tilewire/tile/matrix.h"
+
+namespace TW_NS {
+
+inline constexpr int kRegionRow = 512;
+inline constexpr int kRegionBytes = kWarpRows * kRegionRow;
+inline constexpr int kStagingBytes = kTileWarps * kRegionBytes;
+
+TW_FN int turn(int row) { return (row % 4 * 2 + row / 4 % 2) ^ row / 8 * 4; }
+TW_FN float4& chunk_at(char* region, int row, int q) {
+  return *reinterpret_cast<float4*>(region + row * kRegionRow + (q ^ turn(row)) * 16);
+}
+
+TW_FN void stage_sums(char* region, const TileSums<Fragment::kMatrix>& sum) {
+#pragma unroll
+  for (int i = 0; i < kSums; i += 2) {
+    const int row = row_of<Fragment::kMatrix>(i), col = col_of<Fragment::kMatrix>(i);
+    float* const to = reinterpret_cast<float*>(&chunk_at(region, row, col / 4)) + col % 4;
+    *reinterpret_cast<float2*>(to) = make_float2(sum.d[i], sum.d[i + 1]);
+  }
+}
+
+/// The same addresses in few registers. Of the bits of a chunk's number, the lane has the lower two,
+/// the column's number the others, of which the row's half turns the lowest.
+TW_FN void stage_sums(char* region, const TileSums<Fragment::kFma>& sum) {
+  const int half = lane() / 16, chunk = lane() % 16 / 4;
+  char* const base = region + half * 8 * kRegionRow + lane() % 4 * 4;
+#pragma unroll
+  for (int h = 0; h < 8; ++h) {
+    char* const row = base + h * kRegionRow + (chunk ^ turn(h) % 4) * 16;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int turned = half ^ turn(h) / 4 ^ j % 2;
+      *reinterpret_cast<float*>(row + j / 2 * 128 + turned * 64) = sum.d[8 * h + j];
+    }
+  }
+}
+
+TW_FN float activated(float x, Activation activation) {
+  switch (activation) {
+    case Activation::kGelu:
+      return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    case Activation::kGeluTanh:
+      return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case Activation::kSilu:
+    case Activation::kSwiGlu:
+      return __fdividef(x, 1.0f + expf(-x));
+    default:
+      return x;
+  }
+}
+
+TW_FN float4 plus(float4 a, float4 b) {
+  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+/// A lane's place in the rows of a warp: four columns, of one row at a time, or of two when the
+/// tile is paired and rows are half as long.
+struct RowLane {
+  int q;      // chunk: columns 4 q .. 4 q + 3 of the tile
+  int count;  // of them exist
+  int first, step;
+  TW_FN explicit RowLane(const Tile& tile) {
+    const int lanes = tile.pair == 0 ? 32 : 16;
+    q = lane() % lanes;
+    const int left = static_cast<int>(tile.cols) - 4 * q;
+    count = left < 0 ? 0 : left > 4 ? 4 : left;
+    first = lane() / lanes;
+    step = 32 / lanes;
+  }
+};
+
+/// Rows of the tile that are this warp's.
+TW_FN int warp_rows(const Tile& tile) {
+  const int left = static_cast<int>(tile.rows) - tile_warp() * kWarpRows;
+  return left < 0 ? 0 : left > kWarpRows ? kWarpRows : left;
+}
+
+/// Bias and activation, in place.
+TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, const Epilogue& e) {
+  const char* const bias = static_cast<const char*>(e.bias);
+  const bool gated = e.activation == Activation::kSwiGlu;
+  float4 add = make_float4(0, 0, 0, 0), add_up = add;
+  if (bias != nullptr) add = load_four(bias, tile.col + 4 * at.q, at.count, false, e.type);
+  if (bias != nullptr && gated)
+    add_up = load_four(bias, tile.pair + tile.col + 4 * at.q, at.count, false, e.type);
+#pragma unroll 1
+  for (int row = at.first; row < kWarpRows; row += at.step) {
+    float4& place = chunk_at(region, row, at.q);
+    float4 x = plus(place, add);
+    float4 up = make_float4(1, 1, 1, 1);
+    if (gated) up = plus(chunk_at(region, row, at.q + kPairCols / 4), add_up);
+    x.x = activated(x.x, e.activation) * up.x;
+    x.y = activated(x.y, e.activation) * up.y;
+    x.z = activated(x.z, e.activation) * up.z;
+    x.w = activated(x.w, e.activation) * up.w;
+    place = x;
+  }
+}
+
+/// Calls emit(row of the tile, first column, count, values) for each lane's part of each row of this
+/// warp, rows in turn. All lanes take part in every call; count is 0 where there is nothing.
+template <Fragment f, class Emit>
+TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, Emit emit) {
+  const Tile& tile = sum.tile;
+  __syncwarp();  // the region's last readers
+  stage_sums(region, sum);
+  __syncwarp();
+  const RowLane at(tile);
+  if (e.bias != nullptr || e.activation != Activation::kNone) activate_rows(region, tile, at, e);
+  const int first = tile_warp() * kWarpRows, rows = warp_rows(tile);
+  const Matrix& residual = e.residual;
+  const size_t col = tile.col + 4 * at.q;
+  const bool whole =
+      at.count == 4 && fours_aligned(residual.at(0, col).data, e.type) && residual.stride % 4 == 0;
+  constexpr int kAtOnce = 4;  // residuals on their way
+#pragma unroll 1
+  for (int begin = 0; begin < rows; begin += kAtOnce * at.step) {
+    float4 add[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int row = begin + i * at.step + at.first;
+      add[i] = make_float4(0, 0, 0, 0);
+      if (residual.data != nullptr && row < rows)
+        add[i] = load_four(residual.at(tile.row + first + row - e.first_row, col).data, 0, at.count,
+                           whole, e.type);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int row = begin + i * at.step + at.first;
+      const bool exists = row < rows;
+      const float4 x = plus(chunk_at(region, exists ? row : 0, at.q), add[i]);
+      emit(first + row, 4 * at.q, exists ? at.count : 0, x);
+    }
+  }
+}
+
+/// Four results to shared memory.
+TW_FN void stage_four(char* to, float4 x, tw_type_t type) {
+  if (type == TW_FP32)
+    *reinterpret_cast<float4*>(to) = x;
+  else
+    *reinterpret_cast<uint2*>(to) = make_uint2(pack16(type, x.x, x.y), pack16(type, x.z, x.w));
+}
+
+/// Finished rows of this warp in its region, each from the start of its 512 bytes.
+template <Fragment f>
+TW_FN void stage_rows(char* region, const TileSums<f>& sum, const Epilogue& e, tw_type_t type) {
+  finish_rows(region, sum, e, [&](int row, int col, int count, float4 x) {
+    __syncwarp();  // all have read the row's sums
+    if (count != 0)
+      stage_four(region + row % kWarpRows * kRegionRow + col * element_bytes(type), x, type);
+  });
+}
+
+/// The tile to memory that a thread of this block may store to.
+template <Fragment f>
+TW_FN void store_rows(const TilePlace& to, char* region, const TileSums<f>& sum,
+                      const Epilogue& e) {
+  const bool aligned = fours_aligned(to.data, to.type) && to.stride % 4 == 0;
+  finish_rows(region, sum, e, [&](int row, int col, int count, float4 x) {
+    store_four(to.data, row * to.stride + col, x, count, aligned && count == 4, to.type);
+  });
+}
+
+}  // namespace TW_NS

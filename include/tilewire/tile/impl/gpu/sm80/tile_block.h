@@ -1,0 +1,338 @@
+// The tile block on sm_80 and on what runs its PTX: 8 warps that have all roles and do op after op.
+//
+// Multiplication. `mma` asks for the images of its step (cp.async) and multiplies those that were
+// asked for kStages - 1 steps before; ops that touch sums multiply what is left first. So two steps
+// are on their way while one is multiplied. One barrier a step: it comes after this thread's copies
+// of the oldest stage have landed, makes all threads' copies of it known to all, and says that the
+// stage multiplied before, which the new copies overwrite, is read.
+//
+// Signals. A block barrier orders all threads' stores before the lanes that signal: each fences at
+// system scope (cumulative) and stores its word. Waits: one thread polls relaxed and fences, a
+// barrier orders the others.
+//
+// Waits are agreed on by all threads, so all take the same way; after a failure ops store nothing
+// and loops end.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/gpu/copy.h"
+#include "tilewire/tile/impl/gpu/rows.h"
+#include "tilewire/tile/impl/gpu/slots.h"
+#include "tilewire/tile/impl/gpu/sm80/memory.h"
+#include "tilewire/tile/impl/gpu/sm80/multiply.h"
+#include "tilewire/tile/impl/gpu/tile_loop.h"
+#include "tilewire/tile/impl/gpu/warp_copy.h"
+#include "tilewire/tile/tile_block.h"
+
+namespace TW_NS {
+
+/// Elements that a program multiplies. kNone: it does not.
+enum class Element { kBf16, kFp16, kFp32, kNone };
+
+template <Element element>
+class Sm80Block {
+ public:
+  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows, kTileCols = kGpuTile.cols;
+  using Sums = TileSums<element == Element::kFp32 ? Fragment::kFma : Fragment::kMatrix>;
+
+  TW_FN Sm80Block(Sm80Memory& memory, const tw_tile_view& view)
+      : memory_(memory), control_(memory.control), view_(view) {}
+
+  TW_FN int index() const { return static_cast<int>(blockIdx.x); }
+  TW_FN int blocks() const { return static_cast<int>(gridDim.x); }
+  TW_FN const char* name() const { return control_.name; }
+  TW_FN bool ok() const { return ok_; }
+
+  // ---- Work ----
+
+  TW_FN auto tiles(TilePart part, int phase) {
+    return TileLoop<Sm80Block, TileOf>(*this, part.tiles(), phase, TileOf{part});
+  }
+  TW_FN auto items(uint32_t n, int phase) {
+    return TileLoop<Sm80Block, ItemOf>(*this, n, phase, ItemOf{});
+  }
+  TW_FN uint32_t take(int phase, uint32_t n) {
+    if (!ok_) return n;
+    __syncthreads();  // the last number has been read
+    if (threadIdx.x == 0) {
+      const uint64_t next = ptx::add_relaxed_gpu(&view_.counters->next[phase][0], 1);
+      memory_.number = next < n ? static_cast<uint32_t>(next) : n;
+    }
+    __syncthreads();
+    return memory_.number;
+  }
+
+  // ---- Sums ----
+
+  TW_FN Sums accumulator(const Tile& tile) {
+    Sums sum;
+    clear(sum);
+    sum.tile = tile;
+    return sum;
+  }
+
+  TW_FN void mma(Sums& sum, const OperandAt& a, const OperandAt& b) {
+    static_assert(element != Element::kNone, "a program that multiplies has `Operand a` in Args");
+    come(b.ready);
+    come(a.ready);
+    if (!ok_) return;
+    const int images = element == Element::kFp32 ? images_of(a) : 1;
+#pragma unroll 1
+    for (int image = 0; image < images; ++image) {
+      const bool full = asked_ == kStages - 1;
+      if (full) ptx::copy_async_wait<kStages - 2>();
+      __syncthreads();
+      char* const stage = memory_.stage[(oldest_ + asked_) % kStages];
+      copy_lines<kBlockThreads, true>(stage, lines_of_a(a, sum.tile, image), this_thread());
+      copy_lines<kBlockThreads, true>(stage + kImageBytes, lines_of_b(b, sum.tile, image),
+                                      this_thread());
+      ptx::copy_async_commit();
+      ++asked_;
+      if (full) multiply_oldest(sum);
+    }
+  }
+
+  template <class Partial>
+  TW_FN void reduce(Sums& sum, int ranks, int self, Partial partial, tw_type_t type) {
+    settle(sum);
+    if (ok_) add_slots(sum, ranks, self, partial, type);
+  }
+
+  TW_FN void store(const TilePlace& to, Sums& sum, const Epilogue& epilogue) {
+    settle(sum);
+    if (ok_ && to.data != nullptr) store_rows(to, region(), sum, epilogue);
+  }
+
+  template <class To>
+  TW_FN void store_all(int n, To to, const TilePlace& /*everywhere*/, Sums& sum,
+                       const Epilogue& epilogue) {
+    settle(sum);
+    if (!ok_) return;
+    stage_rows(region(), sum, epilogue, n == 0 ? TW_FP32 : to(0).type);
+    __syncwarp();
+    const int first = tile_warp() * kWarpRows, rows = warp_rows(sum.tile);
+#pragma unroll 1
+    for (int i = 0; i < n; ++i) {
+      const TilePlace place = to(i);
+      if (place.data == nullptr) continue;
+      const size_t element = element_bytes(place.type);
+      char* const at = place.data + first * place.stride * element;
+      for (int r = 0; r < rows; ++r)
+        store_from_shared(at + r * place.stride * element, region() + r * kRegionRow,
+                          sum.tile.cols * element);
+    }
+  }
+
+  template <class Slot>
+  TW_FN void put_all(int n, Slot slot, char* /*everywhere*/, const Sums& sum, tw_type_t type) {
+    settle(const_cast<Sums&>(sum));  // products that have been asked for belong to it
+    if (!ok_ || tile_warp() >= slot_parts(sum.tile)) return;
+    const size_t part = static_cast<size_t>(tile_warp()) * slot_part(type);
+#pragma unroll 1
+    for (int i = 0; i < n; ++i) {
+      char* const to = slot(i);
+      if (to == nullptr) continue;
+      for_chunks(sum, type, [&](int at, uint4 v) {
+        *reinterpret_cast<uint4*>(in_global(to) + part + at) = v;
+      });
+    }
+  }
+
+  // ---- Bulk ----
+
+  template <class To>
+  TW_FN void copy_all(int n, To to, char* /*everywhere*/, size_t to_stride, const char* from,
+                      size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
+    come(when);
+    const bool one_run = rows == 1 || (from_stride == bytes && to_stride == bytes);
+#pragma unroll 1
+    for (int i = 0; i < n && ok_; ++i) {
+      char* const place = to(i);
+      if (place == nullptr) continue;
+      if (one_run)
+        copy_run<kBlockThreads>(in_global(place), in_global(from), rows * bytes, this_thread());
+      else
+        copy_rows(place, to_stride, from, from_stride, rows, bytes, tile_warp(), kTileWarps);
+    }
+  }
+
+  // ---- Rows ----
+
+  TW_FN void load(const Row& row, const void* from, tw_type_t type) { load_row(row, from, type); }
+  TW_FN void add(const Row& row, const void* from, tw_type_t type) {
+    change_row(row, from, type, [](float x, float y) { return x + y; });
+  }
+  template <class From>
+  TW_FN void load_sum(const Row& row, int n, From from, const void* /*everywhere*/,
+                      tw_type_t type) {
+    sum_rows(row, n, from, nullptr, type);
+  }
+  TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
+    change_row(row, by, type, [](float x, float y) { return x * y; });
+  }
+  TW_FN void scale(const Row& row, float by) {
+    change_row(row, nullptr, TW_FP32, [&](float x, float) { return x * by; });
+  }
+  TW_FN void activate(const Row& row, Activation activation) {
+    if (activation == Activation::kNone) return;
+    change_row(row, nullptr, TW_FP32, [&](float x, float) { return activated(x, activation); });
+  }
+  TW_FN void round(const Row& row, tw_type_t type) {
+    change_row(row, nullptr, TW_FP32, [&](float x, float) { return rounded(x, type); });
+  }
+  TW_FN float sum(const Row& row) {
+    return combine(
+        row, 0, [](float x) { return x; }, [](float x, float y) { return x + y; });
+  }
+  TW_FN float sum_of_squares(const Row& row) {
+    return combine(
+        row, 0, [](float x) { return x * x; }, [](float x, float y) { return x + y; });
+  }
+  TW_FN float max(const Row& row) {
+    return combine(
+        row, -INFINITY, [](float x) { return x; }, [](float x, float y) { return x > y ? x : y; });
+  }
+  template <class To>
+  TW_FN void store_all(int n, To to, char* /*everywhere*/, const Row& row, tw_type_t type) {
+    for (int p = 0; p < n && ok_; ++p) {
+      char* const place = to(p);
+      if (place != nullptr) store_row(place, row, type, /*ends_only=*/false);
+    }
+  }
+
+  // ---- Signals ----
+
+  template <class Word>
+  TW_FN void signal(At /*at*/, int n, Word word, uint64_t value) {
+    __syncthreads();
+    if (!ok_ || this_thread() >= n) return;
+    uint64_t* const to = word(this_thread());
+    if (to != nullptr) release(to, value);
+  }
+
+  TW_FN void wait(At at, const Ready& when) {
+    wait_all(at, 1, [&](uint32_t) { return when; });
+  }
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t n, When when) {
+    if (ok_) agree(poll_all(control_, n, when));
+  }
+
+  TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
+                      uint64_t epoch) {
+    if (threadIdx.x != 0) return;
+    write_record(to, from, next);
+    release(entered, epoch);
+  }
+  template <class Line, class Payload>
+  TW_FN void enter(At /*at*/, int n, Line line, uint64_t value, Payload payload) {
+    __syncthreads();
+    if (this_thread() >= n) return;
+    FlagLine* const to = line(this_thread());
+    write_payload(to, payload(this_thread()));
+    release(&to->value, value);
+  }
+  template <class Word, class Peer>
+  TW_FN void meet(At /*at*/, int n, Word word, uint64_t value, Peer peer) {
+    if (!ok_) return;
+    bool come = true;
+    if (this_thread() < n)
+      come = poll_entry(control_, word(this_thread()), value, peer(this_thread()));
+    agree(come);
+  }
+  TW_FN void report_mismatch(int peer, uint64_t got, uint64_t want) {
+    if (threadIdx.x == 0) give_up(control_, TW_ERROR_MISMATCH, peer, 0, want, got);
+    ok_ = false;
+  }
+
+  TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
+    ptx::copy_async_wait<0>();  // only after a failure are there any
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    if (has_failed(control_))
+      report(control_);
+    else
+      finish_launch(counters, epoch, value, blocks());
+  }
+
+ private:
+  /// Barrier that orders memory; once one thread fails all have.
+  TW_FN void agree(bool ok) { ok_ = __syncthreads_and(ok_ && ok) != 0; }
+
+  /// Waits for an operand; a word that has come is not asked for again.
+  TW_FN void come(const Ready& when) {
+    if (when.word == nullptr || (when.word == seen_ && when.value <= seen_value_)) return;
+    wait(when.at, when);
+    seen_ = when.word;
+    seen_value_ = when.value;
+  }
+
+  TW_FN static void release(uint64_t* word, uint64_t value) {
+    ptx::fence_acq_rel_sys();
+    ptx::store_relaxed_sys(word, value);
+  }
+
+  TW_FN char* region() { return memory_.staging() + tile_warp() * kRegionBytes; }
+
+  template <class Map, class Combine>
+  TW_FN float combine(const Row& row, float start, Map map, Combine combine) {
+    return combine_row(row, start, memory_.warps, map, combine, [] { __syncthreads(); });
+  }
+
+  TW_FN void multiply_oldest(Sums& sum) {
+    const char* const stage = memory_.stage[oldest_];
+    if constexpr (element == Element::kFp32)
+      multiply_fma(sum, stage);
+    else
+      multiply_matrix<element == Element::kBf16>(sum, stage);
+    oldest_ = (oldest_ + 1) % kStages;
+    --asked_;
+  }
+
+  /// Multiplies what has been asked for. Then the stages are free for results.
+  TW_FN void settle(Sums& sum) {
+    if constexpr (element == Element::kNone) return;
+    ptx::copy_async_wait<0>();
+    __syncthreads();
+#pragma unroll 1
+    while (asked_ != 0) multiply_oldest(sum);
+    __syncthreads();
+  }
+
+  Sm80Memory& memory_;
+  TileControl& control_;
+  const tw_tile_view& view_;
+  int oldest_ = 0, asked_ = 0;  // stages on their way
+  const uint64_t* seen_ = nullptr;
+  uint64_t seen_value_ = 0;
+  bool ok_ = true;
+};
+
+template <Element element, class Program>
+TW_FN void run_block(const Program& program, Sm80Memory& memory, const tw_tile_view& view) {
+  Sm80Block<element> block(memory, view);
+  program(block);
+}
+
+/// Runs `program(block)`. Every thread of the block calls it.
+template <bool multiplies, class Program>
+TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
+                     const Program& program) {
+  Sm80Memory& memory = block_memory();
+  if (threadIdx.x == 0)
+    open_control(memory.control, static_cast<int>(blockIdx.x), name, view.comm.wait);
+  __syncthreads();
+  if constexpr (!multiplies)
+    run_block<Element::kNone>(program, memory, view);
+  else if (type == TW_BF16)
+    run_block<Element::kBf16>(program, memory, view);
+  else if (type == TW_FP16)
+    run_block<Element::kFp16>(program, memory, view);
+  else
+    run_block<Element::kFp32>(program, memory, view);
+}
+
+}  // namespace TW_NS

@@ -1,0 +1,276 @@
+// The consumer: two warpgroups, each with 64 rows of a tile. It multiplies, adds and finishes, and
+// does the row ops.
+//
+// `mma` leaves one group of wgmma running: the stage before is given back when the next group has
+// been issued and the one before it has ended. Ops that touch sums wait for the last group first.
+//
+// All 256 threads take the same way. So what decides about it (numbers of loops, failed waits) is
+// agreed on by a barrier of all, and no wait on an mbarrier changes anything by itself.
+//
+// Partial tiles that `reduce` reads: at the peer, bulk stores wrote them (its async proxy); it
+// waited for their completion, which makes them known to its threads, fenced at system scope and
+// raised the word. Here one thread acquired that word and a barrier ordered all others: plain loads
+// see them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/gpu/epilogue.h"
+#include "tilewire/tile/impl/gpu/fma.h"
+#include "tilewire/tile/impl/gpu/ptx/bulk.h"
+#include "tilewire/tile/impl/gpu/ptx/wgmma.h"
+#include "tilewire/tile/impl/gpu/rows.h"
+#include "tilewire/tile/impl/gpu/slots.h"
+#include "tilewire/tile/impl/gpu/sm90/role.h"
+
+namespace TW_NS {
+
+/// Elements that a program multiplies. kNone: it does not.
+enum class Element { kBf16, kFp16, kFp32, kNone };
+
+template <Element element>
+class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
+  using Role = Sm90Role<Sm90Consumer<element>>;
+  using Role::control_, Role::memory_, Role::ok_, Role::stages_, Role::number_at_,
+      Role::number_parity_;
+
+ public:
+  using Role::Role;
+  static constexpr bool kMatrix = element == Element::kBf16 || element == Element::kFp16;
+  using Sums = TileSums<element == Element::kFp32 ? Fragment::kFma : Fragment::kMatrix>;
+
+  TW_FN uint32_t take(int /*phase*/, uint32_t n) {
+    const uint32_t i = number_at_;
+    const bool come = wait_phase(control_, &memory_.number_full[i], bit(number_parity_, i));
+    const uint32_t number = memory_.number[i];
+    agree(come);
+    arrive(&memory_.number_empty[i]);
+    number_parity_ ^= 1u << i;
+    number_at_ = (i + 1) % kNumbers;
+    return ok_ ? number : n;
+  }
+
+  // ---- Sums ----
+
+  TW_FN Sums accumulator(const Tile& tile) {
+    Sums sum;
+    clear(sum);
+    sum.tile = tile;
+    return sum;
+  }
+
+  TW_FN void mma(Sums& sum, const OperandAt& a, const OperandAt& /*b*/) {
+    static_assert(element != Element::kNone, "a program that multiplies has `Operand a` in Args");
+    const int images = element == Element::kFp32 ? images_of(a) : 1;
+#pragma unroll 1
+    for (int i = 0; i < images; ++i) {
+      const uint32_t s = stages_.at;
+      wait_phase(control_, &memory_.full[s], bit(full_parity_, s));
+      full_parity_ ^= 1u << s;
+      multiply_stage(sum, s);
+      stages_.next();
+    }
+  }
+
+  template <class Partial>
+  TW_FN void reduce(Sums& sum, int ranks, int self, Partial partial, tw_type_t type) {
+    settle(sum);
+    add_slots(sum, ranks, self, partial, type);
+  }
+
+  TW_FN void store(const TilePlace& to, Sums& sum, const Epilogue& epilogue) {
+    settle(sum);
+    announce_later_ = true;
+    take_staging();
+    if (to.data != nullptr) store_rows(to, region(), sum, epilogue);
+  }
+
+  /// Rows of the result, each at the start of its place in the region; the storer sends them.
+  template <class To>
+  TW_FN void store_all(int n, To to, const TilePlace& everywhere, Sums& sum,
+                       const Epilogue& epilogue) {
+    settle(sum);
+    take_staging();
+    stage_rows(region(), sum, epilogue, n == 0 ? everywhere.type : to(0).type);
+    give_staging();
+  }
+
+  template <class Slot>
+  TW_FN void put_all(int /*n*/, Slot /*slot*/, char* /*everywhere*/, const Sums& sum,
+                     tw_type_t type) {
+    settle(const_cast<Sums&>(sum));  // a multiplication may still be writing it
+    take_staging();
+    char* const to = region();
+    if (tile_warp() < slot_parts(sum.tile))
+      for_chunks(sum, type, [&](int at, uint4 v) { *reinterpret_cast<uint4*>(to + at) = v; });
+    give_staging();
+  }
+
+  // ---- Rows ----
+
+  TW_FN void load(const Row& row, const void* from, tw_type_t type) { load_row(row, from, type); }
+  TW_FN void add(const Row& row, const void* from, tw_type_t type) {
+    change_row(row, from, type, [](float x, float y) { return x + y; });
+  }
+  template <class From>
+  TW_FN void load_sum(const Row& row, int n, From from, const void* everywhere, tw_type_t type) {
+    if (everywhere != nullptr && fours_aligned(everywhere, type)) ptx::fence_proxy_alias();
+    sum_rows(row, n, from, everywhere, type);
+  }
+  TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
+    change_row(row, by, type, [](float x, float y) { return x * y; });
+  }
+  TW_FN void scale(const Row& row, float by) {
+    change_row(row, nullptr, TW_FP32, [&](float x, float) { return x * by; });
+  }
+  TW_FN void activate(const Row& row, Activation activation) {
+    if (activation == Activation::kNone) return;
+    change_row(row, nullptr, TW_FP32, [&](float x, float) { return activated(x, activation); });
+  }
+  TW_FN void round(const Row& row, tw_type_t type) {
+    change_row(row, nullptr, TW_FP32, [&](float x, float) { return rounded(x, type); });
+  }
+  TW_FN float sum(const Row& row) {
+    return combine(
+        row, 0, [](float x) { return x; }, [](float x, float y) { return x + y; });
+  }
+  TW_FN float sum_of_squares(const Row& row) {
+    return combine(
+        row, 0, [](float x) { return x * x; }, [](float x, float y) { return x + y; });
+  }
+  TW_FN float max(const Row& row) {
+    return combine(
+        row, -INFINITY, [](float x) { return x; }, [](float x, float y) { return x > y ? x : y; });
+  }
+  template <class To>
+  TW_FN void store_all(int n, To to, char* everywhere, const Row& row, tw_type_t type) {
+    announce_later_ = true;
+    if (!ok_) return;
+    const bool at_once = everywhere != nullptr && fours_aligned(everywhere, type);
+    if (at_once) {
+      ptx::fence_proxy_alias();  // the memory's readers used other addresses
+      store_row_everywhere(everywhere, row, type);
+      ptx::fence_proxy_alias();  // before the release that announces it
+    }
+    for (int p = 0; p < n; ++p) {
+      char* const place = to(p);
+      if (place != nullptr) store_row(place, row, type, /*ends_only=*/at_once);
+    }
+  }
+
+  // ---- Signals ----
+
+  /// The storer signals; it is told when this role has stored something itself.
+  template <class Word>
+  TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {
+    if (!announce_later_) return;
+    announce_later_ = false;
+    if (handed_before_) {
+      wait_phase(control_, &memory_.unhanded, unhanded_parity_);
+      unhanded_parity_ ^= 1;
+    }
+    handed_before_ = true;
+    arrive(&memory_.handed);
+  }
+
+  TW_FN void wait(At at, const Ready& when) {
+    wait_all(at, 1, [&](uint32_t) { return when; });
+  }
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t n, When when) {
+    if (ok_) agree(poll_all(control_, n, when));
+  }
+
+  template <class Word, class Peer>
+  TW_FN void meet(At /*at*/, int n, Word word, uint64_t value, Peer peer) {
+    if (!ok_) return;
+    const int t = static_cast<int>(threadIdx.x);
+    bool come = true;
+    if (t < n) come = poll_entry(control_, word(t), value, peer(t));
+    agree(come);
+  }
+
+  TW_FN void report_mismatch(int peer, uint64_t got, uint64_t want) {
+    if (threadIdx.x == 0) give_up(control_, TW_ERROR_MISMATCH, peer, 0, want, got);
+    ok_ = false;
+  }
+
+ private:
+  /// Barrier of all consumers, which orders their memory. Once one of them fails all have.
+  TW_FN void agree(bool ok) { ok_ = ptx::barrier_and(kConsumers, kTileThreads, ok_ && ok); }
+
+  /// This warp's arrival, after what all its lanes did.
+  TW_FN void arrive(uint64_t* barrier) {
+    __syncwarp();
+    if (lane() == 0) ptx::mbarrier_arrive(barrier);
+  }
+
+  template <class Map, class Combine>
+  TW_FN float combine(const Row& row, float start, Map map, Combine combine) {
+    return combine_row(row, start, memory_.warps, map, combine,
+                       [] { ptx::barrier_sync(kConsumers, kTileThreads); });
+  }
+
+  // ---- Staging ----
+
+  TW_FN char* region() { return memory_.staging + tile_warp() * kRegionBytes; }
+
+  /// Waits until the storer has read what it was given.
+  TW_FN void take_staging() {
+    if (!staging_lent_) return;
+    wait_phase(control_, &memory_.unstaged, unstaged_parity_);
+    unstaged_parity_ ^= 1;
+    staging_lent_ = false;
+  }
+
+  /// Each lane's writes reach the storer's bulk stores.
+  TW_FN void give_staging() {
+    ptx::fence_proxy_async_shared();
+    arrive(&memory_.staged);
+    staging_lent_ = true;
+  }
+
+  // ---- Multiplication ----
+
+  /// The sums are complete and may be read; the last stage is given back.
+  TW_FN void settle(Sums& sum) {
+    if constexpr (kMatrix) {
+      ptx::wgmma_wait(sum.d);
+      if (held_ >= 0) arrive(&memory_.empty[held_]);
+      held_ = -1;
+    }
+  }
+
+  TW_FN void multiply_stage(Sums& sum, uint32_t s) {
+    const char* const stage = memory_.stage[s];
+    if constexpr (kMatrix) {
+      const uint64_t a =
+          ptx::wgmma_matrix(stage + static_cast<size_t>(threadIdx.x / 128) * 64 * kLineBytes);
+      const uint64_t b = ptx::wgmma_matrix(stage + kImageBytes);
+      ptx::wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < kLineBytes / 32; ++k) {
+        if constexpr (element == Element::kBf16)
+          ptx::wgmma_bf16(sum.d, a + 2 * k, b + 2 * k);
+        else
+          ptx::wgmma_fp16(sum.d, a + 2 * k, b + 2 * k);
+      }
+      ptx::wgmma_commit();
+      ptx::wgmma_wait_but_one();
+      if (held_ >= 0) arrive(&memory_.empty[held_]);
+      held_ = static_cast<int>(s);
+    } else {
+      multiply_fma(sum, stage);
+      ptx::fence_proxy_async_shared();  // what was read is overwritten by bulk copies
+      arrive(&memory_.empty[s]);
+    }
+  }
+
+  uint32_t full_parity_ = 0;  // bit s: of stage s
+  int held_ = -1;             // the stage that the running group reads, or none
+  bool staging_lent_ = false, announce_later_ = false, handed_before_ = false;
+  uint32_t unstaged_parity_ = 0, unhanded_parity_ = 0;
+};
+
+}  // namespace TW_NS

@@ -1,0 +1,278 @@
+// The loader: one warp. It takes the numbers of loops, and fills stages.
+//
+// Waits of operands. The loader issues B for as many stages as are free and only then waits for the
+// word of A: a stage whose A may not be read yet is `deferred`. Deferred operands are made up for,
+// in order, before the loader waits for anything that the consumers must do first.
+//
+// Order. Lane 0 polls the word and fences (acquire); `fence.proxy.async` then stands between that
+// and the bulk copies it issues, which read what peers' threads and bulk stores wrote. The warp
+// barrier after it orders the other lanes, which load only in the generic proxy. Images that lanes
+// write are fenced by each of them (shared memory, for wgmma) before lane 0 arrives.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/gpu/ptx/bulk.h"
+#include "tilewire/tile/impl/gpu/sm90/role.h"
+
+namespace TW_NS {
+
+class Sm90Loader : public Sm90Role<Sm90Loader> {
+ public:
+  using Sm90Role::Sm90Role;
+
+  /// After a failure nothing is handed on: the others see that by themselves, and a number that
+  /// some warps have not read yet is not overwritten.
+  TW_FN uint32_t take(int phase, uint32_t n) {
+    catch_up();
+    const uint32_t i = number_at_;
+    if (ok_ && numbers_given_ >= kNumbers)
+      ok_ = agreed(wait_phase(control_, &memory_.number_empty[i], bit(number_parity_, i) ^ 1));
+    if (!ok_) return n;
+    uint32_t number = n;
+    if (lane() == 0) {
+      const uint64_t next = ptx::add_relaxed_gpu(&view_.counters->next[phase][0], 1);
+      number = next < n ? static_cast<uint32_t>(next) : n;
+      memory_.number[i] = number;
+      ptx::mbarrier_arrive(&memory_.number_full[i]);
+    }
+    number_parity_ ^= 1u << i;
+    number_at_ = (i + 1) % kNumbers;
+    if (numbers_given_ < kNumbers) ++numbers_given_;
+    return __shfl_sync(~0u, number, 0);
+  }
+
+  TW_FN void mma(NoSums& sum, const OperandAt& a, const OperandAt& b) {
+    const int images = images_of(a);
+#pragma unroll 1
+    for (int image = 0; image < images && ok_; ++image) {
+      if (!is_free(stages_.at)) {
+        catch_up();
+        claim(stages_.at);
+      }
+      if (!come(b.ready)) {
+        catch_up();
+        await(b.ready);
+      }
+      if (!ok_) return;
+      filled_ ^= 1u << stages_.at;
+      lent_ |= 1u << stages_.at;
+      load_lines(lines_of_b(b, sum.tile, image), stages_.at, kImageBytes, map_of_b_);
+      if (deferred_ == 0 && come(a.ready))
+        complete(a, sum.tile, image, stages_.at);
+      else
+        defer(a, sum.tile, image);
+      stages_.next();
+    }
+  }
+
+  template <class To>
+  TW_FN void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
+                      size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
+    const CopyPlan plan = plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes);
+    catch_up();
+    if (plan.wanted && !plan.staged) return;  // the storer waits and copies
+    if (!come(when)) await(when);
+#pragma unroll 1
+    for (uint32_t i = 0; i < plan.pieces && ok_; ++i) {
+      if (!is_free(stages_.at)) claim(stages_.at);
+      if (!ok_) return;
+      const CopyPiece piece = plan.piece(i);
+      uint64_t* const barrier = &memory_.in[stages_.at];
+      passed_ ^= 1u << stages_.at;
+      lent_on_ |= 1u << stages_.at;
+      if (lane() == 0) ptx::mbarrier_arrive_expect(barrier, piece.rows * piece.bytes);
+      __syncwarp();
+#pragma unroll 1
+      for (uint32_t r = lane(); r < piece.rows; r += 32)
+        ptx::bulk_load(memory_.stage[stages_.at] + r * piece.bytes,
+                       from + (piece.row + r) * plan.from_stride + piece.col, piece.bytes, barrier);
+      stages_.next();
+    }
+  }
+
+  TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
+    catch_up();
+    leave();
+    if (has_failed(control_)) {
+      drain();
+      if (lane() == 0) report(control_);
+    } else if (lane() == 0) {
+      finish_launch(counters, epoch, value, blocks());
+    }
+  }
+
+ private:
+  TW_FN static bool agreed(bool ok) { return __all_sync(~0u, ok) != 0; }
+
+  /// After the block's last barrier: bulk copies into shared memory must have ended when the block
+  /// does. Only after a failure can there be any.
+  TW_FN void drain() {
+#pragma unroll 1
+    for (uint32_t i = 0; i < deferred_; ++i)
+      if (lane() == 0) ptx::mbarrier_arrive(&memory_.full[(deferred_from_ + i) % kStages]);
+    __syncwarp();
+#pragma unroll 1
+    for (uint32_t s = 0; s < kStages; ++s) {
+      while (bit(lent_, s) && !ptx::mbarrier_try_wait(&memory_.full[s], bit(filled_, s))) {
+      }
+      while (bit(lent_on_, s) && !ptx::mbarrier_try_wait(&memory_.in[s], bit(passed_, s))) {
+      }
+    }
+  }
+
+  // ---- Words of operands ----
+
+  /// Whether `when` has come, without waiting.
+  TW_FN bool come(const Ready& when) {
+    if (when.word == nullptr) return true;
+    if (when.word == seen_ && when.value <= seen_value_) return true;
+    bool yes = false;
+    if (lane() == 0) {
+      yes = ptx::load_relaxed_sys(when.word) >= when.value;
+      if (yes) ptx::fence_acq_rel_sys();
+    }
+    return note(when, yes);
+  }
+
+  TW_FN void await(const Ready& when) {
+    if (!ok_) return;
+    bool yes = true;
+    if (lane() == 0) yes = poll_ready(control_, when);
+    ok_ = note(when, yes);
+  }
+
+  /// Lane 0 has acquired the word, or not.
+  TW_FN bool note(const Ready& when, bool yes) {
+    if (lane() == 0 && yes) ptx::fence_proxy_async();
+    yes = __shfl_sync(~0u, yes, 0) != 0;
+    __syncwarp();
+    if (!yes) return false;
+    seen_ = when.word;
+    seen_value_ = when.value;
+    return true;
+  }
+
+  // ---- Stages ----
+
+  /// Whether whoever had the stage last has given it back; then it is ours.
+  TW_FN bool is_free(uint32_t s) {
+    bool free = true;
+    if (bit(lent_, s)) free = ptx::mbarrier_test_wait(&memory_.empty[s], bit(filled_, s));
+    if (bit(lent_on_, s)) free = ptx::mbarrier_test_wait(&memory_.out[s], bit(passed_, s));
+    free = agreed(free);
+    if (free) take_back(s);
+    return free;
+  }
+
+  TW_FN void claim(uint32_t s) {
+    if (!ok_) return;
+    if (bit(lent_, s)) ok_ = wait_phase(control_, &memory_.empty[s], bit(filled_, s));
+    if (bit(lent_on_, s)) ok_ = wait_phase(control_, &memory_.out[s], bit(passed_, s));
+    ok_ = agreed(ok_);
+    if (ok_) take_back(s);
+  }
+
+  TW_FN void take_back(uint32_t s) {
+    lent_ &= ~(1u << s);
+    lent_on_ &= ~(1u << s);
+  }
+
+  // ---- Operands ----
+
+  TW_FN void defer(const OperandAt& a, const Tile& tile, int image) {
+    if (deferred_ == 0) deferred_from_ = stages_.at;
+    if (lane() == 0) memory_.deferred[stages_.at] = {a, tile, image};
+    __syncwarp();
+    ++deferred_;
+  }
+
+  TW_FN void catch_up() {
+#pragma unroll 1
+    while (deferred_ != 0 && ok_) {
+      const Deferred& d = memory_.deferred[deferred_from_];
+      if (!come(d.a.ready)) await(d.a.ready);
+      if (!ok_) return;
+      complete(d.a, d.tile, d.image, deferred_from_);
+      deferred_from_ = (deferred_from_ + 1) % kStages;
+      --deferred_;
+    }
+  }
+
+  /// A's image, after which the stage has all it waits for.
+  TW_FN void complete(const OperandAt& a, const Tile& tile, int image, uint32_t stage) {
+    load_lines(lines_of_a(a, tile, image), stage, 0, map_of_a_);
+    __syncwarp();  // the lanes' images
+    if (lane() == 0) ptx::mbarrier_arrive(&memory_.full[stage]);
+  }
+
+  /// `last_map`: the map that this thread used last for this operand.
+  TW_FN void load_lines(const Lines& lines, uint32_t stage, int at, const void*& last_map) {
+    char* const image = memory_.stage[stage] + at;
+    uint64_t* const barrier = &memory_.full[stage];
+    if (lines.of->tensor_map != nullptr && lines.along_k())
+      return load_boxes(lines, image, barrier, last_map);
+    if (lines.of->layout == MatrixLayout::kPacked && runs_aligned(lines))
+      return load_runs(lines, image, barrier);
+    copy_lines<32, false>(image, lines, lane());
+    ptx::fence_proxy_async_shared();
+  }
+
+  /// By the tensor map, in boxes of 64 lines (kTensorMapLines).
+  TW_FN void load_boxes(const Lines& lines, char* image, uint64_t* barrier, const void*& last_map) {
+    if (lane() != 0) return;
+    const void* const map = lines.of->tensor_map;
+    if (map != last_map) ptx::fence_tensor_map(map);
+    last_map = map;
+    const bool both = lines.paired || lines.count > kTensorMapLines;
+    constexpr uint32_t kBox = kTensorMapLines * kLineBytes;
+    ptx::mbarrier_expect(barrier, both ? 2 * kBox : kBox);
+    const int32_t k = static_cast<int32_t>(lines.k);
+    ptx::tensor_load(image, map, k, static_cast<int32_t>(lines.begin), barrier);
+    if (both)
+      ptx::tensor_load(image + kBox, map, k, static_cast<int32_t>(lines.line(kTensorMapLines)),
+                       barrier);
+  }
+
+  /// Packed weights: lines of a packed tile are the lines of an image when both are at the same
+  /// place in a group of 8. A run of lines that lie in one packed tile is one bulk copy.
+  TW_FN static bool runs_aligned(const Lines& lines) {
+    return aligned(lines.of->data, 16) && lines.begin % 8 == 0 &&
+           (!lines.paired || lines.second % 8 == 0);
+  }
+  TW_FN void load_runs(const Lines& lines, char* image, uint64_t* barrier) {
+    if (lane() != 0) return;
+    load_run(lines, lines.begin, image, barrier);
+    if (lines.paired) load_run(lines, lines.second, image + kPairCols * kLineBytes, barrier);
+  }
+  TW_FN void load_run(const Lines& lines, size_t line, char* image, uint64_t* barrier) {
+    int left = lines.count;
+#pragma unroll 1
+    while (left > 0) {
+      const int in_tile = kImageLines - static_cast<int>(line % kImageLines);
+      const int run = left < in_tile ? left : in_tile;
+      const uint32_t bytes = run * kLineBytes;
+      const size_t per = line_k(lines.of->type), steps = divide_up(lines.of->rows, per);
+      const char* const from = static_cast<const char*>(lines.of->data) + kPackedHeader +
+                               (line / kImageLines * steps + lines.k / per) * kGpuPackedTile +
+                               line % kImageLines * kLineBytes;
+      ptx::mbarrier_expect(barrier, bytes);
+      ptx::bulk_load(image, from, bytes, barrier);
+      image += bytes;
+      line += run;
+      left -= run;
+    }
+  }
+
+  // Bit s: of stage s. Parity of its last use with operands and with bytes to pass on (the first is
+  // 0), and whether that use has not been given back.
+  uint32_t filled_ = ~0u, passed_ = ~0u, lent_ = 0, lent_on_ = 0;
+  uint32_t deferred_ = 0, deferred_from_ = 0;  // how many, and the first one's stage
+  uint32_t numbers_given_ = 0;                 // up to kNumbers
+  const uint64_t* seen_ = nullptr;             // a word that has come, at that value
+  uint64_t seen_value_ = 0;
+  const void *map_of_a_ = nullptr, *map_of_b_ = nullptr;
+};
+
+}  // namespace TW_NS

@@ -1,0 +1,103 @@
+// What all roles of an sm_90a block have in common, and the ops in which a role has no share: they
+// only keep its place in the ring of stages. A role hides what it does.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/tile/impl/gpu/copy_plan.h"
+#include "tilewire/tile/impl/gpu/sm90/memory.h"
+#include "tilewire/tile/impl/gpu/tile_loop.h"
+#include "tilewire/tile/tile_block.h"
+
+namespace TW_NS {
+
+template <class Self>
+class Sm90Role {
+ public:
+  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows, kTileCols = kGpuTile.cols;
+
+  TW_FN Sm90Role(Sm90Memory& memory, const tw_tile_view& view)
+      : memory_(memory), control_(memory.control), view_(view) {}
+
+  TW_FN int index() const { return static_cast<int>(blockIdx.x); }
+  TW_FN int blocks() const { return static_cast<int>(gridDim.x); }
+  TW_FN const char* name() const { return control_.name; }
+  TW_FN bool ok() const { return ok_; }
+
+  TW_FN auto tiles(TilePart part, int phase) {
+    return TileLoop<Self, TileOf>(self(), part.tiles(), phase, TileOf{part});
+  }
+  TW_FN auto items(uint32_t n, int phase) {
+    return TileLoop<Self, ItemOf>(self(), n, phase, ItemOf{});
+  }
+
+  TW_FN NoSums accumulator(const Tile& tile) { return {tile}; }
+  TW_FN void mma(NoSums& /*sum*/, const OperandAt& a, const OperandAt& /*b*/) {
+    stages_.skip(images_of(a));
+  }
+  template <class Sum, class Partial>
+  TW_FN void reduce(Sum& /*sum*/, int /*ranks*/, int /*self*/, Partial /*partial*/,
+                    tw_type_t /*type*/) {}
+  template <class Sum>
+  TW_FN void store(const TilePlace& /*to*/, Sum& /*sum*/, const Epilogue& /*epilogue*/) {}
+  template <class To, class Sum>
+  TW_FN void store_all(int /*n*/, To /*to*/, const TilePlace& /*everywhere*/, Sum& /*sum*/,
+                       const Epilogue& /*epilogue*/) {}
+  template <class Slot, class Sum>
+  TW_FN void put_all(int /*n*/, Slot /*slot*/, char* /*everywhere*/, const Sum& /*sum*/,
+                     tw_type_t /*type*/) {}
+  template <class To>
+  TW_FN void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
+                      size_t from_stride, size_t rows, size_t bytes, const Ready& /*when*/ = {}) {
+    stages_.skip(plan_copy(n, to, everywhere, to_stride, from, from_stride, rows, bytes).pieces);
+  }
+
+  TW_FN void load(const Row& /*row*/, const void* /*from*/, tw_type_t /*type*/) {}
+  TW_FN void add(const Row& /*row*/, const void* /*from*/, tw_type_t /*type*/) {}
+  template <class From>
+  TW_FN void load_sum(const Row& /*row*/, int /*n*/, From /*from*/, const void* /*everywhere*/,
+                      tw_type_t /*type*/) {}
+  TW_FN void multiply(const Row& /*row*/, const void* /*by*/, tw_type_t /*type*/) {}
+  TW_FN void scale(const Row& /*row*/, float /*by*/) {}
+  TW_FN void activate(const Row& /*row*/, Activation /*activation*/) {}
+  TW_FN void round(const Row& /*row*/, tw_type_t /*type*/) {}
+  TW_FN float sum(const Row& /*row*/) { return 0; }
+  TW_FN float sum_of_squares(const Row& /*row*/) { return 0; }
+  TW_FN float max(const Row& /*row*/) { return 0; }
+  template <class To>
+  TW_FN void store_all(int /*n*/, To /*to*/, char* /*everywhere*/, const Row& /*row*/,
+                       tw_type_t /*type*/) {}
+
+  template <class Word>
+  TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {}
+  TW_FN void wait(At /*at*/, const Ready& /*when*/) {}
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t /*n*/, When /*when*/) {}
+
+  TW_FN void announce(CallRecord* /*to*/, const CallRecord& /*from*/, uint64_t* /*next*/,
+                      uint64_t* /*entered*/, uint64_t /*epoch*/) {}
+  template <class Line, class Payload>
+  TW_FN void enter(At /*at*/, int /*n*/, Line /*line*/, uint64_t /*value*/, Payload /*payload*/) {}
+  template <class Word, class Peer>
+  TW_FN void meet(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/, Peer /*peer*/) {}
+  TW_FN void report_mismatch(int /*peer*/, uint64_t /*got*/, uint64_t /*want*/) {}
+  TW_FN void finish(TileCounters* /*counters*/, uint64_t* /*epoch*/, uint64_t /*value*/) {
+    leave();
+  }
+
+ protected:
+  /// All roles have done what they had to do when it returns. Order: all, block.
+  TW_FN void leave() { ptx::barrier_sync(kWholeBlock, kBlockThreads); }
+
+  TW_FN Self& self() { return static_cast<Self&>(*this); }
+
+  Sm90Memory& memory_;
+  TileControl& control_;
+  const tw_tile_view& view_;
+  StageCursor stages_;
+  uint32_t number_at_ = 0, number_parity_ = 0;  // of the ring of numbers
+  bool ok_ = true;
+};
+
+}  // namespace TW_NS

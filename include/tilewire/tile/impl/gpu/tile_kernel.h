@@ -1,0 +1,42 @@
+// TW_TILE_KERNEL on GPUs: one __global__ function per kernel and target, `name_entry`, launched
+// with as many threads as its launch bounds say and `name_shared` bytes of dynamic shared memory, a
+// number in the module's constant memory. A program that multiplies has its A as `Operand a` in
+// Args; that operand's type is the type of all its products.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "tilewire/tile/tile_block.h"
+
+namespace TW_NS {
+
+template <class Args>
+concept Multiplies = std::is_same_v<decltype(Args::a), Operand>;
+
+/// Runs `program` by each role with what the kernel's operands are.
+template <class Args, class Program>
+TW_FN void run_tile_program(const char* name, const Args& args, const Program& program) {
+  if constexpr (Multiplies<Args>)
+    run_roles<true>(name, args.tiles, args.a.type, program);
+  else
+    run_roles<false>(name, args.tiles, TW_FP32, program);
+}
+
+}  // namespace TW_NS
+
+// The program is a struct, not a lambda: what multiplies must be inlined, however large it is.
+#define TW_TILE_KERNEL(name, Args)                                        \
+  static_assert(std::is_trivially_copyable_v<Args>);                      \
+  struct name##_program {                                                 \
+    const Args& args;                                                     \
+    template <class Block>                                                \
+    TW_FN void operator()(Block& block) const {                           \
+      name(block, args);                                                  \
+    }                                                                     \
+  };                                                                      \
+  extern "C" __constant__ uint32_t name##_shared = ::TW_NS::kSharedBytes; \
+  extern "C" __global__ void __launch_bounds__(::TW_NS::kBlockThreads, 1) \
+      name##_entry(const __grid_constant__ Args args) {                   \
+    ::TW_NS::run_tile_program(#name, args, name##_program{args});         \
+  }
