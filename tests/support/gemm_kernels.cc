@@ -111,13 +111,13 @@ std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
       kPackedMagic, kPackedVersion, PackedFor::kCpu, static_cast<uint32_t>(type), 0,
       b.rows,       b.cols};
   std::memcpy(packed.data(), &header, sizeof header);
+  const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
   for (size_t k = 0; k < b.rows; ++k)
     for (size_t j = 0; j < b.cols; ++j) {
-      const size_t col = j % kPanelCols;
-      const size_t at =
-          type == TW_BF16 ? (k / 2 * kPanelCols + col) * 2 + k % 2 : k * kPanelCols + col;
+      const size_t tile = k / 32 * 2 + j % 32 / 16;
+      const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
       write_element(type, {b.at(k, j), 0},
-                    packed.data() + kPackedHeader + j / kPanelCols * panel_bytes(b.rows, type) +
+                    packed.data() + kPackedHeader + j / 32 * panel_bytes(b.rows, type) +
                         at * element_of(type));
     }
   return packed;
