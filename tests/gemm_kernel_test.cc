@@ -31,7 +31,7 @@ Works work_out(const std::vector<GemmCase>& cases, int ranks) {
   uint64_t seed = 1;
   for (const GemmCase& c : cases)
     for (int launch = 0; launch < kLaunches; ++launch)
-      works.emplace_back(c, c.op == GemmOp::kGemm ? 1 : ranks, ++seed);
+      works.emplace_back(c, is_local(c.op) ? 1 : ranks, ++seed);
   return works;
 }
 
@@ -68,6 +68,11 @@ std::vector<GemmCase> cases_here(GemmOp op) { return gemm_cases(op); }
 constexpr int kRanks[] = {1, 2, 3};
 #endif
 
+constexpr GemmOp kKernels[] = {
+    GemmOp::kGemm,          GemmOp::kAllGatherGemm, GemmOp::kGemmReduceScatter,
+    GemmOp::kGemmAllReduce, GemmOp::kGemmAllToAll,  GemmOp::kAllReduceNorm,
+    GemmOp::kRowEpilogue};
+
 class GemmKernel : public testing::TestWithParam<GemmOp> {};
 
 /// Ways to run: one after the other where blocks share a thread, all at once where they do not.
@@ -93,7 +98,7 @@ std::vector<GemmRun> runs_of(GemmOp op) {
 TEST_P(GemmKernel, Cases) {
   const std::vector<GemmCase> cases = cases_here(GetParam());
   for (const int ranks : kRanks) {
-    if (GetParam() == GemmOp::kGemm && ranks != kRanks[0]) continue;
+    if (is_local(GetParam()) && ranks != kRanks[0]) continue;
     const Works works = work_out(cases, ranks);
     for (const CpuTarget target : targets())
       for (const GemmRun& how : runs_of(GetParam())) {
@@ -115,7 +120,7 @@ TEST_P(GemmKernel, ManyRanks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, GemmKernel, testing::ValuesIn(kGemmOps),
+INSTANTIATE_TEST_SUITE_P(Ops, GemmKernel, testing::ValuesIn(kKernels),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 }  // namespace

@@ -20,11 +20,19 @@ enum class GemmOp {
   kGemmAllReduce,
   kGemmAllToAll,
   kAllReduceNorm,
+  kRowEpilogue,  // a kernel only: the end of a call that is carried out by its parts
 };
+/// Those of the C API.
 inline constexpr GemmOp kGemmOps[] = {
     GemmOp::kGemm,          GemmOp::kAllGatherGemm, GemmOp::kGemmReduceScatter,
     GemmOp::kGemmAllReduce, GemmOp::kGemmAllToAll,  GemmOp::kAllReduceNorm};
 const char* name_of(GemmOp op);
+/// Ops of one rank.
+constexpr bool is_local(GemmOp op) { return op == GemmOp::kGemm || op == GemmOp::kRowEpilogue; }
+/// Ops whose `a` is the addend, m x n.
+constexpr bool takes_addend(GemmOp op) {
+  return op == GemmOp::kAllReduceNorm || op == GemmOp::kRowEpilogue;
+}
 
 /// Whether the op adds the products of all ranks; whether it ends in a norm in any case.
 constexpr bool sums_ranks(GemmOp op) {

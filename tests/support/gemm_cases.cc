@@ -8,7 +8,8 @@ constexpr const char* kOpNames[] = {"gemm",
                                     "gemm_reduce_scatter",
                                     "gemm_all_reduce",
                                     "gemm_all_to_all",
-                                    "all_reduce_residual_rms_norm"};
+                                    "all_reduce_residual_rms_norm",
+                                    "row_epilogue"};
 constexpr const char* kActivations[] = {"", " gelu", " gelu_tanh", " silu", " swiglu"};
 constexpr const char* kShards[] = {"", " uneven", " all at the last"};
 constexpr const char* kPlacings[] = {" private", " window", " mixed"};
@@ -27,14 +28,16 @@ double half_unit(tw_type_t type) {
 GemmCase allowed(GemmCase c) {
   const GemmOp op = c.op;
   if (op == GemmOp::kGemmAllToAll) c.residual = false;
-  if (op != GemmOp::kGemm && op != GemmOp::kGemmAllReduce) c.norm = op == GemmOp::kAllReduceNorm;
+  if (!is_local(op) && op != GemmOp::kGemmAllReduce) c.norm = op == GemmOp::kAllReduceNorm;
   if (op != GemmOp::kGemm && op != GemmOp::kAllGatherGemm && c.activation == Activation::kSwiGlu)
     c.activation = Activation::kSilu;
   if (op == GemmOp::kAllReduceNorm) {
     c.bias = false;
     c.activation = Activation::kNone;
+    c.type = c.out;
+  }
+  if (takes_addend(op)) {
     c.a_transposed = c.b_transposed = c.b_packed = false;
-    c.type = c.partial = c.out;
   }
   c.hidden = c.hidden && c.norm;
   c.gathered = c.gathered && op == GemmOp::kAllGatherGemm;
@@ -137,7 +140,7 @@ std::vector<GemmCase> gemm_cases(GemmOp op) {
       }
   add(&cases, varied(op, 6), 0, 0, 16);
   add(&cases, varied(op, 7), 5, 0, 16);
-  if (op != GemmOp::kAllReduceNorm) add(&cases, varied(op, 12), 33, 70, 0);
+  if (!takes_addend(op)) add(&cases, varied(op, 12), 33, 70, 0);
   return cases;
 }
 

@@ -33,6 +33,21 @@ uint32_t most_tiles(const Segments& segments) {
 
 }  // namespace
 
+const KernelImage& kernel_of(GemmOp op) {
+  const KernelImage* const kernels[] = {&kernels::gemm,
+                                        &kernels::all_gather_gemm,
+                                        &kernels::gemm_reduce_scatter,
+                                        &kernels::gemm_all_reduce,
+                                        &kernels::gemm_all_to_all,
+                                        &kernels::all_reduce_residual_rms_norm,
+                                        &kernels::row_epilogue};
+  return *kernels[static_cast<int>(op)];
+}
+
+bool in_window(Placing placing, int rank) {
+  return placing == Placing::kWindow || (placing == Placing::kMixed && rank % 2 == 0);
+}
+
 std::string GemmRun::name() const {
   return std::to_string(blocks) + (threads ? " blocks on threads, " : " blocks, ") +
          std::to_string(tile_rows) + "x" + std::to_string(tile_cols) + " tiles, " +
@@ -96,11 +111,13 @@ std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
       kPackedMagic, kPackedVersion, PackedFor::kCpu, static_cast<uint32_t>(type), 0,
       b.rows,       b.cols};
   std::memcpy(packed.data(), &header, sizeof header);
+  const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
   for (size_t k = 0; k < b.rows; ++k)
     for (size_t j = 0; j < b.cols; ++j) {
-      const size_t at = panel_place(k, j % kPanelCols, type);
+      const size_t tile = k / 32 * 2 + j % 32 / 16;
+      const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
       write_element(type, {b.at(k, j), 0},
-                    packed.data() + kPackedHeader + j / kPanelCols * panel_bytes(b.rows, type) +
+                    packed.data() + kPackedHeader + j / 32 * panel_bytes(b.rows, type) +
                         at * element_of(type));
     }
   return packed;
@@ -111,7 +128,7 @@ GemmRank::GemmRank(TileWorld& world, const GemmCase& c, const GemmRun& run, int 
       c_(c),
       run_(run),
       rank_(rank),
-      ranks_(c.op == GemmOp::kGemm ? 1 : world.ranks()),
+      ranks_(is_local(c.op) ? 1 : world.ranks()),
       rows_(shards_of(c.shards, c.m, ranks_)),
       cols_(shards_of(c.shards, c.n, ranks_)),
       norm_rows_(static_cast<size_t>(run.blocks) * c.n + 1) {
@@ -121,7 +138,7 @@ GemmRank::GemmRank(TileWorld& world, const GemmCase& c, const GemmRun& run, int 
 void GemmRank::place() {
   const auto r = static_cast<size_t>(ranks_ == 1 ? 0 : rank_);
   const bool own_rows = c_.op == GemmOp::kAllGatherGemm || c_.op == GemmOp::kGemmAllToAll;
-  const bool addend = c_.op == GemmOp::kAllReduceNorm;
+  const bool addend = takes_addend(c_.op);
   const auto own = [&](size_t rows, size_t cols, tw_type_t type, bool strided) {
     return Placed(rows, cols, type, strided, nullptr, nullptr);
   };
@@ -136,10 +153,8 @@ void GemmRank::place() {
   if (c_.bias) bias_ = own(1, c_.b_cols(), c_.out, false);
   if (c_.residual) residual_ = own(c_rows, c_.n, c_.out, c_.strided);
   if (c_.norm) weight_ = own(1, c_.n, c_.out, false);
-  const bool in_window =
-      c_.placing == Placing::kWindow || (c_.placing == Placing::kMixed && rank_ % 2 == 0);
-  char* const window = in_window ? world_.window(rank_) : nullptr;
-  size_t offset = 0;
+  char* const window = in_window(c_.placing, rank_) ? world_.window(rank_) : nullptr;
+  size_t offset = run_.window_offset;
   c_out_ = Placed(c_rows, c_cols, c_.out, c_.strided, window, &offset);
   if (c_.hidden) hidden_ = Placed(c_rows, c_cols, c_.out, c_.strided, window, &offset);
   if (c_.norm && !c_.hidden) spare_hidden_ = own(c_rows, c_cols, c_.out, false);
@@ -152,7 +167,7 @@ void GemmRank::place() {
 void GemmRank::prepare(const GemmWork& work, uint64_t history) {
   const GemmPart& part = work.parts[static_cast<size_t>(ranks_ == 1 ? 0 : rank_)];
   c_.a_transposed ? a_.write_transposed(part.a) : a_.write(part.a);
-  if (c_.b_packed && c_.op != GemmOp::kAllReduceNorm) {
+  if (c_.b_packed && !takes_addend(c_.op)) {
     const std::vector<char> packed = packed_for_cpu(part.b, c_.type);
     packed_memory_.resize(packed.size() + kAlign);
     packed_ = packed_memory_.data() +
@@ -167,15 +182,13 @@ void GemmRank::prepare(const GemmWork& work, uint64_t history) {
   for (Placed* output : {&c_out_, &hidden_, &spare_hidden_, &gathered_})
     if (!output->none()) output->poison();
   tw_tile_view view = world_.view(rank_, history, run_.store);
-  if (c_.op == GemmOp::kGemm) {
+  if (is_local(c_.op)) {
     view.comm.size = 1;
     view.comm.rank = 0;
     view.parts += rank_;
     view.comm.heaps += rank_;
   }
-  const bool in_window =
-      c_.placing == Placing::kWindow || (c_.placing == Placing::kMixed && rank_ % 2 == 0);
-  for (int i = 0; in_window && i < 2; ++i) {
+  for (int i = 0; in_window(c_.placing, rank_) && i < 2; ++i) {
     const Placed& to = i == 0 ? c_out_ : hidden_;
     if (!to.none()) view.out[i] = {world_.window_at(rank_, to.window_offset()), to.stride()};
   }
@@ -284,27 +297,34 @@ void GemmRank::fill(const tw_tile_view& view) {
                           staged_c + results};
       break;
     }
+    case GemmOp::kRowEpilogue:
+      row_epilogue_ = {view, c_.m, c_.n, {a_.data(), a_.stride(), c_.type}, c, epilogue(0), norm()};
+      row_epilogue_.norm.rows = norm_rows_.data();
+      break;
+  }
+}
+
+const void* GemmRank::args() const {
+  switch (c_.op) {
+    case GemmOp::kGemm:
+      return &gemm_;
+    case GemmOp::kAllGatherGemm:
+      return &all_gather_;
+    case GemmOp::kGemmReduceScatter:
+      return &reduce_scatter_;
+    case GemmOp::kGemmAllReduce:
+      return &all_reduce_;
+    case GemmOp::kGemmAllToAll:
+      return &all_to_all_;
+    case GemmOp::kAllReduceNorm:
+      return &all_reduce_norm_;
+    default:
+      return &row_epilogue_;
   }
 }
 
 void GemmRank::launch(CpuTarget target) const {
-  const auto run = [&](const KernelImage& image, const void* args) {
-    World::launch(image.cpu[static_cast<int>(target)], args, run_.blocks, run_.threads);
-  };
-  switch (c_.op) {
-    case GemmOp::kGemm:
-      return run(kernels::gemm, &gemm_);
-    case GemmOp::kAllGatherGemm:
-      return run(kernels::all_gather_gemm, &all_gather_);
-    case GemmOp::kGemmReduceScatter:
-      return run(kernels::gemm_reduce_scatter, &reduce_scatter_);
-    case GemmOp::kGemmAllReduce:
-      return run(kernels::gemm_all_reduce, &all_reduce_);
-    case GemmOp::kGemmAllToAll:
-      return run(kernels::gemm_all_to_all, &all_to_all_);
-    case GemmOp::kAllReduceNorm:
-      return run(kernels::all_reduce_residual_rms_norm, &all_reduce_norm_);
-  }
+  World::launch(kernel_of(c_.op).cpu[static_cast<int>(target)], args(), run_.blocks, run_.threads);
 }
 
 bool GemmRank::check_matrix(Placed& got, const Values& want, double tolerance,

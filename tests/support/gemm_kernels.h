@@ -20,9 +20,15 @@ struct GemmRun {
   Raster raster = Raster::kRowsOuter;
   StorePolicy store = StorePolicy::kPlain;
   ReducePath path = ReducePath::kViaOwner;
-  bool own_cols = false;  // gemm_all_reduce via the owner: of columns, where there is no norm
+  bool own_cols = false;     // gemm_all_reduce via the owner: of columns, where there is no norm
+  size_t window_offset = 0;  // of results in windows
   std::string name() const;
 };
+
+/// The kernel of an op.
+const KernelImage& kernel_of(GemmOp op);
+/// Whether a rank's results go to its window.
+bool in_window(Placing placing, int rank);
 
 /// A matrix in poisoned memory with guards, stored by rows.
 class Placed {
@@ -70,12 +76,8 @@ class GemmRank {
   /// Bytes of C and hidden, row by row without gaps.
   std::vector<char> results() const;
 
-  const GemmArgs& gemm() const { return gemm_; }
-  const AllGatherGemmArgs& all_gather_gemm() const { return all_gather_; }
-  const GemmReduceScatterArgs& gemm_reduce_scatter() const { return reduce_scatter_; }
-  const GemmAllReduceArgs& gemm_all_reduce() const { return all_reduce_; }
-  const GemmAllToAllArgs& gemm_all_to_all() const { return all_to_all_; }
-  const AllReduceNormArgs& all_reduce_norm() const { return all_reduce_norm_; }
+  /// The argument struct of the op's kernel, once prepared.
+  const void* args() const;
 
  private:
   void place();
@@ -102,6 +104,7 @@ class GemmRank {
   GemmAllReduceArgs all_reduce_{};
   GemmAllToAllArgs all_to_all_{};
   AllReduceNormArgs all_reduce_norm_{};
+  RowEpilogueArgs row_epilogue_{};
 };
 
 /// Signal slots and bytes of data at each rank, and bytes of windows, that a case needs at most.

@@ -148,7 +148,7 @@ GemmWork::GemmWork(const GemmCase& c, int ranks, uint64_t seed)
 }
 
 void GemmWork::fill(uint64_t seed) {
-  const bool normed_input = c.op == GemmOp::kAllReduceNorm;
+  const bool addend = takes_addend(c.op);
   const bool sharded = c.op == GemmOp::kAllGatherGemm || c.op == GemmOp::kGemmAllToAll;
   const bool same = sums_ranks(c.op);  // what comes after the sum is the same everywhere
   const double scale = c.k == 0 ? 1 : 8 / std::sqrt(static_cast<double>(c.k));
@@ -156,9 +156,9 @@ void GemmWork::fill(uint64_t seed) {
   for (size_t r = 0; r < parts.size(); ++r) {
     GemmPart& part = parts[r];
     const uint64_t own = (seed * 64 + r) * 8, shared = same ? seed * 512 : own;
-    const size_t width = normed_input ? c.n : c.k;
+    const size_t width = addend ? c.n : c.k;
     part.a = make(sharded ? rows[r] : c.m, width, c.type, c.random, 4, 1, own + 1);
-    if (!normed_input) part.b = make(c.k, c.b_cols(), c.type, c.random, 4, scale, own + 2);
+    if (!addend) part.b = make(c.k, c.b_cols(), c.type, c.random, 4, scale, own + 2);
     if (c.bias) part.bias = make(1, c.b_cols(), c.out, c.random, 16, 1, shared + 3);
     if (c.residual) part.residual = make(c.m, c.n, c.out, c.random, 16, 1, shared + 4);
     if (c.norm) part.weight = make(1, c.n, c.out, c.random, 12, 1, shared + 5);
@@ -173,6 +173,7 @@ void GemmWork::fill(uint64_t seed) {
 /// The sums that the epilogue of `rank` begins with: all of its rows.
 Values GemmWork::sums(size_t r) const {
   if (c.op == GemmOp::kAllGatherGemm) return product(parts[r].gathered, parts[r].b, c.random);
+  if (c.op == GemmOp::kRowEpilogue) return parts[r].a;
   if (!sums_ranks(c.op)) return product(parts[r].a, parts[r].b, c.random);
   const bool scatter = c.op == GemmOp::kGemmReduceScatter;
   const size_t first = scatter ? sum_of(rows, r) : 0, count = scatter ? rows[r] : c.m;

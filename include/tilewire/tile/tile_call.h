@@ -33,7 +33,11 @@ class TileCall {
   /// Opens the launch; block 0 enters it at the peers.
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   TW_FN TileCall(Block& block, const tw_tile_view& view, At at = At::here())
-      : block_(block), view_(view), epoch_(*view.epoch + 1), launch_(view.counters->launches) {
+      : block_(block),
+        view_(view),
+        epoch_(*view.epoch + 1),
+        launch_(view.counters->launches),
+        met_(size() == 1) {
     if (block.index() == 0) enter(at);
   }
 
@@ -136,6 +140,7 @@ class TileCall {
 
   TW_FN void enter(At at) {
     if (view_.record.call != kCollOps) announce();
+    if (size() == 1) return;
     const EntryPayload payload{view_.out[1].at, view_.out[0].at, view_.out[1].stride,
                                view_.out[0].stride, view_.record.history};
     block_.enter(
@@ -157,7 +162,7 @@ class TileCall {
   const tw_tile_view& view_;
   const uint64_t epoch_;
   const uint64_t launch_;  // number of this launch of the set, from 0
-  bool met_ = false;
+  bool met_;
 };
 
 }  // namespace TW_NS

@@ -25,8 +25,10 @@ namespace TW_NS {
 
 TW_FN float inverse_sqrt(float x) { return 1.0f / std::sqrt(x); }
 
-/// A test's hook: which signals and waits a block leaves out. This one leaves out none.
+/// A test's hook: which signals and waits a block leaves out, and which releases are none. This one
+/// leaves out nothing.
 struct NoHook {
+  static constexpr Site kRelaxed = Site::kNone;
   static bool signals(const At& /*at*/) { return true; }
   static bool waits(const At& /*at*/) { return true; }
 };
@@ -361,7 +363,7 @@ class CpuTileBlock {
     }
   }
 
-  CpuBlock<Site::kNone> block_;
+  CpuBlock<Hook::kRelaxed> block_;
   const tw_tile_view& view_;
   char* const scratch_;
   LeftRows left_;
