@@ -1,0 +1,18 @@
+// A GEMM benchmark as a server, as ../runner/serve.h is for collectives. Every rank gets the same
+// lines on DIR/in.<rank>:
+//   OP M N K COPIES ITERATIONS WARM BATCHES CHECK
+//   limits DRAM MULTIPLY          (1: measure it)
+// DIR/out, from rank 0: {"name": ...} once, then one line a case:
+//   {"iterations": n, "wrong": n, "us": [one a batch], "call_us": [one a batch]}
+//   {"dram_gbs": x, "tflops": x}  (of all the cores of rank 0; of one)
+// ITERATIONS 0: as many as fill the default time.
+#pragma once
+
+#include "perf/gemm/options.h"
+
+namespace tw::perf {
+
+// Returns the exit status.
+int serve_gemm(Backend& backend, Engine& engine, const GemmOptions& options);
+
+}  // namespace tw::perf
