@@ -1,7 +1,4 @@
 // The main program of every build/perf/<op>_perf that multiplies, and of their peers.
-#include <unistd.h>
-
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -14,14 +11,6 @@
 namespace tw::perf {
 namespace {
 
-// So many that they take twice the last cache, over all ranks.
-int default_copies(const GemmOptions& options, size_t m, int rank, int ranks) {
-  const Product product = options.op->product({rank, ranks, m, options.n, options.k});
-  const size_t bytes = std::max<size_t>(2 * product.n * product.k, 1) * static_cast<size_t>(ranks);
-  const auto cache = static_cast<size_t>(std::max(sysconf(_SC_LEVEL3_CACHE_SIZE), 0L));
-  return static_cast<int>(std::clamp<size_t>(2 * cache / bytes, 1, 64));
-}
-
 // Returns the number of wrong elements.
 uint64_t measure_all(Backend& backend, Engine& engine, const GemmOptions& options) {
   GemmMeasure measure(backend, engine);
@@ -32,9 +21,7 @@ uint64_t measure_all(Backend& backend, Engine& engine, const GemmOptions& option
                 "wrong");
   uint64_t all_wrong = 0;
   for (const size_t m : options.m) {
-    const int copies = options.copies ? options.copies
-                                      : default_copies(options, m, backend.rank(), backend.size());
-    const GemmCase c{options.op, m, options.n, options.k, copies};
+    const GemmCase c{options.op, m, options.n, options.k, options.copies};
     uint64_t wrong = options.check ? measure.check(c) : 0;
     const GemmTimes times = measure.time(c, options.loop, options.check ? &wrong : nullptr);
     const Product product = options.op->product({0, backend.size(), m, options.n, options.k});

@@ -1,5 +1,7 @@
 #include "perf/gemm/measure.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -14,6 +16,7 @@ constexpr size_t kElement = 2;
 constexpr size_t kPage = 4096;
 constexpr unsigned char kPoison = 0xa5;
 constexpr int kMaxIterations = 10000;
+constexpr size_t kMostCopies = 64;
 // A sample of the result: rows and columns that are looked at, the last ones included.
 constexpr size_t kSampleRows = 12, kSampleColumns = 48;
 
@@ -25,6 +28,14 @@ std::vector<size_t> sample(size_t extent, size_t count) {
   return at;
 }
 
+int copies_of(const GemmCase& c, const Product& product, int ranks) {
+  if (c.copies > 0) return c.copies;
+  const size_t bytes = std::max<size_t>(product.n * product.k * kElement, 1);
+  const auto cache = static_cast<size_t>(std::max(sysconf(_SC_LEVEL3_CACHE_SIZE), 0L));
+  const size_t all = bytes * static_cast<size_t>(ranks);
+  return static_cast<int>(std::clamp<size_t>((2 * cache + all - 1) / all, 1, kMostCopies));
+}
+
 uint16_t* elements(char* at) { return reinterpret_cast<uint16_t*>(at); }
 template <class Memory>
 uint16_t* elements(const Memory& memory) {
@@ -32,6 +43,12 @@ uint16_t* elements(const Memory& memory) {
 }
 
 }  // namespace
+
+void GemmMeasure::forget() {
+  weights_.reset();
+  product_ = {};
+  copies_ = 0;
+}
 
 Problem GemmMeasure::problem(const GemmCase& c) const {
   return {backend_.rank(), backend_.size(), c.m, c.n, c.k};
@@ -45,19 +62,20 @@ void GemmMeasure::grow(Shared& memory, size_t bytes) {
 
 void GemmMeasure::set_up_weights(const GemmCase& c) {
   const Product product = c.op->product(problem(c));
-  if (product == product_ && c.copies == copies_) return;
+  const int copies = copies_of(c, product, backend_.size());
+  if (product == product_ && copies == copies_) return;
   engine_.prepare(product);
   const size_t packed = engine_.packed_bytes();
   stride_ = (packed + kPage - 1) / kPage * kPage;
   weights_.reset();
-  weights_.reset(allocate_private(stride_ * static_cast<size_t>(c.copies)));
+  weights_.reset(allocate_private(stride_ * static_cast<size_t>(copies)));
   const Private plain(allocate_private(product.k * product.n * kElement));
   fill_weights(elements(plain), backend_.rank(), product.k, product.n);
   engine_.pack(plain.get(), weights_.get());
-  for (int copy = 1; copy < c.copies; ++copy)
+  for (int copy = 1; copy < copies; ++copy)
     std::memcpy(weights_.get() + stride_ * static_cast<size_t>(copy), weights_.get(), packed);
   product_ = product;
-  copies_ = c.copies;
+  copies_ = copies;
 }
 
 // What follows an all-reduce: the residual and the norm's weights hold the pattern of weights.

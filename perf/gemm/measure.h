@@ -14,7 +14,8 @@ namespace tw::perf {
 struct GemmCase {
   const GemmOp* op = nullptr;
   size_t m = 0, n = 0, k = 0;
-  int copies = 1;  // of the weights, used in turn
+  // Of the weights, used in turn; 0: so many that they take twice the last cache, over all ranks.
+  int copies = 0;
 };
 
 struct GemmLoop {
@@ -40,6 +41,9 @@ class GemmMeasure {
 
   // With `wrong`, adds the elements found wrong in the last iteration's result.
   GemmTimes time(const GemmCase& c, const GemmLoop& loop, uint64_t* wrong);
+
+  // Gives the weights' memory back.
+  void forget();
 
  private:
   // Memory in a window, where the library has them; it grows, and loses its contents then.

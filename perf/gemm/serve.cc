@@ -70,7 +70,10 @@ int serve_gemm(Backend& backend, Engine& engine, const GemmOptions& options) {
   do {
     if (out) std::fflush(out.get());
     if (!std::fgets(line, sizeof(line), in.get())) return 0;
-    if (!measure_limits(line, options.cores, out.get())) measure_case(measure, line, out.get());
+    if (std::strcmp(line, "forget\n") == 0)
+      measure.forget();
+    else if (!measure_limits(line, options.cores, out.get()))
+      measure_case(measure, line, out.get());
   } while (true);
 }
 

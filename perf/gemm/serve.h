@@ -2,10 +2,11 @@
 // lines on DIR/in.<rank>:
 //   OP M N K COPIES ITERATIONS WARM BATCHES CHECK
 //   limits DRAM MULTIPLY          (1: measure it)
+//   forget                        (give the weights' memory back; no answer)
 // DIR/out, from rank 0: {"name": ...} once, then one line a case:
 //   {"iterations": n, "wrong": n, "us": [one a batch], "call_us": [one a batch]}
 //   {"dram_gbs": x, "tflops": x}  (of all the cores of rank 0; of one)
-// ITERATIONS 0: as many as fill the default time.
+// COPIES 0: of the weights, twice the last cache. ITERATIONS 0: as many as fill the default time.
 #pragma once
 
 #include "perf/gemm/options.h"
