@@ -7,6 +7,7 @@ namespace {
 class AllGatherGemm final : public GemmOp {
  public:
   const char* name() const override { return "all_gather_gemm"; }
+  std::optional<tw_fused_op_t> fused() const override { return TW_ALL_GATHER_GEMM; }
 
   Extent a(const Problem& p) const override { return {p.rows_of(p.rank), p.k}; }
   Extent c(const Problem& p) const override { return {p.m, p.n}; }

@@ -9,6 +9,7 @@ namespace {
 class AllReduceResidualRmsNorm final : public GemmOp {
  public:
   const char* name() const override { return "all_reduce_residual_rms_norm"; }
+  std::optional<tw_fused_op_t> fused() const override { return TW_ALL_REDUCE_RESIDUAL_RMS_NORM; }
 
   Extent a(const Problem& p) const override { return {p.m, p.n}; }
   Extent c(const Problem& p) const override { return {p.m, p.n}; }

@@ -45,6 +45,9 @@ class Engine {
   virtual size_t packed_bytes() const = 0;
   virtual void pack(const void* weights, void* packed) = 0;
 
+  // Whether the call would be carried out in one kernel; a peer has none.
+  virtual bool fuses(tw_fused_op_t, const GemmCall&) { return false; }
+
   virtual void gemm(const GemmCall& call) = 0;
   virtual void all_gather_gemm(const GemmCall& call) = 0;
   virtual void gemm_reduce_scatter(const GemmCall& call) = 0;

@@ -7,6 +7,7 @@ namespace {
 class GemmAllReduce final : public GemmOp {
  public:
   const char* name() const override { return "gemm_all_reduce"; }
+  std::optional<tw_fused_op_t> fused() const override { return TW_GEMM_ALL_REDUCE; }
 
   Extent a(const Problem& p) const override { return {p.m, p.k}; }
   Extent c(const Problem& p) const override { return {p.m, p.n}; }

@@ -7,6 +7,7 @@ namespace {
 class GemmAllToAll final : public GemmOp {
  public:
   const char* name() const override { return "gemm_all_to_all"; }
+  std::optional<tw_fused_op_t> fused() const override { return TW_GEMM_ALL_TO_ALL; }
 
   Extent a(const Problem& p) const override { return {p.rows_of(p.rank), p.k}; }
   Extent c(const Problem& p) const override { return {p.m, p.n / ranks(p)}; }

@@ -3,7 +3,7 @@
 // <op>_perf.cc; it drives tilewire and every peer (see engine.h).
 #pragma once
 
-#include <vector>
+#include <optional>
 
 #include "perf/gemm/engine.h"
 #include "perf/gemm/numbers.h"
@@ -39,6 +39,8 @@ class GemmOp {
   virtual Extent c(const Problem& p) const = 0;
   virtual Product product(const Problem& p) const { return {a(p).rows, p.n, p.k, 1}; }
   virtual bool multiplies() const { return true; }
+  // What tw_fused_workspace calls it; an op that does not communicate has no such name.
+  virtual std::optional<tw_fused_op_t> fused() const = 0;
 
   // Element (i, j) of this rank's result, as a bf16, from these inputs.
   virtual double expected(const Problem& p, const Numbers& numbers, size_t i, size_t j) const = 0;

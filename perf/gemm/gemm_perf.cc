@@ -7,6 +7,7 @@ namespace {
 class Gemm final : public GemmOp {
  public:
   const char* name() const override { return "gemm"; }
+  std::optional<tw_fused_op_t> fused() const override { return std::nullopt; }
 
   Extent a(const Problem& p) const override { return {p.m, p.k}; }
   Extent c(const Problem& p) const override { return {p.m, p.n}; }

@@ -7,6 +7,7 @@ namespace {
 class GemmReduceScatter final : public GemmOp {
  public:
   const char* name() const override { return "gemm_reduce_scatter"; }
+  std::optional<tw_fused_op_t> fused() const override { return TW_GEMM_REDUCE_SCATTER; }
 
   Extent a(const Problem& p) const override { return {p.m, p.k}; }
   Extent c(const Problem& p) const override { return {p.rows_of(p.rank), p.n}; }

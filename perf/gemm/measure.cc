@@ -44,6 +44,13 @@ uint16_t* elements(const Memory& memory) {
 
 }  // namespace
 
+bool GemmMeasure::fuses(const GemmCase& c) {
+  const std::optional<tw_fused_op_t> op = c.op->fused();
+  if (!op) return false;
+  set_up(c);
+  return engine_.fuses(*op, next_call(c));
+}
+
 void GemmMeasure::forget() {
   weights_.reset();
   product_ = {};

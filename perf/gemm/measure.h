@@ -42,6 +42,9 @@ class GemmMeasure {
   // With `wrong`, adds the elements found wrong in the last iteration's result.
   GemmTimes time(const GemmCase& c, const GemmLoop& loop, uint64_t* wrong);
 
+  // Whether the case would be carried out in one kernel.
+  bool fuses(const GemmCase& c);
+
   // Gives the weights' memory back.
   void forget();
 

@@ -49,6 +49,19 @@ void measure_case(GemmMeasure& measure, const char* line, FILE* out) {
   std::fprintf(out, "}\n");
 }
 
+// Whether `line` asks for a choice; then it has been told.
+bool tell_choice(GemmMeasure& measure, const char* line, FILE* out) {
+  char op[48];
+  GemmCase c;
+  c.copies = 1;
+  if (std::sscanf(line, "choice %47s %zu %zu %zu", op, &c.m, &c.n, &c.k) != 4) return false;
+  c.op = find_gemm_op(op);
+  if (!c.op) throw std::runtime_error(std::string("not an op: ") + line);
+  const bool fuses = measure.fuses(c);
+  if (out) std::fprintf(out, "{\"choice\": \"%s\"}\n", fuses ? "fused" : "unfused");
+  return true;
+}
+
 // Whether `line` asks for limits; then they have been measured.
 bool measure_limits(const char* line, int cores, FILE* out) {
   int dram = 0, multiply = 0;
@@ -72,7 +85,8 @@ int serve_gemm(Backend& backend, Engine& engine, const GemmOptions& options) {
     if (!std::fgets(line, sizeof(line), in.get())) return 0;
     if (std::strcmp(line, "forget\n") == 0)
       measure.forget();
-    else if (!measure_limits(line, options.cores, out.get()))
+    else if (!tell_choice(measure, line, out.get()) &&
+             !measure_limits(line, options.cores, out.get()))
       measure_case(measure, line, out.get());
   } while (true);
 }

@@ -35,29 +35,36 @@ class TilewireEngine final : public Engine {
     must(tw_pack_weights(&args, packed, packed_bytes(), comm_, nullptr));
   }
 
-  void gemm(const GemmCall& c) override { run(tw_gemm, args(c)); }
-  void gemm_all_reduce(const GemmCall& c) override { run(tw_gemm_all_reduce, args(c)); }
-  void all_gather_gemm(const GemmCall& c) override { run(tw_all_gather_gemm, sharded(c)); }
-  void gemm_reduce_scatter(const GemmCall& c) override { run(tw_gemm_reduce_scatter, sharded(c)); }
-  void gemm_all_to_all(const GemmCall& c) override { run(tw_gemm_all_to_all, sharded(c)); }
+  // A call by its parts needs no workspace.
+  bool fuses(tw_fused_op_t op, const GemmCall& c) override {
+    const tw_gemm_args_t args = args_of(op, c);
+    size_t bytes = 0;
+    must(tw_fused_workspace(op, &args, comm_, &bytes));
+    return bytes > 0;
+  }
 
+  void gemm(const GemmCall& c) override { run(tw_gemm, product_of(c)); }
+  void all_gather_gemm(const GemmCall& c) override {
+    run(tw_all_gather_gemm, args_of(TW_ALL_GATHER_GEMM, c));
+  }
+  void gemm_reduce_scatter(const GemmCall& c) override {
+    run(tw_gemm_reduce_scatter, args_of(TW_GEMM_REDUCE_SCATTER, c));
+  }
+  void gemm_all_reduce(const GemmCall& c) override {
+    run(tw_gemm_all_reduce, args_of(TW_GEMM_ALL_REDUCE, c));
+  }
+  void gemm_all_to_all(const GemmCall& c) override {
+    run(tw_gemm_all_to_all, args_of(TW_GEMM_ALL_TO_ALL, c));
+  }
   void all_reduce_residual_rms_norm(const GemmCall& c) override {
-    tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
-    args.m = c.m;
-    args.n = c.n;
-    args.a = c.a;
-    args.c = c.c;
-    args.residual = c.residual;
-    args.hidden = c.hidden;
-    args.norm_weight = c.norm_weight;
-    run(tw_all_reduce_residual_rms_norm, args);
+    run(tw_all_reduce_residual_rms_norm, args_of(TW_ALL_REDUCE_RESIDUAL_RMS_NORM, c));
   }
 
  private:
   using Function = tw_status_t (*)(const tw_gemm_args_t*, tw_comm_t, tw_stream_t);
   void run(Function function, const tw_gemm_args_t& args) { must(function(&args, comm_, nullptr)); }
 
-  static tw_gemm_args_t args(const GemmCall& c) {
+  static tw_gemm_args_t product_of(const GemmCall& c) {
     tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
     args.m = c.m;
     args.n = c.n;
@@ -67,10 +74,17 @@ class TilewireEngine final : public Engine {
     args.c = c.c;
     return args;
   }
-  static tw_gemm_args_t sharded(const GemmCall& c) {
-    tw_gemm_args_t sharded = args(c);
-    sharded.rows = c.rows;
-    return sharded;
+
+  static tw_gemm_args_t args_of(tw_fused_op_t op, const GemmCall& c) {
+    tw_gemm_args_t args = product_of(c);
+    if (op == TW_ALL_REDUCE_RESIDUAL_RMS_NORM) {
+      args.residual = c.residual;
+      args.hidden = c.hidden;
+      args.norm_weight = c.norm_weight;
+    } else if (op != TW_GEMM_ALL_REDUCE) {
+      args.rows = c.rows;
+    }
+    return args;
   }
 
   tw_comm_t comm_;

@@ -44,6 +44,10 @@ class Server(coll_servers.Server):
     def measure_op(self, op, case, copies, iterations, warm, batches, check):
         return self.ask(f"{op} {case.m} {case.n} {case.k} {copies} {iterations} {warm} {batches} {int(check)}", CASE_SECONDS)
 
+    def choice(self, case):
+        """What the library's table has for the case: "fused" or "unfused"."""
+        return self.ask(f"choice {case.op} {case.m} {case.n} {case.k}", CASE_SECONDS)["choice"]
+
     def forget(self):
         self.tell("forget")
 
