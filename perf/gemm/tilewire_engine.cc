@@ -78,6 +78,7 @@ class TilewireEngine final : public Engine {
   static tw_gemm_args_t args_of(tw_fused_op_t op, const GemmCall& c) {
     tw_gemm_args_t args = product_of(c);
     if (op == TW_ALL_REDUCE_RESIDUAL_RMS_NORM) {
+      args.k = 0;
       args.residual = c.residual;
       args.hidden = c.hidden;
       args.norm_weight = c.norm_weight;
