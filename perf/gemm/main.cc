@@ -34,6 +34,8 @@ uint64_t measure_all(Backend& backend, Engine& engine, const GemmOptions& option
     all_wrong += wrong;
   }
   if (speaks && all_wrong) std::printf("# FAILED: wrong results\n");
+  std::fflush(stdout);
+  backend.barrier();  // a launcher ends the others when the first one fails
   return all_wrong;
 }
 

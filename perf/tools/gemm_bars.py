@@ -1,10 +1,12 @@
 """The cases of perf-gemm and perf-fused, and the bars that their figures are held against."""
 
 import dataclasses
+import math
 
 HIDDEN, FFN, QKV = 8192, 28672, 10240  # Llama-70B
 ROWS = (2048, 512, 64, 8, 1)
 TENSOR_PARALLEL = (2, 8)
+CLOSE = 1.03  # times a bar: measured again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +154,12 @@ def judge(bar, figures, column, cores):
     if least < must:
         return "MISSED", sentence
     return ("met, stretch too" if least >= bar.stretch[column] else "met"), sentence
+
+
+def close_cases(bars, figures, column):
+    """Cases whose figure is near or below the bar, so that more rounds may tell."""
+    return list(dict.fromkeys(case for bar in bars if column in bar.must for case in bar.cases
+                              if figures.get((bar.kind, case), math.inf) < CLOSE * bar.must[column]))
 
 
 def verdicts(say, bars, figures, column, cores):
