@@ -42,6 +42,31 @@ def row_parallel(tp):
     return ((HIDDEN, HIDDEN // tp), (HIDDEN, FFN // tp))
 
 
+PROJECTIONS = {shape: (name, tp) for tp in TENSOR_PARALLEL
+               for name, shape in zip(("QKV", "gate+up", "O", "down"), column_parallel(tp) + row_parallel(tp))}
+
+
+def markdown(results):
+    """The table of perf/README.md: microseconds, ours / the best peer's, TP 2 and TP 8 shards in one cell."""
+    rows = {}
+    for line in results:
+        shape = (line["n"], line["k"])
+        name, tp = PROJECTIONS.get(shape, (f"N={line['n']} K={line['k']}", 0))
+        title = f"{line['op']} {name}" + (f", {line['cores']} cores" if line.get("cores", 1) > 1 else "")
+        cell = f"{short(line['us'])} / {short(line['peer_us'])}"
+        rows.setdefault(title, {}).setdefault(line["m"], {})[tp] = cell
+    heads = sorted({m for cells in rows.values() for m in cells})
+    yield "| M (TP 2; TP 8) | " + " | ".join(map(str, heads)) + " |"
+    yield "|---" * (len(heads) + 1) + "|"
+    for title, cells in rows.items():
+        yield f"| {title} | " + " | ".join("; ".join(text for _, text in sorted(cells.get(m, {}).items())) for m in heads) + " |"
+
+
+def short(us):
+    """Three digits: 4.52, 17.6, 8360, 120000."""
+    return f"{us:.3g}" if us < 100 else f"{float(f'{us:.3g}'):.0f}"
+
+
 def large_first(cases):
     return sorted(dict.fromkeys(cases), key=lambda c: (-c.weight_bytes(), c.op, c.n, -c.m, c.cores))
 

@@ -1,5 +1,6 @@
 """perf-gemm and perf-fused: libraries that multiply, as servers (perf/gemm/serve.h), and rounds over them."""
 
+import json
 import os
 import statistics
 
@@ -66,6 +67,14 @@ def rotated(items, turn):
 
 def median(values):
     return statistics.median(values) if values else None
+
+
+def write_results(path, results):
+    """path.jsonl, a line per case, and path.md, the table of perf/README.md."""
+    with open(f"{path}.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in results)
+    with open(f"{path}.md", "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in gemm_bars.markdown(results))
 
 
 def column():
