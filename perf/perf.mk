@@ -61,11 +61,12 @@ perf-local:  ## loops of one core: copy, reduce, packets
 tune_program := $(B)/perf/tune
 tune_objects := $(filter-out %/runner/main.o,$(perf_objects)) $(perf_backend) $(B)/obj/perf/tune.o
 tuned := build/tune/machine.def
+tuned_fused := build/tune/fused.def
 
 $(tune_program): $(tune_objects) $(internal)
 	$(call quiet,LINK)$(CXX) $(tune_objects) $(internal) $(link_flags) $(libs) $(MPI_LIBS) -o $@
 
-.PHONY: tune tune-accept perf-tools
+.PHONY: tune tune-fused tune-accept perf-tools
 perf-tools: $(local_program) $(tune_program)
 tune:  ## measure this machine's choice table into build/tune (under five minutes)
 	@tests/tools/deps build
@@ -73,10 +74,20 @@ tune:  ## measure this machine's choice table into build/tune (under five minute
 	@mkdir -p $(dir $(tuned))
 	$(tune_program) $(tuned)
 
-tune-accept:  ## check the measured table in: lib/coll/tuning/<machine>.def
-	@name=$$(sed -n 's/^TW_MACHINE(\([a-z0-9_]*\),.*/\1/p' $(tuned)) && test -n "$$name" || { echo "tune-accept: run make tune first"; exit 1; }; \
+tune-fused:  ## measure how fused calls go fastest on this machine into build/tune (under ten minutes)
+	@perf/tools/deps_perf
+	@$(MAKE) --no-print-directory $(gemm_program) programs
+	@mkdir -p $(dir $(tuned_fused))
+	@build/venv/bin/python perf/tools/tune_fused $(tuned_fused) $(TUNE_FUSED)
+
+# What has not been measured anew stays as it is.
+tune-accept:  ## check the measured tables in: lib/coll/tuning/<machine>.def
+	@name=$$(cat $(wildcard $(tuned) $(tuned_fused)) /dev/null | sed -n 's/^TW_MACHINE(\([a-z0-9_]*\),.*/\1/p; s,^// \([a-z0-9_]*\)$$,\1,p' | sort -u) && \
+	test -n "$$name" || { echo "tune-accept: run make tune or make tune-fused first"; exit 1; }; \
 	test "$$name" != generic || { echo "tune-accept: this machine has no row in lib/coll/tuning.def yet: add one"; exit 1; }; \
-	cp $(tuned) lib/coll/tuning/$$name.def && echo "lib/coll/tuning/$$name.def: accepted"
+	file=lib/coll/tuning/$$name.def; \
+	{ grep -v '^TW_FUSED' $(or $(wildcard $(tuned)),$$file); grep '^TW_FUSED' $(or $(wildcard $(tuned_fused)),$$file) || true; } > $(tuned).new && \
+	mv $(tuned).new $$file && echo "$$file: accepted"
 
 # ---- Peers ------------------------------------------------------------------------------------------
 peers := build/peers
