@@ -39,9 +39,9 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
   virtual ~Engine() = default;
 
-  // Gets ready for `product`; says how many bytes its packed weights take, and packs them. What was
-  // packed for another product may be useless afterwards.
-  virtual void prepare(const Product& product) = 0;
+  // Gets ready for `product`. Whether weights that were packed for the last one serve this one too.
+  virtual bool prepare(const Product& product) = 0;
+  // Bytes of the packed weights; packs them from k rows of n.
   virtual size_t packed_bytes() const = 0;
   virtual void pack(const void* weights, void* packed) = 0;
 

@@ -1,5 +1,6 @@
 #include "perf/gemm/limits.h"
 
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -90,6 +91,16 @@ void read(const char* p, size_t bytes, Way way) {
   seen = sum;
 }
 
+// Two readers on one core would measure one.
+void bind_to_nth(size_t nth) {
+  cpu_set_t allowed, one;
+  sched_getaffinity(0, sizeof(allowed), &allowed);
+  CPU_ZERO(&one);
+  for (size_t core = 0, seen = 0; core < CPU_SETSIZE; ++core)
+    if (CPU_ISSET(core, &allowed) && seen++ == nth) CPU_SET(core, &one);
+  if (CPU_COUNT(&one) > 0) sched_setaffinity(0, sizeof(one), &one);
+}
+
 // Twice the last cache a thread, and more than a prefetch behind it.
 class ReadMemory {
  public:
@@ -106,17 +117,16 @@ class ReadMemory {
     std::atomic<int> waiting{static_cast<int>(parts_.size())};
     std::vector<double> us(parts_.size());
     const auto work = [&](size_t t) {
+      bind_to_nth(t);
       --waiting;
-      while (waiting.load(std::memory_order_acquire) > 0) {
-      }
+      while (waiting.load(std::memory_order_acquire) > 0) std::this_thread::yield();
       const double start = now_us();
       read(parts_[t], bytes_, way);
       us[t] = now_us() - start;
     };
-    std::vector<std::thread> others;
-    for (size_t t = 1; t < parts_.size(); ++t) others.emplace_back(work, t);
-    work(0);
-    for (std::thread& other : others) other.join();
+    std::vector<std::thread> threads;
+    for (size_t t = 0; t < parts_.size(); ++t) threads.emplace_back(work, t);
+    for (std::thread& thread : threads) thread.join();
     const auto all = static_cast<double>(bytes_ * parts_.size());
     return all / *std::max_element(us.begin(), us.end()) * 1e-3;
   }

@@ -53,7 +53,6 @@ bool GemmMeasure::fuses(const GemmCase& c) {
 
 void GemmMeasure::forget() {
   weights_.reset();
-  product_ = {};
   copies_ = 0;
 }
 
@@ -70,8 +69,11 @@ void GemmMeasure::grow(Shared& memory, size_t bytes) {
 void GemmMeasure::set_up_weights(const GemmCase& c) {
   const Product product = c.op->product(problem(c));
   const int copies = copies_of(c, product, backend_.size());
-  if (product == product_ && copies == copies_) return;
-  engine_.prepare(product);
+  if (product != product_) {
+    if (!engine_.prepare(product)) copies_ = 0;
+    product_ = product;
+  }
+  if (copies == copies_) return;
   const size_t packed = engine_.packed_bytes();
   stride_ = (packed + kPage - 1) / kPage * kPage;
   weights_.reset();
@@ -81,7 +83,6 @@ void GemmMeasure::set_up_weights(const GemmCase& c) {
   engine_.pack(plain.get(), weights_.get());
   for (int copy = 1; copy < copies; ++copy)
     std::memcpy(weights_.get() + stride_ * static_cast<size_t>(copy), weights_.get(), packed);
-  product_ = product;
   copies_ = copies;
 }
 

@@ -17,10 +17,11 @@ class TilewireEngine final : public Engine {
  public:
   explicit TilewireEngine(Backend& backend) : comm_(backend.comm()) {}
 
-  void prepare(const Product& product) override {
-    weights_ = TW_GEMM_ARGS_INIT;
+  bool prepare(const Product& product) override {
+    const bool same = product.n == weights_.n && product.k == weights_.k;
     weights_.n = product.n;
     weights_.k = product.k;
+    return same;
   }
 
   size_t packed_bytes() const override {

@@ -3,6 +3,7 @@
 #include <dnnl.hpp>
 #include <stdexcept>
 #include <unordered_map>
+#include <utility>
 
 #include "perf/gemm/engine.h"
 #include "perf/peers/bf16_norm.h"
@@ -25,29 +26,16 @@ class DnnlEngine final : public Engine {
   explicit DnnlEngine(Backend& backend)
       : backend_(backend), cpu_(dnnl::engine::kind::cpu, 0), stream_(cpu_) {}
 
-  void prepare(const Product& product) override {
-    product_ = product;
+  bool prepare(const Product& product) override {
+    const Product before = std::exchange(product_, product);
+    const memory::desc weights = std::exchange(weights_, memory::desc());
     columns_ = product.n / product.parts;
-    if (product.m == 0) {  // nothing to multiply, and no layout to ask for
+    if (product.m > 0) {
+      prepare_matmul();
+    } else {  // nothing to multiply, and no layout to ask for
       weights_ = bf16_matrix(product.k, columns_, columns_);
-      return;
     }
-    const memory::desc a = bf16_matrix(product.m, product.k, product.k);
-    const memory::desc c = bf16_matrix(product.m, columns_, columns_);
-    const memory::desc any(
-        {static_cast<memory::dim>(product.k), static_cast<memory::dim>(columns_)},
-        memory::data_type::bf16, memory::format_tag::any);
-#if DNNL_VERSION_MAJOR >= 3
-    const matmul::primitive_desc description(cpu_, a, any, c);
-#else
-    const matmul::primitive_desc description(matmul::desc(a, any, c), cpu_);
-#endif
-    weights_ = description.weights_desc();
-    matmul_ = matmul(description);
-    a_ = memory(a, cpu_, nullptr);
-    b_ = memory(weights_, cpu_, nullptr);
-    c_ = memory(c, cpu_, nullptr);
-    arguments_ = {{DNNL_ARG_SRC, a_}, {DNNL_ARG_WEIGHTS, b_}, {DNNL_ARG_DST, c_}};
+    return weights_ == weights && product.n == before.n && product.parts == before.parts;
   }
 
   size_t packed_bytes() const override { return part_bytes() * product_.parts; }
@@ -105,6 +93,25 @@ class DnnlEngine final : public Engine {
   }
 
  private:
+  void prepare_matmul() {
+    const memory::desc a = bf16_matrix(product_.m, product_.k, product_.k);
+    const memory::desc c = bf16_matrix(product_.m, columns_, columns_);
+    const memory::desc any(
+        {static_cast<memory::dim>(product_.k), static_cast<memory::dim>(columns_)},
+        memory::data_type::bf16, memory::format_tag::any);
+#if DNNL_VERSION_MAJOR >= 3
+    const matmul::primitive_desc description(cpu_, a, any, c);
+#else
+    const matmul::primitive_desc description(matmul::desc(a, any, c), cpu_);
+#endif
+    weights_ = description.weights_desc();
+    matmul_ = matmul(description);
+    a_ = memory(a, cpu_, nullptr);
+    b_ = memory(weights_, cpu_, nullptr);
+    c_ = memory(c, cpu_, nullptr);
+    arguments_ = {{DNNL_ARG_SRC, a_}, {DNNL_ARG_WEIGHTS, b_}, {DNNL_ARG_DST, c_}};
+  }
+
   // Rows that do not divide have no MPI call without counts; a single row is its owner's, rank 0's.
   bool single(const GemmCall& c) const { return c.m == 1 && backend_.size() > 1; }
   size_t share(const GemmCall& c) const {
