@@ -9,7 +9,7 @@ perf_peer_objects := $(perf_objects) $(B)/obj/perf/peers/bf16_sum.o
 perf_program := $(B)/perf/coll_perf
 perf_links := $(perf_ops:%=$(B)/perf/%_perf)
 
-.PHONY: perf perf-coll perf-programs perf-peers deps-perf
+.PHONY: perf perf-coll perf-gemm perf-fused perf-programs perf-peers perf-gemm-peers deps-perf
 perf-programs: $(perf_links)
 
 $(B)/obj/perf/%.o: perf/%.cc $(flags_file)
@@ -19,6 +19,20 @@ $(perf_program): $(perf_objects) $(perf_backend) $(so_link)
 	$(call quiet,LINK)$(CXX) $(perf_objects) $(perf_backend) $(link_flags) $(use_so) $(MPI_LIBS) -o $@
 
 $(perf_links): $(perf_program)
+	@ln -sf $(notdir $<) $@
+
+# ---- GEMM, and GEMM fused: perf/gemm -> build/perf/gemm_perf, to which the fused ops' programs are links
+gemm_parts := $(addprefix $(B)/obj/perf/runner/,bind.o loops.o values.o)
+gemm_objects := $(patsubst %.cc,$(B)/obj/%.o,$(wildcard perf/gemm/*.cc)) $(gemm_parts)
+gemm_engine := $(B)/obj/perf/gemm/tilewire_engine.o
+gemm_program := $(B)/perf/gemm_perf
+gemm_links := $(filter-out $(gemm_program),$(patsubst perf/gemm/%.cc,$(B)/perf/%,$(wildcard perf/gemm/*_perf.cc)))
+perf-programs: $(gemm_program) $(gemm_links)
+
+$(gemm_program): $(gemm_objects) $(perf_backend) $(so_link)
+	$(call quiet,LINK)$(CXX) $(gemm_objects) $(perf_backend) $(link_flags) $(use_so) $(MPI_LIBS) -o $@
+
+$(gemm_links): $(gemm_program)
 	@ln -sf $(notdir $<) $@
 
 # ---- Loops of one core (Google Benchmark), for every CPU target -------------------------------------
@@ -47,11 +61,12 @@ perf-local:  ## loops of one core: copy, reduce, packets
 tune_program := $(B)/perf/tune
 tune_objects := $(filter-out %/runner/main.o,$(perf_objects)) $(perf_backend) $(B)/obj/perf/tune.o
 tuned := build/tune/machine.def
+tuned_fused := build/tune/fused.def
 
 $(tune_program): $(tune_objects) $(internal)
 	$(call quiet,LINK)$(CXX) $(tune_objects) $(internal) $(link_flags) $(libs) $(MPI_LIBS) -o $@
 
-.PHONY: tune tune-accept perf-tools
+.PHONY: tune tune-fused tune-accept perf-tools
 perf-tools: $(local_program) $(tune_program)
 tune:  ## measure this machine's choice table into build/tune (under five minutes)
 	@tests/tools/deps build
@@ -59,10 +74,20 @@ tune:  ## measure this machine's choice table into build/tune (under five minute
 	@mkdir -p $(dir $(tuned))
 	$(tune_program) $(tuned)
 
-tune-accept:  ## check the measured table in: lib/coll/tuning/<machine>.def
-	@name=$$(sed -n 's/^TW_MACHINE(\([a-z0-9_]*\),.*/\1/p' $(tuned)) && test -n "$$name" || { echo "tune-accept: run make tune first"; exit 1; }; \
+tune-fused:  ## measure how fused calls go fastest on this machine into build/tune (under ten minutes)
+	@perf/tools/deps_perf
+	@$(MAKE) --no-print-directory $(gemm_program) programs
+	@mkdir -p $(dir $(tuned_fused))
+	@build/venv/bin/python perf/tools/tune_fused $(tuned_fused) $(TUNE_FUSED)
+
+# What has not been measured anew stays as it is.
+tune-accept:  ## check the measured tables in: lib/coll/tuning/<machine>.def
+	@name=$$(cat $(wildcard $(tuned) $(tuned_fused)) /dev/null | sed -n 's/^TW_MACHINE(\([a-z0-9_]*\),.*/\1/p; s,^// \([a-z0-9_]*\)$$,\1,p' | sort -u) && \
+	test -n "$$name" || { echo "tune-accept: run make tune or make tune-fused first"; exit 1; }; \
 	test "$$name" != generic || { echo "tune-accept: this machine has no row in lib/coll/tuning.def yet: add one"; exit 1; }; \
-	cp $(tuned) lib/coll/tuning/$$name.def && echo "lib/coll/tuning/$$name.def: accepted"
+	file=lib/coll/tuning/$$name.def; \
+	{ grep -v '^TW_FUSED' $(or $(wildcard $(tuned)),$$file); grep '^TW_FUSED' $(or $(wildcard $(tuned_fused)),$$file) || true; } > $(tuned).new && \
+	mv $(tuned).new $$file && echo "$$file: accepted"
 
 # ---- Peers ------------------------------------------------------------------------------------------
 peers := build/peers
@@ -78,7 +103,26 @@ perf-peers: $(perf_peers)
 $(perf_peers): $(B)/perf/peers/%: perf/peers/mpi_backend.cc $(perf_peer_objects)
 	$(call quiet,PEER)$(compile_cxx) $(filter-out -MMD -MP,$(cxx_flags)) $< $(perf_peer_objects) $(mpi_$*) -pthread -o $@
 
-deps-perf:  ## install the peers of perf-coll (apt and PyPI wheels); never in CI
+# A peer for each pair of a oneDNN and an MPI: build/perf/peers/<dnnl>_<mpi>.
+dnnls := dnnl2 dnnl3
+dnnl_flags_dnnl3 = -I$(peers)/dnnl3/include
+dnnl_libs_dnnl2 = -ldnnl
+dnnl_libs_dnnl3 = -L$(peers)/dnnl3/lib -Wl,-rpath,$(abspath $(peers))/dnnl3/lib -ldnnl
+gemm_peers := $(foreach d,$(dnnls),$(foreach p,$(notdir $(perf_peers)),$(B)/perf/peers/$(d)_$(p)))
+gemm_peer_objects := $(filter-out $(gemm_engine),$(gemm_objects)) $(addprefix $(B)/obj/perf/peers/,bf16_sum.o bf16_norm.o)
+
+perf-gemm-peers: $(gemm_peers)
+
+$(dnnls:%=$(B)/obj/perf/peers/%_engine.o): $(B)/obj/perf/peers/%_engine.o: perf/peers/dnnl_engine.cc $(flags_file)
+	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(dnnl_flags_$*) -c $< -o $@
+
+define gemm_peer_rule
+$$(B)/perf/peers/$(1)_$(2): perf/peers/mpi_backend.cc $$(gemm_peer_objects) $$(B)/obj/perf/peers/$(1)_engine.o
+	$$(call quiet,PEER)$$(compile_cxx) $$(filter-out -MMD -MP,$$(cxx_flags)) $$^ $$(dnnl_libs_$(1)) $$(mpi_$(2)) -pthread -o $$@
+endef
+$(foreach d,$(dnnls),$(foreach p,$(notdir $(perf_peers)),$(eval $(call gemm_peer_rule,$(d),$(p)))))
+
+deps-perf:  ## install the peers of perf-* (apt and PyPI wheels); never in CI
 	@perf/tools/deps_perf
 
 perf-coll:  ## collectives against every MPI: build/perf/coll.{jsonl,txt,png}; exit 1 on a missed must
@@ -86,4 +130,15 @@ perf-coll:  ## collectives against every MPI: build/perf/coll.{jsonl,txt,png}; e
 	@$(MAKE) --no-print-directory perf-programs perf-peers programs $(local_program)
 	@build/venv/bin/python perf/tools/perf_coll $(PERF_COLL)
 
-perf: perf-local perf-coll  ## all benchmarks against their peers
+# QUICK=1: the bars' rows only. PERF_GEMM, PERF_FUSED: further options.
+perf-gemm:  ## GEMM against oneDNN: build/perf/gemm.{jsonl,txt}; exit 1 on a missed must
+	@perf/tools/deps_perf
+	@$(MAKE) --no-print-directory perf-programs perf-gemm-peers programs
+	@build/venv/bin/python perf/tools/perf_gemm $(if $(QUICK),--quick) $(PERF_GEMM)
+
+perf-fused:  ## fused GEMM against oneDNN + MPI and its own parts: build/perf/fused.{jsonl,txt,png}; exit 1 on a missed must
+	@perf/tools/deps_perf
+	@$(MAKE) --no-print-directory perf-programs perf-gemm-peers perf-peers programs
+	@build/venv/bin/python perf/tools/perf_fused $(if $(QUICK),--quick) $(PERF_FUSED)
+
+perf: perf-local perf-coll perf-gemm perf-fused  ## all benchmarks against their peers

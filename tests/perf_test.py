@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The benchmarks: options, JSON and exit status, wrong results are seen, and bars are judged right."""
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,8 +13,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "perf", "tools"))
 sys.dont_write_bytecode = True
 import coll_bars  # pylint: disable=wrong-import-position
+import gemm_bars  # pylint: disable=wrong-import-position
 
 OPS = "all_reduce all_gather reduce_scatter all_to_all broadcast reduce gather scatter send_recv barrier".split()
+GEMM_OPS = "gemm all_gather_gemm gemm_reduce_scatter gemm_all_reduce gemm_all_to_all all_reduce_residual_rms_norm".split()
 KEYS = {"op", "bytes", "type", "ranks", "in_place", "us", "algbw", "busbw", "wrong"}
 SMALL = ["-b", "8", "-e", "2K", "-f", "16", "-n", "3", "--batches", "2"]
 TW_RUN = ["build/bin/tw_run", "-n", "2"]
@@ -27,6 +31,13 @@ tw_status_t tw_all_reduce(const void* s, void* r, size_t n, tw_type_t t, tw_op_t
   *(void**)&real = dlsym(RTLD_NEXT, "tw_all_reduce");
   tw_status_t status = real(s, r, n, t, o, c, q);
   if (t == TW_INT32 && n) ++*(unsigned char*)r;
+  return status;
+}
+tw_status_t tw_gemm_all_reduce(const tw_gemm_args_t* a, tw_comm_t c, tw_stream_t q) {
+  tw_status_t (*real)(const tw_gemm_args_t*, tw_comm_t, tw_stream_t);
+  *(void**)&real = dlsym(RTLD_NEXT, "tw_gemm_all_reduce");
+  tw_status_t status = real(a, c, q);
+  *((unsigned char*)a->c + 2 * (a->m * a->n - 1)) ^= 64;
   return status;
 }
 """
@@ -101,16 +112,88 @@ def test_bars():
            and all(case in cases for each in coll_bars.bars() for case in each.cases))
 
 
+def test_gemm_programs(folder):
+    for op in GEMM_OPS:
+        done = run(TW_RUN + [f"build/perf/{op}_perf", "-m", "33,8,1", "-n", "192", "-k", "130", "--copies", "2", "--batches", "2"])
+        expect(f"{op} on two processes", done.returncode == 0 and "FAILED" not in done.stdout
+               and len(done.stdout.splitlines()) == 5, output(done))
+    command = TW_RUN + ["build/perf/gemm_all_reduce_perf", "-m", "8", "-n", "64", "-k", "64", "--copies", "1"]
+    broken = run(command, LD_PRELOAD=f"{folder}/broken.so")
+    expect("one wrong bit of a product fails the run", broken.returncode != 0 and "FAILED" in broken.stdout, output(broken))
+    for wrong in (["-n", "0"], ["-m", "8,x"], ["--cores", "0"], ["--check", "2"], ["stray"]):
+        expect(f"{' '.join(wrong)} is refused", run(["build/perf/gemm_perf", *wrong]).returncode == 2)
+
+
+def tool(name):
+    """A program of perf/tools as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, os.path.join(ROOT, "perf", "tools", name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_gemm_bars():
+    case = gemm_bars.ONE_CORE[64]
+    bar = gemm_bars.Bar("bar", "ratio", (case,), {"A": 1.3, "B": 1.0}, {"A": 1.8, "B": 1.1})
+    for column, figure, verdict in (("A", 1.29, "MISSED"), ("A", 1.3, "met"), ("A", 1.8, "met, stretch too"), ("B", 1.0, "met"),
+                                    ("B", 1.1, "met, stretch too"), (None, 9.0, "not for this machine")):
+        got = gemm_bars.judge(bar, {("ratio", case): figure}, column, 2)[0]
+        expect(f"GEMM ratio {figure}, machine {column}: {verdict}", got == verdict, got)
+    expect("a figure of another kind is none", gemm_bars.judge(bar, {("dram", case): 9.0}, "A", 2)[0] == "not measured")
+    fused = gemm_bars.fused_bars(gemm_bars.fused_cases(True))
+    expect("two ranks ask for two cores", gemm_bars.judge(fused[0], {}, "A", 1)[0] == "not for this machine")
+    worst = {("unfused", c): 1.1 for c in fused[-1].cases}
+    worst["unfused", fused[-1].cases[1]] = 0.98
+    expect("the least of a bar's figures counts", gemm_bars.judge(fused[-1], worst, "B", 2)[0] == "MISSED")
+    for flags, vendor, family, column in (({"amx_bf16"}, "GenuineIntel", 6, "A"), ({"avx512_bf16"}, "AuthenticAMD", 25, "B"),
+                                          ({"avx512_bf16"}, "GenuineIntel", 6, None), ({"avx2"}, "AuthenticAMD", 25, None)):
+        expect(f"{vendor} with {flags}: column {column}", gemm_bars.machine_column(flags, vendor, family) == column)
+    for quick in (True, False):
+        for cases, bars in ((gemm_bars.gemm_cases(quick), gemm_bars.gemm_bars()),
+                            (gemm_bars.fused_cases(quick), gemm_bars.fused_bars(gemm_bars.fused_cases(quick)))):
+            expect("every case of every bar is run once", len(cases) == len(set(cases)) and all(c in cases for b in bars for c in b.cases))
+
+
+def test_gemm_figures():
+    """From samples to the lines of gemm.jsonl and fused.jsonl."""
+    run_gemm = tool("perf_gemm").Run(None, None)
+    case = gemm_bars.ONE_CORE[1]
+    run_gemm.us[case] = {"tilewire": [4000, 4200, 4100], "dnnl2": [8200], "dnnl3": [9000]}
+    run_gemm.dram[case], run_gemm.peak = [16.0, 18.0, 20.0], [2.0]
+    line = run_gemm.result(case)
+    nbytes = 2 * (8192 + 4096 * 8192 + 4096)
+    expect("gemm.jsonl", set(line) == set("op m n k type cores us tflops gbs roofline peer peer_us ratio".split())
+           and (line["us"], line["peer"], line["peer_us"], line["ratio"]) == (4100, "dnnl2", 8200, 2.0)
+           and abs(line["gbs"] - nbytes / 4.1e6) < 1e-3 and abs(line["roofline"] - nbytes / 18e3 / 4100) < 1e-3, line)
+    expect("its share of DRAM", abs(run_gemm.figures()["dram", case] - line["gbs"] / 18) < 1e-6)
+    module = tool("perf_fused")
+    run_fused = object.__new__(module.Run)
+    first, second = gemm_bars.all_reduce(512, 4096), gemm_bars.all_reduce(8, 1024)
+    run_fused.choice = {first: "fused", second: "unfused"}
+    run_fused.us = {first: {"fused": [100.0], "unfused": [104.0], "gemm": [95.0], "dnnl2+impi": [180.0], "dnnl2+mpich5": [170.0],
+                            "gemm of dnnl2+mpich5": [120.0]},
+                    second: {"fused": [90.0], "unfused": [100.0], "gemm": [89.0], "dnnl3+impi": [110.0]}}
+    line = run_fused.result(first)
+    expect("fused.jsonl", set(line) == set("op m n k ranks us unfused_us gemm_us choice peer peer_us ratio".split())
+           and (line["us"], line["peer"], line["peer_us"], line["ratio"]) == (100, "dnnl2+mpich5", 170, 1.7), line)
+    expect("a call by its parts is timed so", run_fused.result(second)["us"] == 100 and run_fused.figures()["unfused", second] == 1.0)
+    expect("a wrong choice is listed", [str(second) in sentence for sentence in run_fused.wrong_choices()] == [True])
+    expect("the split of a peer", run_fused.split(first)["oneDNN + MPI"] == [170.0, 120.0], run_fused.split(first))
+
+
 def main():
     os.chdir(ROOT)
     environment = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     os.environ.update(environment)
     test_bars()
+    test_gemm_bars()
+    test_gemm_figures()
     built = subprocess.run(["make", "-s", "perf-programs", "programs"], capture_output=True, text=True, check=False)
     expect("the programs build", built.returncode == 0, output(built))
     with tempfile.TemporaryDirectory() as folder:
         test_programs(folder)
         test_refusals(folder)
+        test_gemm_programs(folder)
     print(f"1..{len(results)}")
     return 0 if all(results) else 1
 

@@ -48,6 +48,9 @@ class Backend {
   virtual void send(const Call& call, int peer) = 0;
   virtual void recv(const Call& call, int peer) = 0;
 
+  // The comm of ours, for calls that no other library has; null for a peer.
+  virtual tw_comm_t comm() { return nullptr; }
+
   // The largest and the sum of all ranks' values. Outside every timed region.
   virtual double max(double value) = 0;
   virtual double sum(double value) = 0;

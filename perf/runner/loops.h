@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <ctime>
+#include <vector>
 
 namespace tw::perf {
 
@@ -12,6 +13,10 @@ inline double now_us() {
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) * 1e-3;
 }
+
+constexpr double kBatchMicroseconds = 2000;
+
+double median(std::vector<double> values);
 
 // The byte that `rank` fills its input with in iteration `i`: never zero, and a normal number in
 // every type (0x38 repeated is 4.4e-5 in fp32 and bf16, 0.53 in fp16, 1 in fp8_e4m3).
@@ -23,7 +28,7 @@ void fill(void* p, size_t bytes, unsigned char byte);
 // Reads every cache line.
 void touch(const void* p, size_t bytes);
 
-// Zeroed, 2 MiB aligned, huge pages asked for. Throws std::bad_alloc. Never freed.
+// Zeroed, 2 MiB aligned, huge pages asked for; std::free takes it. Throws std::bad_alloc.
 char* allocate_private(size_t bytes);
 
 }  // namespace tw::perf

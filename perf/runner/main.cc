@@ -1,50 +1,17 @@
 // The main program of every perf/<op>_perf and of every peer: joins, binds, measures, reports.
-#include <sched.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <stdexcept>
 #include <thread>
 
+#include "perf/runner/bind.h"
 #include "perf/runner/options.h"
 #include "perf/runner/report.h"
 #include "perf/runner/serve.h"
 
 namespace tw::perf {
 namespace {
-
-// The first of these environment variables as a number; -1 without one. The launchers that set
-// them: Open MPI, Hydra (MPICH and Intel MPI), tw_run.
-int launcher_number(const char* open_mpi, const char* hydra, const char* tw_run) {
-  for (const char* name : {open_mpi, hydra, tw_run})
-    if (const char* text = std::getenv(name)) return std::atoi(text);
-  return -1;
-}
-
-// Binds the calling thread to a core of its own when the host has enough of them for all ranks.
-// Must come before the rank's communicator, which counts the cores it may use.
-void bind_to_core(int threads, int thread) {
-  int rank = launcher_number("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "TW_RANK");
-  int ranks = launcher_number("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "TW_WORLD_SIZE");
-  if (rank < 0 || ranks < 1) rank = 0, ranks = 1;
-  static const cpu_set_t allowed = [] {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
-    return set;
-  }();
-  if (CPU_COUNT(&allowed) < ranks * threads) return;
-  int left = rank * threads + thread;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &allowed) || left-- > 0) continue;
-    cpu_set_t own;
-    CPU_ZERO(&own);
-    CPU_SET(core, &own);
-    sched_setaffinity(0, sizeof(own), &own);
-    return;
-  }
-}
 
 Result measure_one(Measure& measure, const Options& options, Case c, bool in_place) {
   Result result;
@@ -82,7 +49,7 @@ uint64_t measure_all(Backend& backend, const Options& options) {
 }
 
 int run_rank(const Options& options, int thread) {
-  if (options.bind && thread > 0) bind_to_core(options.backend.threads, thread);
+  if (options.bind && thread > 0) bind_to_cores(options.backend.threads, thread, 1);
   const auto backend = backend_join(options.backend, thread);
   if (options.root >= backend->size())
     throw std::runtime_error("-r " + std::to_string(options.root) + " is not below the " +
@@ -104,7 +71,7 @@ int run_rank_or_end(const Options& options, int thread) {
 int run(int argc, char** argv) {
   const Options options = parse_options(argc, argv);
   const int threads = options.backend.threads;
-  if (options.bind) bind_to_core(threads, 0);  // before MPI_Init, which may look
+  if (options.bind) bind_to_cores(threads, 0, 1);  // before MPI_Init, which may look
   backend_start(threads);
   if (threads > 1 && !backend_threads_allowed())
     throw std::runtime_error("-g: this library has one rank per process");

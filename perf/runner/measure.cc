@@ -71,13 +71,6 @@ bool can_sample(const Case& c) {
 
 }  // namespace
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 Measure::Measure(Backend& backend, size_t max_bytes, Memory memory, int rotate)
     : backend_(backend),
       // A split op has at least one element for each rank.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perf/runner/backend.h"
+#include "perf/runner/loops.h"
 
 namespace tw::perf {
 
@@ -60,9 +61,5 @@ class Measure {
   int rotate_;
   char* memory_;
 };
-
-constexpr double kBatchMicroseconds = 2000;
-
-double median(std::vector<double> values);
 
 }  // namespace tw::perf

@@ -1,26 +1,15 @@
 #include "perf/runner/serve.h"
 
-#include <cerrno>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <stdexcept>
+
+#include "perf/runner/pipe.h"
 
 namespace tw::perf {
 
 namespace {
-
-struct Closer {
-  void operator()(FILE* file) const { std::fclose(file); }
-};
-using File = std::unique_ptr<FILE, Closer>;
-
-File open_pipe(const std::string& path, const char* mode) {
-  File file(std::fopen(path.c_str(), mode));
-  if (!file) throw std::runtime_error(path + ": " + std::strerror(errno));
-  return file;
-}
 
 struct Order {
   Case c;

@@ -108,6 +108,8 @@ class TilewireBackend final : public Backend {
     must(tw_recv(c.recv, c.count, c.type, peer, comm_, stream_));
   }
 
+  tw_comm_t comm() override { return comm_; }
+
   double max(double value) override { return over_ranks(value, TW_MAX); }
   double sum(double value) override { return over_ranks(value, TW_SUM); }
 

@@ -4,12 +4,36 @@ import os
 import subprocess
 import time
 
+BUSY_PERCENT = 5.0  # above: somebody else is using the machine
 
-def cpu_name():
+
+class Output:
+    """Prints, and keeps what was printed."""
+
+    def __init__(self, path):
+        self.file = open(path, "w", encoding="utf-8")
+
+    def __call__(self, text=""):
+        print(text, flush=True)
+        self.file.write(text + "\n")
+        self.file.flush()
+
+
+def cpu_fields():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         fields = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    return {key.strip(): value.strip() for key, value in fields.items()}
+
+
+def cpu_name():
+    fields = cpu_fields()
     return f"{fields.get('model name', 'unknown CPU')} (family {fields.get('cpu family')}, model {fields.get('model')})"
+
+
+def cpu_flags():
+    """(flags, vendor, family), as /proc/cpuinfo names them."""
+    fields = cpu_fields()
+    return set(fields.get("flags", "").split()), fields.get("vendor_id"), int(fields.get("cpu family", 0))
 
 
 def cores():
@@ -34,6 +58,17 @@ def busy_now(seconds=1.0):
     before = jiffies()
     time.sleep(seconds)
     return share(before, jiffies())
+
+
+def describe(say, tool):
+    """The first lines of a report."""
+    busy, stolen = busy_now(2.0)
+    load = os.getloadavg()
+    say(f"{tool} {time.strftime('%Y-%m-%d %H:%M %Z')}, commit {commit()}")
+    say(f"machine: {cpu_name()}, {cores()} cores, {os.uname().release}")
+    say(f"load {load[0]:.2f} {load[1]:.2f}; before the start {busy:.1f} % busy, {stolen:.1f} % stolen")
+    if busy + stolen > BUSY_PERCENT:
+        say("WARNING: the machine is not idle: what follows is not worth quoting")
 
 
 def commit():

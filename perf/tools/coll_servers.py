@@ -27,9 +27,9 @@ class Setting:
         self.environment = environment or {}
         self.arguments = list(arguments)
 
-    def describe(self):
+    def describe(self, n=2):
         variables = [f"{k}={v}" for k, v in self.environment.items()]
-        return " ".join(variables + self.launch(2) + [self.program] + self.arguments)
+        return " ".join(variables + self.launch(n) + [self.program] + self.arguments)
 
 
 def open_mpi(mpirun, *options):
@@ -77,7 +77,7 @@ def our_setting(build, buffers, launcher):
 class Server:
     """One library on n ranks, asleep between cases."""
 
-    def __init__(self, setting, n, max_bytes, log_folder):
+    def __init__(self, setting, n, log_folder, arguments=()):
         self.setting, self.n = setting, n
         self.folder = tempfile.TemporaryDirectory(prefix="tilewire-perf-")
         self.pending = b""
@@ -88,7 +88,7 @@ class Server:
         # Opened for both directions: opening then waits for nobody.
         self.pipes = [os.open(f"{self.folder.name}/{name}", os.O_RDWR | os.O_CLOEXEC) for name in names]
         self.log = f"{log_folder}/{setting.peer.replace(':', '_')}.n{n}.log"
-        command = setting.launch(n) + [setting.program, *setting.arguments, "-b", "0", "-e", str(max_bytes),
+        command = setting.launch(n) + [setting.program, *setting.arguments, *arguments,
                                        "--serve", self.folder.name]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
@@ -115,12 +115,17 @@ class Server:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return " | ".join(file.read().strip().splitlines()[-3:]) or f"nothing in {self.log}"
 
-    def measure(self, case, iterations, warm, batches, check):
-        line = (f"{case.op} {case.bytes} {case.type} sum 0 {'in' if case.in_place else 'out'} "
-                f"{iterations} {warm} {batches} {int(check)}\n").encode()
+    def tell(self, line):
         for pipe in self.pipes[:-1]:
-            os.write(pipe, line)
-        return self.read(CASE_SECONDS)
+            os.write(pipe, f"{line}\n".encode())
+
+    def ask(self, line, seconds=CASE_SECONDS):
+        self.tell(line)
+        return self.read(seconds)
+
+    def measure(self, case, iterations, warm, batches, check):
+        return self.ask(f"{case.op} {case.bytes} {case.type} sum 0 {'in' if case.in_place else 'out'} "
+                        f"{iterations} {warm} {batches} {int(check)}")
 
     def close(self):
         """Ends the ranks by closing their pipes; signals only those that do not listen."""
