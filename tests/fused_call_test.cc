@@ -86,6 +86,28 @@ std::vector<GemmProblem> problems_of(GemmEntry entry) {
   return all;
 }
 
+/// The bytes of all ranks' results of all problems, run in an environment.
+std::vector<std::string> results_of(int n, const char* variable, const char* value) {
+  const ScopedEnv env(variable, value);
+  const ThreadRanks ranks(n);
+  std::vector<std::string> all;
+  for (const GemmEntry entry : kGemmEntries)
+    for (const GemmProblem& problem : problems_of(entry)) {
+      const size_t first = all.size();
+      all.resize(first + static_cast<size_t>(n));
+      ranks.run([&](int rank, tw_comm_t comm) {
+        GemmOperands operands(problem, rank, n);
+        if (problem.packed) {
+          ASSERT_EQ(operands.pack(comm), TW_OK) << tw_last_error();
+        }
+        const tw_gemm_args_t args = operands.args();
+        ASSERT_EQ(call_gemm(entry, &args, comm, nullptr), TW_OK) << tw_last_error();
+        all[first + static_cast<size_t>(rank)] = operands.bytes();
+      });
+    }
+  return all;
+}
+
 class Values : public testing::TestWithParam<int> {};
 
 TEST_P(Values, OfEveryOp) {
@@ -95,6 +117,21 @@ TEST_P(Values, OfEveryOp) {
     for (const GemmEntry entry : kGemmEntries)
       for (const GemmProblem& problem : problems_of(entry)) run_problem(ranks, problem, 3);
   }
+}
+
+TEST_P(Values, ByTheirParts) {
+  const ScopedEnv env("TW_FUSED", "never");
+  const ThreadRanks ranks(GetParam());
+  for (const GemmEntry entry : kGemmEntries)
+    for (const GemmProblem& problem : problems_of(entry)) run_problem(ranks, problem, 2);
+}
+
+/// Activations make bits that no reference has: every way must have the same.
+TEST_P(Values, SameBitsByEveryWay) {
+  const std::vector<std::string> fused = results_of(GetParam(), "TW_FUSED", "always");
+  EXPECT_EQ(fused, results_of(GetParam(), "TW_FUSED", "never"));
+  EXPECT_EQ(fused, results_of(GetParam(), "TW_FUSED_PATH", "one_shot"));
+  EXPECT_EQ(fused, results_of(GetParam(), "TW_FUSED_PATH", "via_owner"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, Values, testing::Values(1, 2, 3, 5));

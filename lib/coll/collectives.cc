@@ -21,9 +21,7 @@ std::atomic<uint32_t> next_generation{1};
 
 std::array<CpuEntry, kCollectives> entries_of(CpuTarget target) {
   std::array<CpuEntry, kCollectives> entries{};
-  const auto row = [&](CollOp op, const KernelImage& image) {
-    entries[op] = image.entry(target);
-  };
+  const auto row = [&](CollOp op, const KernelImage& image) { entries[op] = image.entry(target); };
   row(kAllReduce, kernels::all_reduce);
   row(kReduce, kernels::reduce);
   row(kBroadcast, kernels::broadcast);

@@ -62,7 +62,7 @@ GemmWork Fused::prepare(const GemmCall& call) {
     return prepare_local(gemm_launch(call, place(), ReducePath::kOneShot, comm_.max_blocks()),
                          call.max_blocks);
   const FusedChoice choice = choose(call);
-  return prepare_fused(call, choice.path);
+  return choice.parts ? prepare_parts(call) : prepare_fused(call, choice.path);
 }
 
 int Fused::blocks_of(const GemmLaunch& launch, int max_blocks) const {

@@ -44,8 +44,18 @@ class Fused {
   GemmWork prepare_pack(const Operand& weights, void* packed) const;
 
  private:
+  using Part = std::function<void()>;
+
   FusedChoice choose(const GemmCall& call) const;
   GemmWork prepare_fused(const GemmCall& call, ReducePath path);
+  GemmWork prepare_parts(const GemmCall& call);
+  GemmWork reduction_parts(const GemmCall& call);
+  GemmWork gather_parts(const GemmCall& call);
+  GemmWork all_to_all_parts(const GemmCall& call);
+  void make_parts_local(const GemmCall& call, size_t most, size_t sums, size_t moved,
+                        size_t arrived);
+  Part collective(const Call& how, const GemmCall& call, uint64_t* number);
+  Part local_part(GemmLaunch launch, int max_blocks);
   GemmWork prepare_local(GemmLaunch launch, int max_blocks);
   int blocks_of(const GemmLaunch& launch, int max_blocks) const;
   Workspace::Local local_need(const GemmLaunch& launch, int blocks, size_t k) const;

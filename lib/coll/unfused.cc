@@ -1,0 +1,240 @@
+// Fused calls by their parts: the product on this rank's device, the comm's own collective, and the
+// epilogue of what came. The same bits as in one kernel: partial sums are rounded to partial_type,
+// which is what the collective adds, in rank order, and rounds once.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "lib/coll/collectives.h"
+#include "lib/coll/fused.h"
+
+namespace tw {
+namespace {
+
+void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t rows,
+               size_t bytes) {
+  if (bytes == 0) return;
+  for (size_t i = 0; i < rows; ++i)
+    std::memcpy(static_cast<char*>(to) + i * to_stride,
+                static_cast<const char*>(from) + i * from_stride, bytes);
+}
+
+/// A matrix as it is stored: rows of elements, whichever way they are read.
+struct Stored {
+  const char* data;
+  size_t rows, row_bytes, stride;  // bytes
+
+  bool packed() const { return stride == row_bytes || rows <= 1; }
+  size_t bytes() const { return rows * row_bytes; }
+  void copy_to(char* to) const { copy_rows(to, row_bytes, data, stride, rows, row_bytes); }
+};
+
+Stored stored(const Operand& a) {
+  const bool turned = a.layout == MatrixLayout::kCols;
+  const size_t element = packed_element(a.type);
+  return {static_cast<const char*>(a.data), turned ? a.cols : a.rows,
+          (turned ? a.rows : a.cols) * element, a.stride * element};
+}
+
+/// The product alone, in the type in which it travels.
+GemmCall product_of(const GemmCall& call) {
+  GemmCall product = call;
+  product.op = GemmOp::kGemm;
+  product.out_type = call.partial_type;
+  product.epilogue = {};
+  product.norm_weight = nullptr;
+  product.hidden = {};
+  product.gathered = nullptr;
+  return product;
+}
+
+bool plain(const GemmCall& call) {
+  return call.epilogue.empty() && call.norm_weight == nullptr &&
+         call.partial_type == call.out_type && (call.c.stride == call.c_cols || call.c_rows <= 1);
+}
+
+std::vector<size_t> counts(const RankSizes& sizes, size_t each, int ranks) {
+  std::vector<size_t> result;
+  for (int r = 0; r < ranks; ++r) result.push_back(sizes[static_cast<size_t>(r)] * each);
+  return result;
+}
+
+}  // namespace
+
+/// The collective of a call by its parts, numbered. Digests tell calls that differ in the rest.
+Fused::Part Fused::collective(const Call& how, const GemmCall& call, uint64_t* number) {
+  const auto copy = std::make_shared<PreparedCall>(collectives_.prepare_copy(how));
+  copy->args.history ^= gemm_digest(call, place());
+  *number = collectives_.number(&copy->args);
+  Device& device = comm_.device();
+  return [&device, copy] { device.launch(copy->launch.entry, &copy->args, copy->launch.blocks); };
+}
+
+/// All that the parts of a call need of this rank, made before anything of it is used.
+/// `most`: bytes of the three on any rank, so that all ranks are refused alike.
+void Fused::make_parts_local(const GemmCall& call, size_t most, size_t sums, size_t moved,
+                             size_t arrived) {
+  const GemmLaunch product =
+      gemm_launch(product_of(call), place(), ReducePath::kOneShot, comm_.max_blocks());
+  Workspace::Local need = local_need(product, comm_.max_blocks(), call.k);
+  need.row = call.n;
+  workspace_.check_cap(workspace_.bytes() + workspace_.local_bytes(need) + most);
+  workspace_.make_local(need);
+  workspace_.temporary(Workspace::kSums, sums);
+  workspace_.temporary(Workspace::kMoved, moved);
+  workspace_.temporary(Workspace::kArrived, arrived);
+}
+
+Fused::Part Fused::local_part(GemmLaunch launch, int max_blocks) {
+  return prepare_local(std::move(launch), max_blocks).run;
+}
+
+GemmWork Fused::prepare_parts(const GemmCall& call) {
+  switch (call.op) {
+    case GemmOp::kAllGatherGemm:
+      return gather_parts(call);
+    case GemmOp::kGemmAllToAll:
+      return all_to_all_parts(call);
+    default:
+      return reduction_parts(call);
+  }
+}
+
+GemmWork Fused::reduction_parts(const GemmCall& call) {
+  const bool scatters = call.op == GemmOp::kGemmReduceScatter;
+  const bool brings_sums = call.op == GemmOp::kAllReduceResidualRmsNorm;
+  const size_t element = packed_element(call.partial_type), size = call.m * call.n;
+  const Stored addend = stored(call.a);
+  const bool in_place = plain(call);
+  make_parts_local(call, 2 * size * element, size * element, brings_sums ? addend.bytes() : 0,
+                   scatters ? call.c_rows * call.n * element : 0);
+  char* const sums = workspace_.temporary(Workspace::kSums, 0);
+  char* const moved = workspace_.temporary(Workspace::kMoved, 0);
+  void* const total = in_place   ? call.c.data
+                      : scatters ? workspace_.temporary(Workspace::kArrived, 0)
+                                 : sums;
+  GemmCall product = product_of(call);
+  product.c = {sums, call.n, call.partial_type};
+  Part first = [addend, moved] { addend.copy_to(moved); };
+  if (!brings_sums)
+    first = local_part(gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()),
+                       call.max_blocks);
+  const bool moves = brings_sums && !addend.packed();
+  const void* const send = !brings_sums ? sums : moves ? moved : addend.data;
+
+  Call how{scatters ? kReduceScatterV : kAllReduce, send, total, size, call.partial_type};
+  const std::vector<size_t> parts = counts(call.rows, call.n, comm_.size());
+  if (scatters) how.count = 0, how.send_counts = parts.data();
+  Part last;
+  GemmCall finished = call;
+  finished.epilogue.first_row = 0;
+  if (!in_place)
+    last =
+        local_part(epilogue_launch(finished, {total, call.n, call.partial_type}), call.max_blocks);
+  uint64_t number = 0;
+  const Part exchange = collective(how, call, &number);
+  return {[this, first = std::move(first), runs_first = !brings_sums || moves, exchange,
+           last = std::move(last)] {
+            if (runs_first) first();
+            exchange();
+            if (last && !comm_.ended()) last();
+          },
+          number};
+}
+
+GemmWork Fused::gather_parts(const GemmCall& call) {
+  const bool turned = call.a.layout == MatrixLayout::kCols;
+  const size_t element = packed_element(call.type), all = call.m * call.k * element;
+  const Stored own = stored(call.a);
+  make_parts_local(call, 3 * all, turned ? all : 0, own.packed() ? 0 : own.bytes(), all);
+  char* const moved = workspace_.temporary(Workspace::kMoved, 0);
+  char* const arrived = workspace_.temporary(Workspace::kArrived, 0);
+  char* const whole = turned ? workspace_.temporary(Workspace::kSums, 0) : arrived;
+
+  GemmCall product = call;
+  product.op = GemmOp::kGemm;
+  product.a = {whole, turned ? call.m : call.k, call.m, call.k, call.type, call.a.layout, nullptr};
+  const Part last = local_part(
+      gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()), call.max_blocks);
+  const std::vector<size_t> parts = counts(call.rows, call.k, comm_.size());
+  Call how{kAllGatherV, own.packed() ? own.data : moved, arrived, 0, call.type};
+  how.recv_counts = parts.data();
+  uint64_t number = 0;
+  const Part exchange = collective(how, call, &number);
+
+  // Transposed shards come one after the other, each k rows of its own columns.
+  const auto put_together = [=, sizes = call.rows, k = call.k, m = call.m, ranks = comm_.size()] {
+    const char* from = arrived;
+    size_t first = 0;
+    for (int r = 0; r < ranks; ++r) {
+      const size_t row = sizes[static_cast<size_t>(r)] * element;
+      copy_rows(whole + first, m * element, from, row, k, row);
+      first += row;
+      from += k * row;
+    }
+  };
+  const auto give = [=, to = call.gathered, stride = call.gathered_stride * element,
+                     rows = turned ? call.k : call.m,
+                     bytes = (turned ? call.m : call.k) * element] {
+    if (to != nullptr) copy_rows(to, stride, whole, bytes, rows, bytes);
+  };
+  return {[=, this] {
+            if (!own.packed()) own.copy_to(moved);
+            exchange();
+            if (comm_.ended()) return;
+            if (turned) put_together();
+            last();
+            give();
+          },
+          number};
+}
+
+GemmWork Fused::all_to_all_parts(const GemmCall& call) {
+  const int ranks = comm_.size();
+  const size_t element = call.out_element(), self = static_cast<size_t>(comm_.rank());
+  const size_t own_rows = call.rows[self], own_cols = call.cols[self];
+  const size_t sent = own_rows * call.n * element;
+  const bool in_place = call.c.stride == own_cols || call.m <= 1;
+  make_parts_local(call, 3 * call.m * call.n * element, sent, sent,
+                   in_place ? 0 : call.m * own_cols * element);
+  char* const sums = workspace_.temporary(Workspace::kSums, 0);
+  char* const moved = workspace_.temporary(Workspace::kMoved, 0);
+  char* const arrived =
+      in_place ? static_cast<char*>(call.c.data) : workspace_.temporary(Workspace::kArrived, 0);
+  GemmCall product = call;
+  product.op = GemmOp::kGemm;
+  product.m = own_rows;
+  product.c = {sums, call.n, call.out_type};
+  const Part first = local_part(
+      gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()), call.max_blocks);
+  const std::vector<size_t> send = counts(call.cols, own_rows, ranks);
+  const std::vector<size_t> receive = counts(call.rows, own_cols, ranks);
+  Call how{kAllToAllV, moved, arrived, 0, call.out_type};
+  how.send_counts = send.data();
+  how.recv_counts = receive.data();
+  uint64_t number = 0;
+  const Part exchange = collective(how, call, &number);
+  const auto sort = [=, sizes = call.cols, stride = call.n * element] {
+    char* to = moved;
+    size_t first_byte = 0;
+    for (int r = 0; r < ranks; ++r) {
+      const size_t row = sizes[static_cast<size_t>(r)] * element;
+      copy_rows(to, row, sums + first_byte, stride, own_rows, row);
+      first_byte += row;
+      to += own_rows * row;
+    }
+  };
+  return {[=, this, c = call.c, m = call.m] {
+            first();
+            sort();
+            exchange();
+            if (in_place || comm_.ended()) return;
+            copy_rows(c.data, c.stride * element, arrived, own_cols * element, m,
+                      own_cols * element);
+          },
+          number};
+}
+
+}  // namespace tw
