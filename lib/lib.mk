@@ -14,11 +14,13 @@ $(call remember,$(objects_file),$(lib_objects))
 
 # Which kernel targets this build holds, for the dispatcher and tw_info.
 lib_defines := $(target_defines)
+defines_file := $(B)/lib/defines
+$(call remember,$(defines_file),$(lib_defines))
 
 .PHONY: library programs
 library: $(so_link) $(internal)
 
-$(B)/obj/lib/%.o: lib/%.cc $(flags_file)
+$(B)/obj/lib/%.o: lib/%.cc $(flags_file) $(defines_file)
 	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(lib_defines) -c $< -o $@
 
 $(internal): $(lib_objects) $(objects_file)
