@@ -325,11 +325,7 @@ class CpuTileBlock {
       } else {
         s.panel_bytes = panel_bytes(kTileK, b.of->type);
         char* const to = scratch_ + TileScratch::kRightStep;
-        for (size_t p = 0; p < s.panels; ++p) {
-          const size_t left = sum.tile.cols - p * kPanelCols;
-          pack_right(to + p * s.panel_bytes, *b.of, b.row, col + p * kPanelCols, ks,
-                     left < kPanelCols ? left : kPanelCols);
-        }
+        pack_right(to, s.panel_bytes, *b.of, b.row, col, ks, sum.tile.cols);
         s.b = to;
       }
       s.sums = sum.half[h];

@@ -15,7 +15,7 @@ namespace TW_NS {
 template <class To>
 TW_FN void pack_left_row(To* to, const char* from, tw_type_t type, size_t ks) {
   if constexpr (sizeof(To) == 2) {
-    __builtin_memcpy(to, from, ks * sizeof(To));
+    copy_bytes(to, from, ks * sizeof(To), /*stream=*/false);
   } else {
     with_type(type, [&](auto t) {
       for_lanes(ks, [&](size_t i, size_t n) {
