@@ -42,8 +42,7 @@ class CpuTileBlock {
       : block_(index, blocks, name, view.comm.wait),
         view_(view),
         scratch_(view.scratch + static_cast<size_t>(index) * view.scratch_bytes),
-        left_(scratch_ + TileScratch::kLeftStep, scratch_ + kTileScratch,
-              view.scratch_bytes - kTileScratch) {}
+        left_(scratch_, view.scratch_bytes) {}
 
   TW_FN int index() const { return block_.index(); }
   TW_FN int blocks() const { return block_.blocks(); }
@@ -190,10 +189,12 @@ class CpuTileBlock {
   TW_FN void copy_all(int n, To to, char* /*everywhere*/, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
     if (!come(when)) return;
+    const bool gaps = bytes != to_stride || bytes != from_stride;
+    const size_t pieces = gaps ? rows : 1, piece = gaps ? bytes : rows * bytes;
     for (int p = 0; p < n; ++p) {
       char* const place = to(p);
-      for (size_t i = 0; place != nullptr && i < rows; ++i)
-        block_.store(place + i * to_stride, from + i * from_stride, bytes, view_.store);
+      for (size_t i = 0; place != nullptr && i < pieces && go_on(); ++i)
+        block_.store(place + i * to_stride, from + i * from_stride, piece, view_.store);
     }
   }
 
