@@ -53,9 +53,8 @@ $(foreach target,$(cpu_targets),$(eval $(call local_loops_rule,$(target))))
 $(local_program): $(local_objects)
 	$(call quiet,LINK)$(CXX) $(local_objects) $(link_flags) -lbenchmark -o $@
 
-# The kernels themselves are the library's.
-$(tile_program): $(tile_objects) $(internal)
-	$(call quiet,LINK)$(CXX) $(tile_objects) $(internal) $(link_flags) -lbenchmark $(libs) -o $@
+$(tile_program): $(tile_objects) $(so_link)
+	$(call quiet,LINK)$(CXX) $(tile_objects) $(link_flags) $(use_so) -lbenchmark -o $@
 
 .PHONY: perf-local
 perf-local:  ## loops of one core: copy, reduce, packets; GEMM and row ops

@@ -1,8 +1,6 @@
 #include "perf/local/tile_loops.h"
 
-#include <cmath>
-
-#include "tilewire/tile/tile_block.h"
+#include "kernels/gemm/gemm.cu"
 
 namespace TW_NS {
 
@@ -53,6 +51,11 @@ double multiply_bf16(size_t rounds) {
 #endif
 }
 
+void pack(void* to, const Operand& b) {
+  pack_right(static_cast<char*>(to) + kPackedHeader, panel_bytes(b.rows, b.type), b, 0, 0, b.rows,
+             b.cols);
+}
+
 void norm_row(void* to, const void* from, const void* weight, float* row, size_t n) {
   load_line(row, from, TW_BF16, n);
   const float squares = sum_line(row, n, [](Floats x) { return x * x; });
@@ -71,8 +74,8 @@ void gelu_row(void* to, const void* from, float* row, size_t n) {
 
 const perf::TileLoops& tile_loops();
 const perf::TileLoops& tile_loops() {
-  static constexpr perf::TileLoops kLoops{Target::kName, multiply_bf16, multiply_fp32, norm_row,
-                                          gelu_row};
+  static constexpr perf::TileLoops kLoops{Target::kName, multiply_bf16, multiply_fp32, gemm_entry,
+                                          pack,          norm_row,      gelu_row};
   return kLoops;
 }
 

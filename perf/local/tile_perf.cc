@@ -2,8 +2,8 @@
 // the same run beside them.
 //   build/perf/tile_perf [--benchmark_filter=REGEX ...]
 // Names: gemm/type/target/MxNxK, B packed and read from memory (several copies in turn); rows/op/
-// target/n. `flops` is a rate; `roof` the time that the faster of arithmetic (products in registers)
-// and memory (a read loop over 256 MiB) would need at least, divided by the time taken.
+// target/n. `flops` is a rate; `roof` is the least time by the two limits, arithmetic (products in
+// registers) and memory (a read loop over 256 MiB), divided by the time taken.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -13,11 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "lib/device/device.h"
-#include "lib/device/kernels.h"
-#include "lib/device/pack.h"
 #include "perf/local/tile_loops.h"
 #include "perf/runner/loops.h"
+#include "tilewire.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/packed.h"
 
@@ -83,8 +81,11 @@ struct Shape {
 /// One device's GEMM without the library's host code.
 class Gemm {
  public:
-  Gemm(const Shape& shape, tw_type_t type)
-      : counters_{}, epoch_(0), copies_(std::max<size_t>(1, kMemory / bytes_of_b(shape, type))) {
+  Gemm(const TileLoops& loops, const Shape& shape, tw_type_t type)
+      : loops_(loops),
+        counters_{},
+        epoch_(0),
+        copies_(std::max<size_t>(1, kMemory / bytes_of_b(shape, type))) {
     const auto [m, n, k] = shape;
     const size_t element = packed_element(type);
     char* const a = allocate_private(m * k * element);
@@ -94,7 +95,7 @@ class Gemm {
     const Operand plain{b, n, k, n, type, MatrixLayout::kRows, nullptr};
     for (size_t i = 0; i < copies_; ++i) {
       packed_.push_back(allocate_private(bytes_of_b(shape, type)));
-      pack_weights(plain, packed_.back());
+      loops.pack(packed_.back(), plain);
     }
     part_.resize(8192);
     parts_[0] = part_.data();
@@ -114,9 +115,9 @@ class Gemm {
     args_.c = {allocate_private(m * n * element), n, type};
   }
 
-  void run(CpuEntry entry) {
+  void run() {
     args_.b.data = packed_[next_++ % copies_];
-    entry(&args_, 0, 1);
+    loops_.gemm(&args_, 0, 1);
   }
 
  private:
@@ -124,6 +125,7 @@ class Gemm {
     return packed_bytes(PackedFor::kCpu, s.k, s.n, type);
   }
 
+  const TileLoops& loops_;
   GemmArgs args_{};
   TileCounters counters_;
   uint64_t epoch_;
@@ -141,13 +143,13 @@ void set_rates(benchmark::State& state, double flops, double bytes, double peak,
   state.counters["roof"] = least * runs / elapsed;
 }
 
-void gemm_case(benchmark::State& state, CpuEntry entry, const TileLoops& loops, const Shape& shape,
+void gemm_case(benchmark::State& state, const TileLoops& loops, const Shape& shape,
                tw_type_t type) {
-  Gemm gemm(shape, type);
+  Gemm gemm(loops, shape, type);
   const double peak = flops_rate(loops, type);
-  gemm.run(entry);
+  gemm.run();
   const auto all = [&] {
-    for ([[maybe_unused]] auto _ : state) gemm.run(entry);
+    for ([[maybe_unused]] auto _ : state) gemm.run();
   };
   const double elapsed = seconds_of(all);
   const auto [m, n, k] = shape;
@@ -172,16 +174,26 @@ void row_case(benchmark::State& state, const TileLoops& loops, bool norm) {
 constexpr Shape kShapes[] = {{512, 4096, 8192}, {64, 4096, 8192},  {8, 4096, 8192},
                              {1, 4096, 8192},   {512, 8192, 1024}, {129, 4001, 1021}};
 
-void add_target(CpuTarget target, const TileLoops& loops) {
-  if (!cpu_runs(target)) return;
-  const CpuEntry entry = kernels::gemm.entry(target);
+/// As the library sees it, which thereby asks the operating system for the tiles' registers.
+bool runs_here(const std::string& target) {
+  size_t length = 0;
+  tw_describe(TW_DESCRIBE_TARGETS, nullptr, 0, &length);
+  std::string text(length, ' ');
+  tw_describe(TW_DESCRIBE_TARGETS, text.data(), length, &length);
+  const size_t line = text.find("\n" + target + " ");
+  return line != std::string::npos &&
+         text.substr(line, text.find('\n', line + 1) - line).find("runs here") != std::string::npos;
+}
+
+void add_target(const TileLoops& loops) {
+  if (!runs_here(loops.target)) return;
   for (const tw_type_t type : {TW_BF16, TW_FP32})
     for (const Shape& s : kShapes) {
       const std::string name = std::string("gemm/") + (type == TW_BF16 ? "bf16/" : "fp32/") +
                                loops.target + "/" + std::to_string(s.m) + "x" +
                                std::to_string(s.n) + "x" + std::to_string(s.k);
       benchmark::RegisterBenchmark(name.c_str(), [=, &loops](benchmark::State& state) {
-        gemm_case(state, entry, loops, s, type);
+        gemm_case(state, loops, s, type);
       })->Unit(benchmark::kMicrosecond);
     }
   for (const bool norm : {true, false})
@@ -196,15 +208,14 @@ void add_target(CpuTarget target, const TileLoops& loops) {
 }  // namespace tw::perf
 
 int main(int argc, char** argv) {
-  using tw::CpuTarget;
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
 #if defined(__x86_64__)
-  tw::perf::add_target(CpuTarget::kAmx, tw::cpu_amx::tile_loops());
-  tw::perf::add_target(CpuTarget::kAvx512Bf16, tw::cpu_avx512_bf16::tile_loops());
-  tw::perf::add_target(CpuTarget::kAvx512, tw::cpu_avx512::tile_loops());
-  tw::perf::add_target(CpuTarget::kAvx2, tw::cpu_avx2::tile_loops());
+  tw::perf::add_target(tw::cpu_amx::tile_loops());
+  tw::perf::add_target(tw::cpu_avx512_bf16::tile_loops());
+  tw::perf::add_target(tw::cpu_avx512::tile_loops());
+  tw::perf::add_target(tw::cpu_avx2::tile_loops());
 #endif
-  tw::perf::add_target(CpuTarget::kPortable, tw::cpu_portable::tile_loops());
+  tw::perf::add_target(tw::cpu_portable::tile_loops());
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -51,7 +51,7 @@ class CpuTileBlock {
 
   // ---- Work ----
 
-  /// Numbers 0 .. n-1 that this block takes, for range-for; `Of` maps a number to what is asked for.
+  /// Numbers 0 .. n-1 that this block takes, for range-for; `Of` maps a number to what is asked.
   template <class Of>
   class Loop {
    public:
@@ -283,7 +283,7 @@ class CpuTileBlock {
     if (when.word != nullptr) wait(when.at, when);
     return ok_;
   }
-  /// False, and the block has failed, when the comm has ended: asked before each long piece of work.
+  /// False, and the block has failed, when the comm has ended: asked before each long work.
   TW_FN bool go_on() {
     ok_ = ok_ && block_.go_on();
     return ok_;

@@ -1,6 +1,6 @@
 // exp, the normal distribution, and the activations made of them: additions, multiplications and
-// divisions only, written for one float (U = uint32_t) or a vector of them, so that every target and
-// every tail gives the same bits.
+// divisions only, written for one float (U = uint32_t) or a vector of them, so that every target
+// and every tail gives the same bits.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ TW_INLINE F splat_of(float value) {
   return F{} + value;
 }
 
-/// e^x. Relative error below 3e-7; infinity where fp32 ends, NaN stays. Below -87 it is e^-87: results
-/// that are not normal numbers would cost a hundred times as long.
+/// e^x. Relative error below 3e-7; infinity where fp32 ends, NaN stays. Below -87 it is e^-87:
+/// results that are not normal numbers would take a hundred times as long.
 template <class F, class U>
 TW_INLINE F exponential(F x) {
   x = select(x < -87.0f, splat_of<F>(-87.0f), x);
