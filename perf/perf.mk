@@ -37,24 +37,31 @@ $(gemm_links): $(gemm_program)
 
 # ---- Loops of one core (Google Benchmark), for every CPU target -------------------------------------
 local_program := $(B)/perf/local_perf
+tile_program := $(B)/perf/tile_perf
 local_targets := $(filter-out $(wide_cpu_targets),$(cpu_targets))
 local_objects := $(B)/obj/perf/local/local_perf.o $(B)/obj/perf/runner/loops.o $(B)/obj/perf/runner/values.o \
   $(foreach t,$(local_targets),$(B)/obj/$(t)/perf/local/loops.o $(B)/obj/$(t)/kernels/coll/reduce_loops.o)
+tile_objects := $(B)/obj/perf/local/tile_perf.o $(B)/obj/perf/runner/loops.o \
+  $(foreach t,$(cpu_targets),$(B)/obj/$(t)/perf/local/tile_loops.o)
 
 define local_loops_rule
-$$(B)/obj/$(1)/perf/local/loops.o: perf/local/loops.cc $$(flags_file) kernels/kernels.mk
+$$(B)/obj/$(1)/perf/local/%.o: perf/local/%.cc $$(flags_file) kernels/kernels.mk
 	$$(call quiet,CXX)$$(compile_cxx) $$(cxx_flags) $$(kernel_flags) $$(arch_$(1)) $(call target_macro,$(1)) -c $$< -o $$@
 endef
-$(foreach target,$(local_targets),$(eval $(call local_loops_rule,$(target))))
+$(foreach target,$(cpu_targets),$(eval $(call local_loops_rule,$(target))))
 
 $(local_program): $(local_objects)
 	$(call quiet,LINK)$(CXX) $(local_objects) $(link_flags) -lbenchmark -o $@
 
+$(tile_program): $(tile_objects) $(so_link)
+	$(call quiet,LINK)$(CXX) $(tile_objects) $(link_flags) $(use_so) -lbenchmark -o $@
+
 .PHONY: perf-local
-perf-local:  ## loops of one core: copy, reduce, packets
+perf-local:  ## loops of one core: copy, reduce, packets; GEMM and row ops
 	@tests/tools/deps build
-	@$(MAKE) --no-print-directory $(local_program)
+	@$(MAKE) --no-print-directory $(local_program) $(tile_program)
 	$(local_program)
+	$(tile_program)
 
 # ---- The choice table of this machine (perf/tune.cc) ------------------------------------------------
 # The program sees lib/coll's table, so it is linked with the archive.
@@ -67,7 +74,7 @@ $(tune_program): $(tune_objects) $(internal)
 	$(call quiet,LINK)$(CXX) $(tune_objects) $(internal) $(link_flags) $(libs) $(MPI_LIBS) -o $@
 
 .PHONY: tune tune-fused tune-accept perf-tools
-perf-tools: $(local_program) $(tune_program)
+perf-tools: $(local_program) $(tile_program) $(tune_program)
 tune:  ## measure this machine's choice table into build/tune (under five minutes)
 	@tests/tools/deps build
 	@$(MAKE) --no-print-directory $(tune_program)

@@ -266,7 +266,7 @@ TEST(Emulation, GivesTheBitsOfTheTiles) {
             inputs.run(kernels::gemm.cpu[static_cast<int>(CpuTarget::kAmx)], {}, 0, p.m));
 }
 
-// ---- Functions on lines -----------------------------------------------------------------------------
+// ---- Functions on lines ----
 
 double reference(Activation activation, double x) {
   switch (activation) {

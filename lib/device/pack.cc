@@ -1,6 +1,5 @@
 #include "lib/device/pack.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "tilewire/tile/impl/cpu/tile_pack.h"
@@ -13,9 +12,8 @@ void pack_weights(const Operand& b, void* packed) {
                             b.rows,       b.cols};
   std::memset(packed, 0, kPackedHeader);
   std::memcpy(packed, &header, sizeof header);
-  char* panel = static_cast<char*>(packed) + kPackedHeader;
-  for (size_t col = 0; col < b.cols; col += kPanelCols, panel += panel_bytes(b.rows, b.type))
-    cpu_portable::pack_right(panel, b, 0, col, b.rows, std::min(kPanelCols, b.cols - col));
+  cpu_portable::pack_right(static_cast<char*>(packed) + kPackedHeader, panel_bytes(b.rows, b.type),
+                           b, 0, 0, b.rows, b.cols);
 }
 
 }  // namespace tw

@@ -39,6 +39,18 @@ class AmxTiles {
     all_rows<2>(s);
   }
 
+  /// Tile registers of `rows` rows for A and sums.
+  TW_FN void configure(int rows) {
+    if (rows_ == rows) return;
+    rows_ = rows;
+    Configuration c;
+    for (int i = 0; i < 8; ++i) {
+      c.row_bytes[i] = 64;
+      c.rows[i] = static_cast<uint8_t>(i < 6 ? rows : 16);
+    }
+    _tile_loadconfig(&c);
+  }
+
  private:
   static constexpr size_t kRowBytes = kCpuTile.k * 2;  // of A
   static constexpr size_t kSumBytes = kPanelCols * sizeof(float);
@@ -51,17 +63,6 @@ class AmxTiles {
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
   };
-
-  TW_FN void configure(int rows) {
-    if (rows_ == rows) return;
-    rows_ = rows;
-    Configuration c;
-    for (int i = 0; i < 8; ++i) {
-      c.row_bytes[i] = 64;
-      c.rows[i] = static_cast<uint8_t>(i < 6 ? rows : 16);
-    }
-    _tile_loadconfig(&c);
-  }
 
   /// `ahead_b`: lines of B's next step that a block fetches with each group of 32 k, so that all
   /// blocks together fetch all.

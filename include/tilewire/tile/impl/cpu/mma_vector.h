@@ -108,9 +108,9 @@ TW_INLINE void repeat(F f) {
   repeat(f, std::make_index_sequence<n>{});
 }
 
-/// sums (rows of a panel) += `rows` rows of A times tiles of B, whole groups of K (A and B are padded
-/// with zeros). `b`: the first tile of the block's columns. `ahead`: bytes ahead in B that are
-/// fetched, 0: none.
+/// sums (rows of a panel) += `rows` rows of A times tiles of B, whole groups of K (A and B are
+/// padded with zeros). `b`: the first tile of the block's columns. `ahead`: bytes ahead in B that
+/// are fetched, 0: none.
 template <class Way, size_t rows, size_t ahead>
 TW_FN void multiply_block(float* sums, const typename Way::A* a, const char* b, size_t groups,
                           bool first) {

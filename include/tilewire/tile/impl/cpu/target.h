@@ -14,8 +14,8 @@
 /// For the few functions whose call would cost as much as their body.
 #define TW_INLINE inline __attribute__((always_inline))
 
-// Vectors that a target's instructions may use. Tests compile cpu_amx's source for the baseline, over
-// an emulation of the tiles: then there are none.
+// Vectors that a target's instructions may use. Tests compile cpu_amx's source for the baseline,
+// over an emulation of the tiles: then there are none.
 #if defined(TW_TARGET_CPU_AMX) || defined(TW_TARGET_CPU_AVX512_BF16) || \
     defined(TW_TARGET_CPU_AVX512)
 #if defined(__AVX512F__)

@@ -42,8 +42,7 @@ class CpuTileBlock {
       : block_(index, blocks, name, view.comm.wait),
         view_(view),
         scratch_(view.scratch + static_cast<size_t>(index) * view.scratch_bytes),
-        left_(scratch_ + TileScratch::kLeftStep, scratch_ + kTileScratch,
-              view.scratch_bytes - kTileScratch) {}
+        left_(scratch_, view.scratch_bytes) {}
 
   TW_FN int index() const { return block_.index(); }
   TW_FN int blocks() const { return block_.blocks(); }
@@ -52,7 +51,7 @@ class CpuTileBlock {
 
   // ---- Work ----
 
-  /// Numbers 0 .. n-1 that this block takes, for range-for; `Of` maps a number to what is asked for.
+  /// Numbers 0 .. n-1 that this block takes, for range-for; `Of` maps a number to what is asked.
   template <class Of>
   class Loop {
    public:
@@ -190,10 +189,12 @@ class CpuTileBlock {
   TW_FN void copy_all(int n, To to, char* /*everywhere*/, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& when = {}) {
     if (!come(when)) return;
+    const bool gaps = bytes != to_stride || bytes != from_stride;
+    const size_t pieces = gaps ? rows : 1, piece = gaps ? bytes : rows * bytes;
     for (int p = 0; p < n; ++p) {
       char* const place = to(p);
-      for (size_t i = 0; place != nullptr && i < rows; ++i)
-        block_.store(place + i * to_stride, from + i * from_stride, bytes, view_.store);
+      for (size_t i = 0; place != nullptr && i < pieces && go_on(); ++i)
+        block_.store(place + i * to_stride, from + i * from_stride, piece, view_.store);
     }
   }
 
@@ -282,7 +283,7 @@ class CpuTileBlock {
     if (when.word != nullptr) wait(when.at, when);
     return ok_;
   }
-  /// False, and the block has failed, when the comm has ended: asked before each long piece of work.
+  /// False, and the block has failed, when the comm has ended: asked before each long work.
   TW_FN bool go_on() {
     ok_ = ok_ && block_.go_on();
     return ok_;
@@ -325,11 +326,7 @@ class CpuTileBlock {
       } else {
         s.panel_bytes = panel_bytes(kTileK, b.of->type);
         char* const to = scratch_ + TileScratch::kRightStep;
-        for (size_t p = 0; p < s.panels; ++p) {
-          const size_t left = sum.tile.cols - p * kPanelCols;
-          pack_right(to + p * s.panel_bytes, *b.of, b.row, col + p * kPanelCols, ks,
-                     left < kPanelCols ? left : kPanelCols);
-        }
+        pack_right(to, s.panel_bytes, *b.of, b.row, col, ks, sum.tile.cols);
         s.b = to;
       }
       s.sums = sum.half[h];

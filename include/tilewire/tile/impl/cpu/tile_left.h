@@ -15,7 +15,7 @@ namespace TW_NS {
 template <class To>
 TW_FN void pack_left_row(To* to, const char* from, tw_type_t type, size_t ks) {
   if constexpr (sizeof(To) == 2) {
-    __builtin_memcpy(to, from, ks * sizeof(To));
+    copy_bytes(to, from, ks * sizeof(To), /*stream=*/false);
   } else {
     with_type(type, [&](auto t) {
       for_lanes(ks, [&](size_t i, size_t n) {
@@ -62,8 +62,9 @@ TW_FN void pack_left(To* to, const Operand& a, size_t row, size_t col, size_t ro
 /// a block lives as long as one, so what was packed once stays good.
 class LeftRows {
  public:
-  TW_FN LeftRows(char* step, char* kept, size_t kept_bytes)
-      : step_(step), kept_(kept), kept_bytes_(kept_bytes) {}
+  /// `scratch`: the block's, of `bytes`; not touched before the first step.
+  TW_FN LeftRows(char* scratch, size_t bytes)
+      : scratch_(scratch), kept_bytes_(bytes > kTileScratch ? bytes - kTileScratch : 0) {}
 
   /// Rows row .. row + rows - 1 of `a`, K from `col`, `ks` of it, as To, the rows padded to 16.
   template <class To>
@@ -76,7 +77,8 @@ class LeftRows {
       done_ = 0;
     }
     const bool keep = (number + 1) * bytes <= kept_bytes_;
-    To* const to = reinterpret_cast<To*>(keep ? kept_ + number * bytes : step_);
+    To* const to = reinterpret_cast<To*>(
+        scratch_ + (keep ? kTileScratch + number * bytes : TileScratch::kLeftStep));
     if (keep && number < done_) return to;
     pack_left(to, a, row, col, rows, ks);
     for (size_t i = rows; i < padded; ++i)
@@ -96,11 +98,10 @@ class LeftRows {
     }
   };
 
-  char* step_;
-  char* kept_;
-  size_t kept_bytes_;
+  char* scratch_;
+  size_t kept_bytes_;  // of scratch beyond kTileScratch
   Key key_{};
-  size_t done_ = 0;  // steps of key_'s rows that lie in kept_
+  size_t done_ = 0;  // steps of key_'s rows that are kept
 };
 
 }  // namespace TW_NS

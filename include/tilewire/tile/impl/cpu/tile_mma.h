@@ -1,5 +1,5 @@
-// sum += A x B, one step of K (at most kCpuTile.k). Operands come in the orders of tile_pack.h; the target's
-// instructions are in mma_amx.h and mma_vector.h.
+// sum += A x B, one step of K (at most kCpuTile.k). Operands come in the orders of tile_pack.h; the
+// target's instructions are in mma_amx.h and mma_vector.h.
 #pragma once
 
 #include <cstddef>
