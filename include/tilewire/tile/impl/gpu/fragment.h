@@ -50,16 +50,6 @@ TW_FN int lane() { return static_cast<int>(threadIdx.x % 32); }
 /// Number among the tile's warps.
 TW_FN int tile_warp() { return static_cast<int>(threadIdx.x / 32); }
 
-/// Row within the warp's 16, and column, of sum `i`.
-template <Fragment f>
-TW_FN int row_of(int i) {
-  return f == Fragment::kMatrix ? lane() / 4 + i / 2 % 2 * 8 : lane() / 16 * 8 + i / 8;
-}
-template <Fragment f>
-TW_FN int col_of(int i) {
-  return f == Fragment::kMatrix ? i / 4 * 8 + lane() % 4 * 2 + i % 2 : i % 8 * 16 + lane() % 16;
-}
-
 // ---- Rounding: one, to nearest even; any NaN becomes the one quiet NaN (tile/types.h) ----
 
 TW_FN uint32_t pack16(tw_type_t type, float low, float high) {

@@ -21,8 +21,18 @@ inline constexpr int kStageBytes = 2 * kImageBytes;  // A, then B
 
 TW_FN int image_at(int line, int q) { return line * kLineBytes + (q ^ line % 8) * 16; }
 
-/// Elements of K in a line.
-TW_FN size_t line_k(tw_type_t type) { return gpu_packed_k(type); }
+/// Elements of K in a line, a power of two: no division in what a loader does at every step.
+TW_FN int line_k_shift(tw_type_t type) { return type == TW_FP32 ? 5 : 6; }
+TW_FN size_t line_k(tw_type_t type) { return size_t{1} << line_k_shift(type); }
+static_assert(gpu_packed_k(TW_BF16) == 64 && gpu_packed_k(TW_FP32) == 32);
+
+/// Byte of packed weights at which line `line` of the image begins that holds element `k`.
+TW_FN size_t packed_line(const Operand& of, size_t line, size_t k) {
+  const int shift = line_k_shift(of.type);
+  const size_t steps = (of.rows + (size_t{1} << shift) - 1) >> shift;
+  return kPackedHeader + (line / kImageLines * steps + (k >> shift)) * kGpuPackedTile +
+         line % kImageLines * kLineBytes;
+}
 
 /// Images that one multiply step of kGpuTile.k elements takes: fp32 lines hold half as many.
 TW_FN int images_of(const OperandAt& a) {
@@ -54,10 +64,9 @@ struct Lines {
     const size_t element = element_bytes(of->type);
     if (of->layout != MatrixLayout::kPacked)
       return data + (along_k() ? line * of->stride + k : k * of->stride + line) * element;
-    const size_t per = line_k(of->type), steps = divide_up(of->rows, per);
-    const size_t tile = line / kImageLines * steps + k / per, byte = k % per * element;
-    return data + kPackedHeader + tile * kGpuPackedTile +
-           image_at(static_cast<int>(line % kImageLines), static_cast<int>(byte / 16)) + byte % 16;
+    const int byte = static_cast<int>(k & (line_k(of->type) - 1)) * static_cast<int>(element);
+    const int chunk = byte / 16 ^ static_cast<int>(line % 8);
+    return data + packed_line(*of, line, k) + chunk * 16 + byte % 16;
   }
 };
 

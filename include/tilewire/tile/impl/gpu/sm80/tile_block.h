@@ -118,11 +118,10 @@ class Sm80Block {
     for (int i = 0; i < n; ++i) {
       const TilePlace place = to(i);
       if (place.data == nullptr) continue;
-      const size_t element = element_bytes(place.type);
-      char* const at = place.data + first * place.stride * element;
+      const size_t stride = place.stride * element_bytes(place.type);
+      const size_t bytes = sum.tile.cols * element_bytes(place.type);
       for (int r = 0; r < rows; ++r)
-        store_from_shared(at + r * place.stride * element, region() + r * kRegionRow,
-                          sum.tile.cols * element);
+        store_from_shared(place.data + (first + r) * stride, region() + r * kRegionRow, bytes);
     }
   }
 

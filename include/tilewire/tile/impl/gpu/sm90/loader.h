@@ -225,6 +225,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     const void* const map = lines.of->tensor_map;
     if (map != last_map) ptx::fence_tensor_map(map);
     last_map = map;
+    static_assert(kTensorMapLines == kPairCols);
     const bool both = lines.paired || lines.count > kTensorMapLines;
     constexpr uint32_t kBox = kTensorMapLines * kLineBytes;
     ptx::mbarrier_expect(barrier, both ? 2 * kBox : kBox);
@@ -253,10 +254,8 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
       const int in_tile = kImageLines - static_cast<int>(line % kImageLines);
       const int run = left < in_tile ? left : in_tile;
       const uint32_t bytes = run * kLineBytes;
-      const size_t per = line_k(lines.of->type), steps = divide_up(lines.of->rows, per);
-      const char* const from = static_cast<const char*>(lines.of->data) + kPackedHeader +
-                               (line / kImageLines * steps + lines.k / per) * kGpuPackedTile +
-                               line % kImageLines * kLineBytes;
+      const char* const from =
+          static_cast<const char*>(lines.of->data) + packed_line(*lines.of, line, lines.k);
       ptx::mbarrier_expect(barrier, bytes);
       ptx::bulk_load(image, from, bytes, barrier);
       image += bytes;
