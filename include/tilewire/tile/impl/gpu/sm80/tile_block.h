@@ -86,9 +86,12 @@ class Sm80Block {
       if (full) ptx::copy_async_wait<kStages - 2>();
       __syncthreads();
       char* const stage = memory_.stage[(oldest_ + asked_) % kStages];
-      copy_lines<kBlockThreads, true>(stage, lines_of_a(a, sum.tile, image), this_thread());
-      copy_lines<kBlockThreads, true>(stage + kImageBytes, lines_of_b(b, sum.tile, image),
-                                      this_thread());
+#pragma unroll 1
+      for (int side = 0; side < 2; ++side)  // one copy of a long piece of code
+        copy_lines<kBlockThreads, true>(
+            stage + side * kImageBytes,
+            side == 0 ? lines_of_a(a, sum.tile, image) : lines_of_b(b, sum.tile, image),
+            this_thread());
       ptx::copy_async_commit();
       ++asked_;
       if (full) multiply_oldest(sum);
