@@ -110,10 +110,11 @@ TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, cons
     float4 x = plus(place, add);
     float4 up = make_float4(1, 1, 1, 1);
     if (gated) up = plus(chunk_at<f>(region, row, at.q + kPairCols / 4), add_up);
-    x.x = activated(x.x, e.activation) * up.x;
-    x.y = activated(x.y, e.activation) * up.y;
-    x.z = activated(x.z, e.activation) * up.z;
-    x.w = activated(x.w, e.activation) * up.w;
+#pragma unroll 1
+    for (int c = 0; c < 4; ++c) {  // one copy of long functions: the components pass by it
+      x = make_float4(x.y, x.z, x.w, activated(x.x, e.activation) * up.x);
+      up = make_float4(up.y, up.z, up.w, up.x);
+    }
     place = x;
   }
 }

@@ -93,10 +93,9 @@ TW_FN float4 load_four(const char* from, size_t i, int count, bool whole, tw_typ
                        high16(type, two.y));
   }
   float4 x = make_float4(0, 0, 0, 0);
-  if (count > 0) x.x = load_one(from, i, type);
-  if (count > 1) x.y = load_one(from, i + 1, type);
-  if (count > 2) x.z = load_one(from, i + 2, type);
-  if (count > 3) x.w = load_one(from, i + 3, type);
+#pragma unroll 1
+  for (int c = 0; c < 4; ++c)  // seldom, and small: the components pass by one place
+    x = make_float4(x.y, x.z, x.w, c < count ? load_one(from, i + c, type) : 0.0f);
   return x;
 }
 TW_FN void store_four(char* to, size_t i, float4 x, int count, bool whole, tw_type_t type) {
@@ -107,10 +106,11 @@ TW_FN void store_four(char* to, size_t i, float4 x, int count, bool whole, tw_ty
     *reinterpret_cast<uint2*>(to + 2 * i) =
         make_uint2(pack16(type, x.x, x.y), pack16(type, x.z, x.w));
   } else {
-    if (count > 0) store_one(to, i, x.x, type);
-    if (count > 1) store_one(to, i + 1, x.y, type);
-    if (count > 2) store_one(to, i + 2, x.z, type);
-    if (count > 3) store_one(to, i + 3, x.w, type);
+#pragma unroll 1
+    for (int c = 0; c < count; ++c) {
+      store_one(to, i + c, x.x, type);
+      x = make_float4(x.y, x.z, x.w, x.x);
+    }
   }
 }
 

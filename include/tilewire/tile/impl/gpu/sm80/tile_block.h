@@ -90,7 +90,7 @@ class Sm80Block {
       for (int side = 0; side < 2; ++side)  // one copy of a long piece of code
         copy_lines<kBlockThreads, true>(
             stage + side * kImageBytes,
-            side == 0 ? lines_of_a(a, sum.tile, image) : lines_of_b(b, sum.tile, image),
+            choose(side == 0, lines_of_a(a, sum.tile, image), lines_of_b(b, sum.tile, image)),
             this_thread());
       ptx::copy_async_commit();
       ++asked_;

@@ -187,7 +187,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
 #pragma unroll 1
     for (int side = 0; side < 2 && ok_; ++side)  // one copy of a long piece of code
       if (side == 0 ? !boxes : !b_loaded)
-        load_elements(side == 0 ? a : b, stage, side * kImageBytes);
+        load_elements(choose(side == 0, a, b), stage, side * kImageBytes);
     if (!ok_ || (!a_has_come && boxes)) return defer(a, when, stage);
     arrive(stage);
   }
@@ -262,8 +262,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   /// Packed weights: lines of a packed tile are the lines of an image when both are at the same
   /// place in a group of 8. A run of lines that lie in one packed tile is one bulk copy.
   TW_FN static bool runs_aligned(const Lines& lines) {
-    return aligned(lines.of->data, 16) && lines.begin % 8 == 0 &&
-           (!lines.paired || lines.second % 8 == 0);
+    return lines.begin % 8 == 0 && (!lines.paired || lines.second % 8 == 0);
   }
   TW_FN void load_runs(const Lines& lines, char* image, uint64_t* barrier) {
     if (lane() != 0) return;
