@@ -93,7 +93,7 @@ struct TilePart {
 
   constexpr uint32_t tiles() const { return rows.size() * cols.size(); }
   /// The tile that is visited as number `index`.
-  constexpr Tile at(uint32_t index) const;
+  [[gnu::always_inline]] constexpr Tile at(uint32_t index) const;
 };
 
 struct TileGrid {

@@ -19,34 +19,40 @@ inline constexpr int kRegionRow = 512;
 inline constexpr int kRegionBytes = kWarpRows * kRegionRow;
 inline constexpr int kStagingBytes = kTileWarps * kRegionBytes;
 
-TW_FN int turn(int row) { return (row % 4 * 2 + row / 4 % 2) ^ row / 8 * 4; }
-TW_FN float4& chunk_at(char* region, int row, int q) {
-  return *reinterpret_cast<float4*>(region + row * kRegionRow + (q ^ turn(row)) * 16);
+template <Fragment f>
+TW_FN int turn(int row) {
+  return f == Fragment::kMatrix ? (row % 4 * 2 + row / 4 % 2) ^ row / 8 * 4 : row / 8 * 4;
 }
+template <Fragment f>
+TW_FN float4& chunk_at(char* region, int row, int q) {
+  return *reinterpret_cast<float4*>(region + row * kRegionRow + (q ^ turn<f>(row)) * 16);
+}
+
+// Addresses of a fragment's sums, by hand in few registers: of the bits of a chunk's place, those that
+// depend on the lane are apart from those that are constants of the unrolled loops.
 
 TW_FN void stage_sums(char* region, const TileSums<Fragment::kMatrix>& sum) {
+  const int row = lane() / 4, pair = lane() % 4, turned = turn<Fragment::kMatrix>(row);
+  char* const base = region + row * kRegionRow + (pair / 2 ^ turned % 2) * 16 + pair % 2 * 8;
 #pragma unroll
-  for (int i = 0; i < kSums; i += 2) {
-    const int row = row_of<Fragment::kMatrix>(i), col = col_of<Fragment::kMatrix>(i);
-    float* const to = reinterpret_cast<float*>(&chunk_at(region, row, col / 4)) + col % 4;
-    *reinterpret_cast<float2*>(to) = make_float2(sum.d[i], sum.d[i + 1]);
-  }
+  for (int j = 0; j < 16; ++j)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {  // rows 8 below
+      const int chunks = j % 4 ^ 2 * half ^ turned / 2;
+      char* const to = base + chunks * 32 + j / 4 * 128 + half * 8 * kRegionRow;
+      *reinterpret_cast<float2*>(to) =
+          make_float2(sum.d[4 * j + 2 * half], sum.d[4 * j + 2 * half + 1]);
+    }
 }
 
-/// The same addresses in few registers. Of the bits of a chunk's number, the lane has the lower two,
-/// the column's number the others, of which the row's half turns the lowest.
 TW_FN void stage_sums(char* region, const TileSums<Fragment::kFma>& sum) {
-  const int half = lane() / 16, chunk = lane() % 16 / 4;
-  char* const base = region + half * 8 * kRegionRow + lane() % 4 * 4;
+  const int half = lane() / 16;
+  char* const base = region + half * 8 * kRegionRow + lane() % 16 * 4;
 #pragma unroll
-  for (int h = 0; h < 8; ++h) {
-    char* const row = base + h * kRegionRow + (chunk ^ turn(h) % 4) * 16;
+  for (int h = 0; h < 8; ++h)
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const int turned = half ^ turn(h) / 4 ^ j % 2;
-      *reinterpret_cast<float*>(row + j / 2 * 128 + turned * 64) = sum.d[8 * h + j];
-    }
-  }
+    for (int j = 0; j < 8; ++j)
+      *reinterpret_cast<float*>(base + h * kRegionRow + (j ^ half) * 64) = sum.d[8 * h + j];
 }
 
 TW_FN float activated(float x, Activation activation) {
@@ -90,6 +96,7 @@ TW_FN int warp_rows(const Tile& tile) {
 }
 
 /// Bias and activation, in place.
+template <Fragment f>
 TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, const Epilogue& e) {
   const char* const bias = static_cast<const char*>(e.bias);
   const bool gated = e.activation == Activation::kSwiGlu;
@@ -99,14 +106,15 @@ TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, cons
     add_up = load_four(bias, tile.pair + tile.col + 4 * at.q, at.count, false, e.type);
 #pragma unroll 1
   for (int row = at.first; row < kWarpRows; row += at.step) {
-    float4& place = chunk_at(region, row, at.q);
+    float4& place = chunk_at<f>(region, row, at.q);
     float4 x = plus(place, add);
     float4 up = make_float4(1, 1, 1, 1);
-    if (gated) up = plus(chunk_at(region, row, at.q + kPairCols / 4), add_up);
-    x.x = activated(x.x, e.activation) * up.x;
-    x.y = activated(x.y, e.activation) * up.y;
-    x.z = activated(x.z, e.activation) * up.z;
-    x.w = activated(x.w, e.activation) * up.w;
+    if (gated) up = plus(chunk_at<f>(region, row, at.q + kPairCols / 4), add_up);
+#pragma unroll 1
+    for (int c = 0; c < 4; ++c) {  // one copy of long functions: the components pass by it
+      x = make_float4(x.y, x.z, x.w, activated(x.x, e.activation) * up.x);
+      up = make_float4(up.y, up.z, up.w, up.x);
+    }
     place = x;
   }
 }
@@ -120,7 +128,7 @@ TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, 
   stage_sums(region, sum);
   __syncwarp();
   const RowLane at(tile);
-  if (e.bias != nullptr || e.activation != Activation::kNone) activate_rows(region, tile, at, e);
+  if (e.bias != nullptr || e.activation != Activation::kNone) activate_rows<f>(region, tile, at, e);
   const int first = tile_warp() * kWarpRows, rows = warp_rows(tile);
   const Matrix& residual = e.residual;
   const size_t col = tile.col + 4 * at.q;
@@ -142,7 +150,7 @@ TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, 
     for (int i = 0; i < kAtOnce; ++i) {
       const int row = begin + i * at.step + at.first;
       const bool exists = row < rows;
-      const float4 x = plus(chunk_at(region, exists ? row : 0, at.q), add[i]);
+      const float4 x = plus(chunk_at<f>(region, exists ? row : 0, at.q), add[i]);
       emit(first + row, 4 * at.q, exists ? at.count : 0, x);
     }
   }

@@ -50,16 +50,6 @@ TW_FN int lane() { return static_cast<int>(threadIdx.x % 32); }
 /// Number among the tile's warps.
 TW_FN int tile_warp() { return static_cast<int>(threadIdx.x / 32); }
 
-/// Row within the warp's 16, and column, of sum `i`.
-template <Fragment f>
-TW_FN int row_of(int i) {
-  return f == Fragment::kMatrix ? lane() / 4 + i / 2 % 2 * 8 : lane() / 16 * 8 + i / 8;
-}
-template <Fragment f>
-TW_FN int col_of(int i) {
-  return f == Fragment::kMatrix ? i / 4 * 8 + lane() % 4 * 2 + i % 2 : i % 8 * 16 + lane() % 16;
-}
-
 // ---- Rounding: one, to nearest even; any NaN becomes the one quiet NaN (tile/types.h) ----
 
 TW_FN uint32_t pack16(tw_type_t type, float low, float high) {
@@ -103,10 +93,9 @@ TW_FN float4 load_four(const char* from, size_t i, int count, bool whole, tw_typ
                        high16(type, two.y));
   }
   float4 x = make_float4(0, 0, 0, 0);
-  if (count > 0) x.x = load_one(from, i, type);
-  if (count > 1) x.y = load_one(from, i + 1, type);
-  if (count > 2) x.z = load_one(from, i + 2, type);
-  if (count > 3) x.w = load_one(from, i + 3, type);
+#pragma unroll 1
+  for (int c = 0; c < 4; ++c)  // seldom, and small: the components pass by one place
+    x = make_float4(x.y, x.z, x.w, c < count ? load_one(from, i + c, type) : 0.0f);
   return x;
 }
 TW_FN void store_four(char* to, size_t i, float4 x, int count, bool whole, tw_type_t type) {
@@ -117,10 +106,11 @@ TW_FN void store_four(char* to, size_t i, float4 x, int count, bool whole, tw_ty
     *reinterpret_cast<uint2*>(to + 2 * i) =
         make_uint2(pack16(type, x.x, x.y), pack16(type, x.z, x.w));
   } else {
-    if (count > 0) store_one(to, i, x.x, type);
-    if (count > 1) store_one(to, i + 1, x.y, type);
-    if (count > 2) store_one(to, i + 2, x.z, type);
-    if (count > 3) store_one(to, i + 3, x.w, type);
+#pragma unroll 1
+    for (int c = 0; c < count; ++c) {
+      store_one(to, i + c, x.x, type);
+      x = make_float4(x.y, x.z, x.w, x.x);
+    }
   }
 }
 

@@ -21,8 +21,18 @@ inline constexpr int kStageBytes = 2 * kImageBytes;  // A, then B
 
 TW_FN int image_at(int line, int q) { return line * kLineBytes + (q ^ line % 8) * 16; }
 
-/// Elements of K in a line.
-TW_FN size_t line_k(tw_type_t type) { return gpu_packed_k(type); }
+/// Elements of K in a line, a power of two: no division in what a loader does at every step.
+TW_FN int line_k_shift(tw_type_t type) { return type == TW_FP32 ? 5 : 6; }
+TW_FN size_t line_k(tw_type_t type) { return size_t{1} << line_k_shift(type); }
+static_assert(gpu_packed_k(TW_BF16) == 64 && gpu_packed_k(TW_FP32) == 32);
+
+/// Byte of packed weights at which line `line` of the image begins that holds element `k`.
+TW_FN size_t packed_line(const Operand& of, size_t line, size_t k) {
+  const int shift = line_k_shift(of.type);
+  const size_t steps = (of.rows + (size_t{1} << shift) - 1) >> shift;
+  return kPackedHeader + (line / kImageLines * steps + (k >> shift)) * kGpuPackedTile +
+         line % kImageLines * kLineBytes;
+}
 
 /// Images that one multiply step of kGpuTile.k elements takes: fp32 lines hold half as many.
 TW_FN int images_of(const OperandAt& a) {
@@ -48,17 +58,13 @@ struct Lines {
   TW_FN bool along_k() const {
     return of->layout == (is_b ? MatrixLayout::kCols : MatrixLayout::kRows);
   }
-  /// Element (line, k); `line` and `k` exist, or belong to the padding of packed weights.
+  /// Element (line, k), not of packed weights; bytes from one k to the next.
   TW_FN const char* at(size_t line, size_t k) const {
     const char* const data = in_global(static_cast<const char*>(of->data));
     const size_t element = element_bytes(of->type);
-    if (of->layout != MatrixLayout::kPacked)
-      return data + (along_k() ? line * of->stride + k : k * of->stride + line) * element;
-    const size_t per = line_k(of->type), steps = divide_up(of->rows, per);
-    const size_t tile = line / kImageLines * steps + k / per, byte = k % per * element;
-    return data + kPackedHeader + tile * kGpuPackedTile +
-           image_at(static_cast<int>(line % kImageLines), static_cast<int>(byte / 16)) + byte % 16;
+    return data + (along_k() ? line * of->stride + k : k * of->stride + line) * element;
   }
+  TW_FN size_t k_stride() const { return (along_k() ? 1 : of->stride) * element_bytes(of->type); }
 };
 
 TW_FN Lines lines_of_a(const OperandAt& a, const Tile& tile, int image) {
@@ -80,28 +86,30 @@ TW_FN Lines lines_of_b(const OperandAt& b, const Tile& tile, int image) {
           b.row + image * line_k(b.of->type)};
 }
 
-/// Whether chunks of a line are contiguous and aligned in memory.
+/// Whether chunks of a line are contiguous and aligned in memory. Packed weights are: the caller
+/// aligns them.
 TW_FN bool by_chunks(const Lines& lines) {
   const Operand& of = *lines.of;
-  if (of.layout == MatrixLayout::kPacked) return aligned(of.data, 16);
+  if (of.layout == MatrixLayout::kPacked) return true;
   return lines.along_k() && aligned(of.data, 16) && of.stride * element_bytes(of.type) % 16 == 0;
 }
 
 /// A chunk by elements: `left` of them exist.
 TW_FN uint4 gather_chunk(const Lines& lines, size_t line, size_t k, size_t left) {
   uint32_t word[4] = {};
-  if (lines.of->type == TW_FP32) {
+  const char* from = lines.at(line, k);
+  const size_t step = lines.k_stride();
+  const bool wide = lines.of->type == TW_FP32;
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (static_cast<size_t>(i) < left)
-        word[i] = *reinterpret_cast<const uint32_t*>(lines.at(line, k + i));
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (static_cast<size_t>(i) < left)
-        word[i / 2] |=
-            static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(lines.at(line, k + i)))
-            << i % 2 * 16;
+  for (int i = 0; i < 8; ++i) {
+    if (static_cast<size_t>(i) < left) {
+      if (!wide)
+        word[i / 2] |= static_cast<uint32_t>(*reinterpret_cast<const uint16_t*>(from))
+                       << i % 2 * 16;
+      else if (i < 4)
+        word[i] = *reinterpret_cast<const uint32_t*>(from);
+    }
+    from += step;
   }
   return make_uint4(word[0], word[1], word[2], word[3]);
 }
@@ -113,6 +121,13 @@ TW_FN bool by_vectors(const Lines& lines) {
   return of.layout != MatrixLayout::kPacked && !lines.along_k() && aligned(of.data, 16) &&
          of.stride * element % 16 == 0 && lines.begin * element % 16 == 0 &&
          (!lines.paired || lines.second * element % 16 == 0);
+}
+
+/// `yes ? a : b`, field by field: a choice between objects would be one of addresses.
+TW_FN Lines choose(bool yes, const Lines& a, const Lines& b) {
+  return {yes ? a.of : b.of,       yes ? a.is_b : b.is_b,     yes ? a.paired : b.paired,
+          yes ? a.begin : b.begin, yes ? a.second : b.second, yes ? a.count : b.count,
+          yes ? a.k : b.k};
 }
 
 TW_FN uint32_t word_of(const uint4& v, int i) {
@@ -144,24 +159,26 @@ TW_FN void turn_lines(char* image, const Lines& lines, int t) {
     const int q = u % kLineChunks, r = u / kLineChunks * side;
     if (!lines.has(r)) continue;
     const size_t line = lines.line(r), k = lines.k + q * side;
-    const bool whole = line + side <= all;
+    const size_t exist = k < k_size ? k_size - k : 0;
+    if (line + side > all) {
+#pragma unroll 1
+      for (int i = 0; line + i < all; ++i)
+        *reinterpret_cast<uint4*>(image + image_at(r + i, q)) =
+            gather_chunk(lines, line + i, k, exist);
+      continue;
+    }
+    const char* from = lines.at(line, k);
     uint4 row[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       row[i] = make_uint4(0, 0, 0, 0);
-      if (whole && i < side && k + i < k_size)
-        row[i] = *reinterpret_cast<const uint4*>(lines.at(line, k + i));
+      if (i < side && static_cast<size_t>(i) < exist)
+        row[i] = *reinterpret_cast<const uint4*>(from);
+      from += lines.k_stride();
     }
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (i >= side) continue;
-      uint4 v = turned(row, i, wide);
-      if (!whole && line + i < all) {
-        const size_t exist = k < k_size ? k_size - k : 0;
-        v = gather_chunk(lines, line + i, k, exist);
-      }
-      *reinterpret_cast<uint4*>(image + image_at(r + i, q)) = v;
-    }
+    for (int i = 0; i < 8; ++i)
+      if (i < side) *reinterpret_cast<uint4*>(image + image_at(r + i, q)) = turned(row, i, wide);
   }
 }
 
@@ -184,8 +201,9 @@ TW_FN void copy_lines(char* image, const Lines& lines, int t) {
     char* const to = image + image_at(r, q);
     if (whole && (async || packed || left == static_cast<size_t>(per_chunk))) {
       const size_t bytes = packed ? 16 : left * element;
-      const char* const from =
-          bytes == 0 ? static_cast<const char*>(lines.of->data) : lines.at(line, k);
+      const char* const data = static_cast<const char*>(lines.of->data);
+      const char* from = bytes == 0 ? data : lines.at(line, k);
+      if (packed) from = data + packed_line(*lines.of, line, k) + (q ^ line % 8) * 16;
       if (async)
         ptx::copy_async(to, from, static_cast<uint32_t>(bytes));
       else

@@ -14,15 +14,17 @@ class TileLoop {
   TW_FN TileLoop(Block& block, uint32_t n, int phase, Of of)
       : block_(block), n_(n), phase_(phase), of_(of) {}
   struct End {};
+  /// The next number is taken where the loop asks whether there is one: the only place, since what
+  /// taking is compiled to is long.
   class Iterator {
    public:
-    TW_FN explicit Iterator(TileLoop& loop) : loop_(loop) { ++*this; }
-    TW_FN Iterator& operator++() {
-      number_ = loop_.block_.take(loop_.phase_, loop_.n_);
-      return *this;
-    }
+    TW_FN explicit Iterator(TileLoop& loop) : loop_(loop) {}
+    TW_FN Iterator& operator++() { return *this; }
     TW_FN auto operator*() const { return loop_.of_(number_); }
-    TW_FN bool operator!=(End /*end*/) const { return number_ < loop_.n_; }
+    TW_FN bool operator!=(End /*end*/) {
+      number_ = loop_.block_.take(loop_.phase_, loop_.n_);
+      return number_ < loop_.n_;
+    }
 
    private:
     TileLoop& loop_;

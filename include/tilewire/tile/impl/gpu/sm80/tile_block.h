@@ -86,9 +86,12 @@ class Sm80Block {
       if (full) ptx::copy_async_wait<kStages - 2>();
       __syncthreads();
       char* const stage = memory_.stage[(oldest_ + asked_) % kStages];
-      copy_lines<kBlockThreads, true>(stage, lines_of_a(a, sum.tile, image), this_thread());
-      copy_lines<kBlockThreads, true>(stage + kImageBytes, lines_of_b(b, sum.tile, image),
-                                      this_thread());
+#pragma unroll 1
+      for (int side = 0; side < 2; ++side)  // one copy of a long piece of code
+        copy_lines<kBlockThreads, true>(
+            stage + side * kImageBytes,
+            choose(side == 0, lines_of_a(a, sum.tile, image), lines_of_b(b, sum.tile, image)),
+            this_thread());
       ptx::copy_async_commit();
       ++asked_;
       if (full) multiply_oldest(sum);
@@ -118,11 +121,10 @@ class Sm80Block {
     for (int i = 0; i < n; ++i) {
       const TilePlace place = to(i);
       if (place.data == nullptr) continue;
-      const size_t element = element_bytes(place.type);
-      char* const at = place.data + first * place.stride * element;
+      const size_t stride = place.stride * element_bytes(place.type);
+      const size_t bytes = sum.tile.cols * element_bytes(place.type);
       for (int r = 0; r < rows; ++r)
-        store_from_shared(at + r * place.stride * element, region() + r * kRegionRow,
-                          sum.tile.cols * element);
+        store_from_shared(place.data + (first + r) * stride, region() + r * kRegionRow, bytes);
     }
   }
 

@@ -166,11 +166,8 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {
     if (!announce_later_) return;
     announce_later_ = false;
-    if (handed_before_) {
-      wait_phase(control_, &memory_.unhanded, unhanded_parity_);
-      unhanded_parity_ ^= 1;
-    }
-    handed_before_ = true;
+    wait_phase(control_, &memory_.unhanded, unhanded_parity_);
+    unhanded_parity_ ^= 1;
     arrive(&memory_.handed);
   }
 
@@ -217,18 +214,13 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN char* region() { return memory_.staging + tile_warp() * kRegionBytes; }
 
   /// Waits until the storer has read what it was given.
-  TW_FN void take_staging() {
-    if (!staging_lent_) return;
-    wait_phase(control_, &memory_.unstaged, unstaged_parity_);
-    unstaged_parity_ ^= 1;
-    staging_lent_ = false;
-  }
+  TW_FN void take_staging() { wait_phase(control_, &memory_.unstaged, unstaged_parity_); }
 
   /// Each lane's writes reach the storer's bulk stores.
   TW_FN void give_staging() {
     ptx::fence_proxy_async_shared();
     arrive(&memory_.staged);
-    staging_lent_ = true;
+    unstaged_parity_ ^= 1;
   }
 
   // ---- Multiplication ----
@@ -267,10 +259,12 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
     }
   }
 
-  uint32_t full_parity_ = 0;  // bit s: of stage s
-  int held_ = -1;             // the stage that the running group reads, or none
-  bool staging_lent_ = false, announce_later_ = false, handed_before_ = false;
-  uint32_t unstaged_parity_ = 0, unhanded_parity_ = 0;
+  uint32_t full_parity_ = 0;     // bit s: of stage s
+  int held_ = -1;                // the stage that the running group reads, or none
+  bool announce_later_ = false;  // this role has stored something itself since the last signal
+  // Of the storer's last answer. Before the first there is nothing to wait for: the phase before a
+  // barrier's first has parity 1 and counts as ended.
+  uint32_t unstaged_parity_ = 1, unhanded_parity_ = 1;
 };
 
 }  // namespace TW_NS

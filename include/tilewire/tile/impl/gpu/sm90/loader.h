@@ -47,22 +47,15 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     const int images = images_of(a);
 #pragma unroll 1
     for (int image = 0; image < images && ok_; ++image) {
-      if (!is_free(stages_.at)) {
-        catch_up();
-        claim(stages_.at);
-      }
-      if (!come(b.ready)) {
-        catch_up();
-        await(b.ready);
-      }
+      const uint32_t s = stages_.at;
+      const bool free = is_free(s), b_has_come = come(b.ready);
+      if (!free || !b_has_come) catch_up();
+      if (!free) claim(s);
+      if (!b_has_come) await(b.ready);
       if (!ok_) return;
-      filled_ ^= 1u << stages_.at;
-      lent_ |= 1u << stages_.at;
-      load_lines(lines_of_b(b, sum.tile, image), stages_.at, kImageBytes, map_of_b_);
-      if (deferred_ == 0 && come(a.ready))
-        complete(a, sum.tile, image, stages_.at);
-      else
-        defer(a, sum.tile, image);
+      filled_ ^= 1u << s;
+      lent_ |= 1u << s;
+      load_stage(lines_of_a(a, sum.tile, image), lines_of_b(b, sum.tile, image), a.ready, s);
       stages_.next();
     }
   }
@@ -181,9 +174,33 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
 
   // ---- Operands ----
 
-  TW_FN void defer(const OperandAt& a, const Tile& tile, int image) {
-    if (deferred_ == 0) deferred_from_ = stages_.at;
-    if (lane() == 0) memory_.deferred[stages_.at] = {a, tile, image};
+  /// B at once, and A if it may be read. Else A is deferred when boxes bring it; images that lanes
+  /// make are waited for.
+  TW_FN void load_stage(const Lines& a, const Lines& b, const Ready& when, uint32_t stage) {
+    const bool b_loaded = load_bulk(b, stage), boxes = has_boxes(a);
+    const bool a_has_come = (!boxes || deferred_ == 0) && come(when);
+    if (!a_has_come && !boxes) {
+      catch_up();
+      await(when);
+    }
+    if (a_has_come && boxes) load_boxes(a, stage, 0, map_of_a_);
+#pragma unroll 1
+    for (int side = 0; side < 2 && ok_; ++side)  // one copy of a long piece of code
+      if (side == 0 ? !boxes : !b_loaded)
+        load_elements(choose(side == 0, a, b), stage, side * kImageBytes);
+    if (!ok_ || (!a_has_come && boxes)) return defer(a, when, stage);
+    arrive(stage);
+  }
+
+  /// The stage has all that it waits for.
+  TW_FN void arrive(uint32_t stage) {
+    __syncwarp();  // the lanes' images
+    if (lane() == 0) ptx::mbarrier_arrive(&memory_.full[stage]);
+  }
+
+  TW_FN void defer(const Lines& a, const Ready& when, uint32_t stage) {
+    if (deferred_ == 0) deferred_from_ = stage;
+    if (lane() == 0) memory_.deferred[stage] = {a, when};
     __syncwarp();
     ++deferred_;
   }
@@ -191,40 +208,47 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   TW_FN void catch_up() {
 #pragma unroll 1
     while (deferred_ != 0 && ok_) {
-      const Deferred& d = memory_.deferred[deferred_from_];
-      if (!come(d.a.ready)) await(d.a.ready);
+      const uint32_t stage = deferred_from_;
+      const Deferred& d = memory_.deferred[stage];
+      if (!come(d.when)) await(d.when);
       if (!ok_) return;
-      complete(d.a, d.tile, d.image, deferred_from_);
-      deferred_from_ = (deferred_from_ + 1) % kStages;
+      load_boxes(d.a, stage, 0, map_of_a_);
+      arrive(stage);
+      deferred_from_ = (stage + 1) % kStages;
       --deferred_;
     }
   }
 
-  /// A's image, after which the stage has all it waits for.
-  TW_FN void complete(const OperandAt& a, const Tile& tile, int image, uint32_t stage) {
-    load_lines(lines_of_a(a, tile, image), stage, 0, map_of_a_);
-    __syncwarp();  // the lanes' images
-    if (lane() == 0) ptx::mbarrier_arrive(&memory_.full[stage]);
-  }
-
-  /// `last_map`: the map that this thread used last for this operand.
-  TW_FN void load_lines(const Lines& lines, uint32_t stage, int at, const void*& last_map) {
-    char* const image = memory_.stage[stage] + at;
-    uint64_t* const barrier = &memory_.full[stage];
-    if (lines.of->tensor_map != nullptr && lines.along_k())
-      return load_boxes(lines, image, barrier, last_map);
-    if (lines.of->layout == MatrixLayout::kPacked && runs_aligned(lines))
-      return load_runs(lines, image, barrier);
-    copy_lines<32, false>(image, lines, lane());
+  TW_FN void load_elements(const Lines& lines, uint32_t stage, int at) {
+    copy_lines<32, false>(memory_.stage[stage] + at, lines, lane());
     ptx::fence_proxy_async_shared();
   }
 
+  /// B by bulk copies, if that can be.
+  TW_FN bool load_bulk(const Lines& b, uint32_t stage) {
+    if (has_boxes(b)) {
+      load_boxes(b, stage, kImageBytes, map_of_b_);
+      return true;
+    }
+    if (b.of->layout != MatrixLayout::kPacked || !runs_aligned(b)) return false;
+    load_runs(b, memory_.stage[stage] + kImageBytes, &memory_.full[stage]);
+    return true;
+  }
+
+  TW_FN static bool has_boxes(const Lines& lines) {
+    return lines.of->tensor_map != nullptr && lines.along_k();
+  }
+
   /// By the tensor map, in boxes of 64 lines (kTensorMapLines).
-  TW_FN void load_boxes(const Lines& lines, char* image, uint64_t* barrier, const void*& last_map) {
+  /// `last_map`: the map that was used last for this operand.
+  TW_FN void load_boxes(const Lines& lines, uint32_t stage, int at, const void*& last_map) {
     if (lane() != 0) return;
+    char* const image = memory_.stage[stage] + at;
+    uint64_t* const barrier = &memory_.full[stage];
     const void* const map = lines.of->tensor_map;
     if (map != last_map) ptx::fence_tensor_map(map);
     last_map = map;
+    static_assert(kTensorMapLines == kPairCols);
     const bool both = lines.paired || lines.count > kTensorMapLines;
     constexpr uint32_t kBox = kTensorMapLines * kLineBytes;
     ptx::mbarrier_expect(barrier, both ? 2 * kBox : kBox);
@@ -238,8 +262,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   /// Packed weights: lines of a packed tile are the lines of an image when both are at the same
   /// place in a group of 8. A run of lines that lie in one packed tile is one bulk copy.
   TW_FN static bool runs_aligned(const Lines& lines) {
-    return aligned(lines.of->data, 16) && lines.begin % 8 == 0 &&
-           (!lines.paired || lines.second % 8 == 0);
+    return lines.begin % 8 == 0 && (!lines.paired || lines.second % 8 == 0);
   }
   TW_FN void load_runs(const Lines& lines, char* image, uint64_t* barrier) {
     if (lane() != 0) return;
@@ -253,10 +276,8 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
       const int in_tile = kImageLines - static_cast<int>(line % kImageLines);
       const int run = left < in_tile ? left : in_tile;
       const uint32_t bytes = run * kLineBytes;
-      const size_t per = line_k(lines.of->type), steps = divide_up(lines.of->rows, per);
-      const char* const from = static_cast<const char*>(lines.of->data) + kPackedHeader +
-                               (line / kImageLines * steps + lines.k / per) * kGpuPackedTile +
-                               line % kImageLines * kLineBytes;
+      const char* const from =
+          static_cast<const char*>(lines.of->data) + packed_line(*lines.of, line, lines.k);
       ptx::mbarrier_expect(barrier, bytes);
       ptx::bulk_load(image, from, bytes, barrier);
       image += bytes;

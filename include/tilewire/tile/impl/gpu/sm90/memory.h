@@ -43,9 +43,8 @@ enum BarrierId : int { kWholeBlock = 0, kConsumers = 1 };
 
 /// An operand of a stage that the loader has not asked for yet.
 struct Deferred {
-  OperandAt a;
-  Tile tile;
-  int image;
+  Lines a;
+  Ready when;
 };
 
 struct Sm90Memory {
