@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,13 +34,21 @@ enum class Phase {
   kAllReduce16M,
   kAllReduce256M,
   kGroup,
+  kAllGatherGemm,
+  kGemmReduceScatter,
+  kGemmAllReduce,
+  kGemmAllToAll,
+  kAllReduceNorm,
 };
-constexpr Phase kPhases[] = {Phase::kBootstrap,      Phase::kWindowCreate, Phase::kBarrier,
-                             Phase::kSmallAllReduce, Phase::kAllReduce16M, Phase::kAllReduce256M,
-                             Phase::kGroup};
+constexpr Phase kPhases[] = {
+    Phase::kBootstrap,         Phase::kWindowCreate,  Phase::kBarrier,      Phase::kSmallAllReduce,
+    Phase::kAllReduce16M,      Phase::kAllReduce256M, Phase::kGroup,        Phase::kAllGatherGemm,
+    Phase::kGemmReduceScatter, Phase::kGemmAllReduce, Phase::kGemmAllToAll, Phase::kAllReduceNorm};
 constexpr const char* kNames[] = {
-    "bootstrap",         "window_create",      "barrier", "small all_reduce",
-    "16 MiB all_reduce", "256 MiB all_reduce", "group"};
+    "bootstrap",           "window_create",      "barrier",         "small all_reduce",
+    "16 MiB all_reduce",   "256 MiB all_reduce", "group",           "all_gather_gemm",
+    "gemm_reduce_scatter", "gemm_all_reduce",    "gemm_all_to_all", "all_reduce_residual_rms_norm"};
+constexpr bool is_fused(Phase phase) { return phase >= Phase::kAllGatherGemm; }
 
 /// In memory that parent and ranks share.
 struct Shared {
@@ -103,6 +112,7 @@ struct Buffers {
   size_t count = 0;
   std::vector<tw_window_t> more;  // windows made by the phase, and their bytes
   size_t grown = 0;
+  std::vector<float> result;  // of fused calls
 };
 
 /// Each needs more than is free: a heap grows by what it holds, up to 1 GiB, and these take what is
@@ -118,6 +128,35 @@ tw_status_t create_growing(tw_comm_t comm, Buffers& b) {
   b.more.push_back(window);
   b.grown += bytes;
   return TW_OK;
+}
+
+/// A fused call whose operands are all ones: kFusedM x kFusedN, some milliseconds of work.
+constexpr size_t kFusedM = 96, kFusedN = 256, kFusedK = 512;
+tw_status_t fused_call(Phase phase, int ranks, tw_comm_t comm, std::vector<float>& c) {
+  static const std::vector<float> ones(kFusedK * (kFusedN + kFusedM), 1.0F);
+  c.assign(kFusedM * kFusedN, -1.0F);
+  const size_t n = static_cast<size_t>(ranks);
+  std::vector<size_t> rows(n, kFusedM / n), cols(n, kFusedN / n);
+  rows[0] += kFusedM % n;
+  cols[0] += kFusedN % n;
+  tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
+  args.m = kFusedM;
+  args.n = kFusedN;
+  args.type = args.out_type = TW_FP32;
+  args.a = ones.data();
+  args.c = c.data();
+  if (phase == Phase::kAllReduceNorm) {
+    args.norm_weight = ones.data();
+    return tw_all_reduce_residual_rms_norm(&args, comm, nullptr);
+  }
+  args.k = kFusedK;
+  args.b = ones.data();
+  if (phase == Phase::kGemmAllReduce) return tw_gemm_all_reduce(&args, comm, nullptr);
+  args.rows = rows.data();
+  if (phase == Phase::kAllGatherGemm) return tw_all_gather_gemm(&args, comm, nullptr);
+  if (phase == Phase::kGemmReduceScatter) return tw_gemm_reduce_scatter(&args, comm, nullptr);
+  args.cols = cols.data();
+  return tw_gemm_all_to_all(&args, comm, nullptr);
 }
 
 /// One call of the phase.
@@ -148,8 +187,20 @@ tw_status_t call(const Trial& t, int rank, tw_comm_t comm, Buffers& b) {
       return end != TW_OK ? end : first;
     }
     default:
+      if (is_fused(t.phase)) return fused_call(t.phase, t.n, comm, b.result);
       return tw_all_reduce(b.data, b.data, b.count, TW_FP32, TW_SUM, comm, nullptr);
   }
+}
+
+/// The survivors' fused call: what its first element must be, by op.
+void expect_fused_works(const Trial& t, Shared& s, int rank, tw_comm_t rest) {
+  std::vector<float> c;
+  if (const tw_status_t status = fused_call(t.phase, t.n - 1, rest, c); status != TW_OK)
+    complain(s, rank, "fused call after shrink", status);
+  const bool sums = t.phase == Phase::kGemmReduceScatter || t.phase == Phase::kGemmAllReduce;
+  float want = static_cast<float>(kFusedK) * static_cast<float>(sums ? t.n - 1 : 1);
+  if (t.phase == Phase::kAllReduceNorm) want = 1;
+  if (std::fabs(c[0] - want) > 1e-3F) complain(s, rank, "wrong value of a fused call", TW_OK);
 }
 
 /// The survivors go on without the victim.
@@ -167,6 +218,7 @@ void expect_shrink_works(const Trial& t, Shared& s, int rank, tw_comm_t comm) {
   const int want = t.n * (t.n + 1) / 2 - (t.victim + 1);
   for (const int value : values)
     if (value != want || size != t.n - 1) complain(s, rank, "wrong sum after shrink", TW_OK);
+  if (is_fused(t.phase)) expect_fused_works(t, s, rank, rest);
   if (tw_comm_destroy(rest) != TW_OK) complain(s, rank, "destroy", TW_OK);
 }
 
@@ -324,6 +376,13 @@ TEST(Failure, KillDuringSmallAllReduce) { kill_in(Phase::kSmallAllReduce, kills_
 TEST(Failure, KillDuringAllReduce16M) { kill_in(Phase::kAllReduce16M, kills_per_phase()); }
 TEST(Failure, KillDuringAllReduce256M) { kill_in(Phase::kAllReduce256M, kills_per_phase()); }
 TEST(Failure, KillDuringGroup) { kill_in(Phase::kGroup, kills_per_phase()); }
+TEST(Failure, KillDuringAllGatherGemm) { kill_in(Phase::kAllGatherGemm, kills_per_phase()); }
+TEST(Failure, KillDuringGemmReduceScatter) {
+  kill_in(Phase::kGemmReduceScatter, kills_per_phase());
+}
+TEST(Failure, KillDuringGemmAllReduce) { kill_in(Phase::kGemmAllReduce, kills_per_phase()); }
+TEST(Failure, KillDuringGemmAllToAll) { kill_in(Phase::kGemmAllToAll, kills_per_phase()); }
+TEST(Failure, KillDuringAllReduceNorm) { kill_in(Phase::kAllReduceNorm, kills_per_phase()); }
 
 }  // namespace
 }  // namespace tw::test

@@ -1,9 +1,6 @@
 #include "tests/support/gemm_kernels.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "lib/device/kernels.h"
@@ -12,7 +9,6 @@
 namespace tw::test {
 namespace {
 
-constexpr size_t kGuard = 192;
 constexpr size_t kAlign = 64;
 
 size_t element_of(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }
@@ -44,10 +40,6 @@ const KernelImage& kernel_of(GemmOp op) {
   return *kernels[static_cast<int>(op)];
 }
 
-bool in_window(Placing placing, int rank) {
-  return placing == Placing::kWindow || (placing == Placing::kMixed && rank % 2 == 0);
-}
-
 std::string GemmRun::name() const {
   return std::to_string(blocks) + (threads ? " blocks on threads, " : " blocks, ") +
          std::to_string(tile_rows) + "x" + std::to_string(tile_cols) + " tiles, " +
@@ -56,53 +48,6 @@ std::string GemmRun::name() const {
          (path == ReducePath::kOneShot ? "one shot"
           : own_cols                   ? "via columns' owner"
                                        : "via owner");
-}
-
-Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* window, size_t* offset)
-    : rows_(rows), cols_(cols), stride_(strided ? cols + 5 : cols), type_(type) {
-  const size_t element = element_of(type), skew = strided ? element : 0;
-  bytes_ = up(2 * kGuard + skew + rows * stride_ * element, kAlign);
-  if (window != nullptr) {
-    begin_ = window + *offset;
-    window_offset_ = *offset + kGuard + skew;
-    *offset += bytes_;
-  } else {
-    own_.resize(bytes_ + kAlign);
-    begin_ = own_.data() + (kAlign - reinterpret_cast<uintptr_t>(own_.data()) % kAlign);
-  }
-  data_ = begin_ + kGuard + skew;
-}
-
-void Placed::poison() { std::memset(begin_, kTilePoison, bytes_); }
-
-void Placed::write(const Values& values) {
-  for (size_t i = 0; i < rows_; ++i)
-    for (size_t j = 0; j < cols_; ++j)
-      write_element(type_, {values.at(i, j), 0}, data_ + (i * stride_ + j) * element_of(type_));
-}
-
-void Placed::write_transposed(const Values& values) {
-  for (size_t i = 0; i < rows_; ++i)
-    for (size_t j = 0; j < cols_; ++j)
-      write_element(type_, {values.at(j, i), 0}, data_ + (i * stride_ + j) * element_of(type_));
-}
-
-double Placed::read(size_t i, size_t j) const {
-  return read_element(type_, data_ + (i * stride_ + j) * element_of(type_)).real;
-}
-
-void Placed::append_to(std::vector<char>* bytes) const {
-  for (size_t i = 0; i < rows_; ++i) {
-    const char* const row = data_ + i * stride_ * element_of(type_);
-    bytes->insert(bytes->end(), row, row + cols_ * element_of(type_));
-  }
-}
-
-bool Placed::rest_is_poison() {
-  for (size_t i = 0; i < rows_; ++i)
-    std::memset(data_ + i * stride_ * element_of(type_), kTilePoison, cols_ * element_of(type_));
-  return std::all_of(begin_, begin_ + bytes_,
-                     [](char c) { return static_cast<unsigned char>(c) == kTilePoison; });
 }
 
 std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
@@ -124,73 +69,36 @@ std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
 }
 
 GemmRank::GemmRank(TileWorld& world, const GemmCase& c, const GemmRun& run, int rank)
-    : world_(world),
-      c_(c),
+    : GemmMemory(c, is_local(c.op) ? 0 : rank, is_local(c.op) ? 1 : world.ranks(),
+                 in_window(c.placing, rank) ? world.window(rank) : nullptr, run.window_offset),
+      world_(world),
       run_(run),
-      rank_(rank),
-      ranks_(is_local(c.op) ? 1 : world.ranks()),
-      rows_(shards_of(c.shards, c.m, ranks_)),
-      cols_(shards_of(c.shards, c.n, ranks_)),
+      world_rank_(rank),
       norm_rows_(static_cast<size_t>(run.blocks) * c.n + 1) {
-  place();
-}
-
-void GemmRank::place() {
-  const auto r = static_cast<size_t>(ranks_ == 1 ? 0 : rank_);
-  const bool own_rows = c_.op == GemmOp::kAllGatherGemm || c_.op == GemmOp::kGemmAllToAll;
-  const bool addend = takes_addend(c_.op);
-  const auto own = [&](size_t rows, size_t cols, tw_type_t type, bool strided) {
-    return Placed(rows, cols, type, strided, nullptr, nullptr);
-  };
-  const size_t a_rows = own_rows ? rows_[r] : c_.m, a_cols = addend ? c_.n : c_.k;
-  a_ = c_.a_transposed ? own(a_cols, a_rows, c_.type, c_.strided)
-                       : own(a_rows, a_cols, c_.type, c_.strided);
-  if (!addend && !c_.b_packed)
-    b_ = c_.b_transposed ? own(c_.b_cols(), c_.k, c_.type, c_.strided)
-                         : own(c_.k, c_.b_cols(), c_.type, c_.strided);
-  const size_t c_rows = c_.op == GemmOp::kGemmReduceScatter ? rows_[r] : c_.m;
-  const size_t c_cols = c_.op == GemmOp::kGemmAllToAll ? cols_[r] : c_.n;
-  if (c_.bias) bias_ = own(1, c_.b_cols(), c_.out, false);
-  if (c_.residual) residual_ = own(c_rows, c_.n, c_.out, c_.strided);
-  if (c_.norm) weight_ = own(1, c_.n, c_.out, false);
-  char* const window = in_window(c_.placing, rank_) ? world_.window(rank_) : nullptr;
-  size_t offset = run_.window_offset;
-  c_out_ = Placed(c_rows, c_cols, c_.out, c_.strided, window, &offset);
-  if (c_.hidden) hidden_ = Placed(c_rows, c_cols, c_.out, c_.strided, window, &offset);
-  if (c_.norm && !c_.hidden) spare_hidden_ = own(c_rows, c_cols, c_.out, false);
-  if (offset > world_.window_bytes()) std::abort();
-  if (c_.gathered)
-    gathered_ = c_.a_transposed ? own(c_.k, c_.m, c_.type, c_.strided)
-                                : own(c_.m, c_.k, c_.type, c_.strided);
+  if (run.window_offset + window_bytes_of(c) > world.window_bytes()) std::abort();
+  if (c.norm && !c.hidden) spare_hidden_ = Placed(c.m, c.n, c.out, false, nullptr, nullptr);
 }
 
 void GemmRank::prepare(const GemmWork& work, uint64_t history) {
-  const GemmPart& part = work.parts[static_cast<size_t>(ranks_ == 1 ? 0 : rank_)];
-  c_.a_transposed ? a_.write_transposed(part.a) : a_.write(part.a);
-  if (c_.b_packed && !takes_addend(c_.op)) {
-    const std::vector<char> packed = packed_for_cpu(part.b, c_.type);
+  write(work);
+  if (!spare_hidden_.none()) spare_hidden_.poison();
+  if (c_.b_packed) {
+    const std::vector<char> packed = packed_for_cpu(part(work).b, c_.type);
     packed_memory_.resize(packed.size() + kAlign);
     packed_ = packed_memory_.data() +
               (kAlign - reinterpret_cast<uintptr_t>(packed_memory_.data()) % kAlign);
     std::copy(packed.begin(), packed.end(), packed_);
-  } else if (!b_.none()) {
-    c_.b_transposed ? b_.write_transposed(part.b) : b_.write(part.b);
   }
-  if (c_.bias) bias_.write(part.bias);
-  if (c_.residual) residual_.write(part.residual);
-  if (c_.norm) weight_.write(part.weight);
-  for (Placed* output : {&c_out_, &hidden_, &spare_hidden_, &gathered_})
-    if (!output->none()) output->poison();
-  tw_tile_view view = world_.view(rank_, history, run_.store);
+  tw_tile_view view = world_.view(world_rank_, history, run_.store);
   if (is_local(c_.op)) {
     view.comm.size = 1;
     view.comm.rank = 0;
-    view.parts += rank_;
-    view.comm.heaps += rank_;
+    view.parts += world_rank_;
+    view.comm.heaps += world_rank_;
   }
-  for (int i = 0; in_window(c_.placing, rank_) && i < 2; ++i) {
+  for (int i = 0; in_window(c_.placing, world_rank_) && i < 2; ++i) {
     const Placed& to = i == 0 ? c_out_ : hidden_;
-    if (!to.none()) view.out[i] = {world_.window_at(rank_, to.window_offset()), to.stride()};
+    if (!to.none()) view.out[i] = {world_.window_at(world_rank_, to.window_offset()), to.stride()};
   }
   fill(view);
 }
@@ -327,49 +235,6 @@ void GemmRank::launch(CpuTarget target) const {
   World::launch(kernel_of(c_.op).cpu[static_cast<int>(target)], args(), run_.blocks, run_.threads);
 }
 
-bool GemmRank::check_matrix(Placed& got, const Values& want, double tolerance,
-                            const std::string& what) {
-  const tw_type_t type = got.matrix().type;
-  for (size_t i = 0; i < want.rows; ++i)
-    for (size_t j = 0; j < want.cols; ++j) {
-      const double x = got.read(i, j), y = want.at(i, j);
-      unsigned char exact[8];
-      write_element(type, {y, 0}, exact);
-      const bool good = tolerance == 0
-                            ? x == read_element(type, exact).real
-                            : std::fabs(x - y) <= tolerance * std::max(1.0, std::fabs(y));
-      if (good) continue;
-      ADD_FAILURE() << what << ": element (" << i << ", " << j << ") of " << want.rows << "x"
-                    << want.cols << " is " << x << ", not " << y;
-      return false;
-    }
-  if (got.rest_is_poison()) return true;
-  ADD_FAILURE() << what << ": written outside";
-  return false;
-}
-
-bool GemmRank::check(const GemmWork& work, const std::string& what) {
-  const GemmPart& part = work.parts[static_cast<size_t>(ranks_ == 1 ? 0 : rank_)];
-  const std::string who = what + ", rank " + std::to_string(rank_);
-  const bool good = check_matrix(c_out_, part.c, c_.tolerance, who + ": C");
-  if (!good) return false;
-  if (c_.hidden && !check_matrix(hidden_, part.hidden, c_.exact() ? 0 : c_.tolerance, who + ": x"))
-    return false;
-  if (!c_.gathered) return true;
-  if (!c_.a_transposed) return check_matrix(gathered_, part.gathered, 0, who + ": gathered");
-  Values transposed{part.gathered.cols, part.gathered.rows, {}};
-  for (size_t k = 0; k < transposed.rows; ++k)
-    for (size_t i = 0; i < transposed.cols; ++i) transposed.data.push_back(part.gathered.at(i, k));
-  return check_matrix(gathered_, transposed, 0, who + ": gathered");
-}
-
-std::vector<char> GemmRank::results() const {
-  std::vector<char> bytes;
-  for (const Placed* from : {&c_out_, &hidden_})
-    if (!from->none()) from->append_to(&bytes);
-  return bytes;
-}
-
 TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const GemmRun& run) {
   TileWorldShape shape;
   shape.ranks = ranks;
@@ -382,8 +247,7 @@ TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const Gem
     const size_t addends = n * (c.m * c.n * 4 + 128), staged = 2 * (c.m * c.n * 4 + 128);
     const size_t gathered = (c.m + 3) * (c.k + 3) * 4;
     shape.bytes = std::max(shape.bytes, std::max(slots + addends + staged, gathered) + 4096);
-    shape.window_bytes =
-        std::max(shape.window_bytes, 2 * (c.m * (c.n + 5) * 4 + 4 * kGuard + 4 * kAlign));
+    shape.window_bytes = std::max(shape.window_bytes, window_bytes_of(c));
     shape.k = std::max(shape.k, c.k);
   }
   return shape;

@@ -1,5 +1,6 @@
 #include "tests/support/tile_ranks.h"
 
+#include "tests/support/gemm_memory.h"
 #include "tilewire/tile/grid.h"
 
 namespace tw::test {

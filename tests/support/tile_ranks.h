@@ -20,8 +20,6 @@ struct TileWorldShape {
   std::chrono::milliseconds patience{20000};
 };
 
-inline constexpr unsigned char kTilePoison = 0xff;  // NaN in every type
-
 class TileWorld {
  public:
   explicit TileWorld(const TileWorldShape& shape);

@@ -1,0 +1,23 @@
+// tw_all_gather_gemm.
+#include <gtest/gtest.h>
+
+#include "tests/runner/gemm_runner.h"
+
+namespace tw::test {
+namespace {
+
+class AllGatherGemm : public testing::TestWithParam<int> {};
+
+TEST_P(AllGatherGemm, Cases) {
+  run_gemm_op(GemmOp::kAllGatherGemm, gemm_cases(GemmOp::kAllGatherGemm), GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, AllGatherGemm, testing::Values(1, 2, 3, 4));
+
+TEST(AllGatherGemmMany, EightAndSixteenRanks) {
+  for (const int ranks : {8, 16})
+    run_gemm_op(GemmOp::kAllGatherGemm, few_gemm_cases(GemmOp::kAllGatherGemm), ranks);
+}
+
+}  // namespace
+}  // namespace tw::test

@@ -1,0 +1,44 @@
+// GEMM and the fused ops with a process a rank, under mpirun with any number of ranks.
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
+#include <gtest/gtest.h>
+#include <mpi.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "tests/runner/gemm_runner.h"
+#include "tilewire/mpi.h"
+
+namespace tw::test {
+namespace {
+
+class FusedMpi : public testing::TestWithParam<GemmOp> {};
+
+TEST_P(FusedMpi, Cases) {
+  const std::vector<GemmCase> cases = few_gemm_cases(GetParam());
+  for (const char* path : {"one_shot", "via_owner"}) {
+    setenv("TW_FUSED", "always", 1);
+    setenv("TW_FUSED_PATH", path, 1);
+    tw_comm_t comm = nullptr;
+    ASSERT_EQ(tw_comm_create_mpi(MPI_COMM_WORLD, nullptr, &comm), TW_OK) << tw_last_error();
+    int size = 0;
+    tw_comm_size(comm, &size);
+    run_gemm_cases(cases, work_out(cases, size), comm, path);
+    EXPECT_EQ(tw_comm_destroy(comm), TW_OK) << tw_last_error();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, FusedMpi, testing::ValuesIn(kGemmOps),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+}  // namespace
+}  // namespace tw::test
+
+int main(int argc, char** argv) {
+  MPI_Init(&argc, &argv);
+  testing::InitGoogleTest(&argc, argv);
+  const int result = RUN_ALL_TESTS();
+  MPI_Finalize();
+  return result;
+}

@@ -1,0 +1,158 @@
+#include "tests/support/gemm_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace tw::test {
+namespace {
+
+constexpr size_t kGuard = 192;
+constexpr size_t kAlign = 64;
+
+size_t element_of(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }
+size_t up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+
+}  // namespace
+
+bool in_window(Placing placing, int rank) {
+  return placing == Placing::kWindow || (placing == Placing::kMixed && rank % 2 == 0);
+}
+
+size_t window_bytes_of(const GemmCase& c) {
+  return 2 * (c.m * (c.n + 5) * 4 + 4 * kGuard + 4 * kAlign);
+}
+
+Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* window, size_t* offset)
+    : rows_(rows), cols_(cols), stride_(strided ? cols + 5 : cols), type_(type) {
+  const size_t element = element_of(type), skew = strided ? element : 0;
+  bytes_ = up(2 * kGuard + skew + rows * stride_ * element, kAlign);
+  if (window != nullptr) {
+    begin_ = window + *offset;
+    window_offset_ = *offset + kGuard + skew;
+    *offset += bytes_;
+  } else {
+    own_.resize(bytes_ + kAlign);
+    begin_ = own_.data() + (kAlign - reinterpret_cast<uintptr_t>(own_.data()) % kAlign);
+  }
+  data_ = begin_ + kGuard + skew;
+}
+
+void Placed::poison() { std::memset(begin_, kTilePoison, bytes_); }
+
+void Placed::write(const Values& values) {
+  for (size_t i = 0; i < rows_; ++i)
+    for (size_t j = 0; j < cols_; ++j)
+      write_element(type_, {values.at(i, j), 0}, data_ + (i * stride_ + j) * element_of(type_));
+}
+
+void Placed::write_transposed(const Values& values) {
+  for (size_t i = 0; i < rows_; ++i)
+    for (size_t j = 0; j < cols_; ++j)
+      write_element(type_, {values.at(j, i), 0}, data_ + (i * stride_ + j) * element_of(type_));
+}
+
+double Placed::read(size_t i, size_t j) const {
+  return read_element(type_, data_ + (i * stride_ + j) * element_of(type_)).real;
+}
+
+void Placed::append_to(std::vector<char>* bytes) const {
+  for (size_t i = 0; i < rows_; ++i) {
+    const char* const row = data_ + i * stride_ * element_of(type_);
+    bytes->insert(bytes->end(), row, row + cols_ * element_of(type_));
+  }
+}
+
+bool Placed::rest_is_poison() {
+  for (size_t i = 0; i < rows_; ++i)
+    std::memset(data_ + i * stride_ * element_of(type_), kTilePoison, cols_ * element_of(type_));
+  return std::all_of(begin_, begin_ + bytes_,
+                     [](char c) { return static_cast<unsigned char>(c) == kTilePoison; });
+}
+
+GemmMemory::GemmMemory(const GemmCase& c, int rank, int ranks, char* window, size_t offset)
+    : c_(c),
+      rank_(rank),
+      ranks_(ranks),
+      rows_(shards_of(c.shards, c.m, ranks)),
+      cols_(shards_of(c.shards, c.n, ranks)) {
+  const auto r = static_cast<size_t>(rank);
+  const bool own_rows = c.op == GemmOp::kAllGatherGemm || c.op == GemmOp::kGemmAllToAll;
+  const auto own = [&](size_t rows, size_t cols, tw_type_t type, bool strided) {
+    return Placed(rows, cols, type, strided, nullptr, nullptr);
+  };
+  const size_t a_rows = own_rows ? rows_[r] : c.m, a_cols = takes_addend(c.op) ? c.n : c.k;
+  a_ = c.a_transposed ? own(a_cols, a_rows, c.type, c.strided)
+                      : own(a_rows, a_cols, c.type, c.strided);
+  if (!takes_addend(c.op))
+    b_ = c.b_transposed ? own(c.b_cols(), c.k, c.type, c.strided)
+                        : own(c.k, c.b_cols(), c.type, c.strided);
+  const size_t c_rows = c.op == GemmOp::kGemmReduceScatter ? rows_[r] : c.m;
+  const size_t c_cols = c.op == GemmOp::kGemmAllToAll ? cols_[r] : c.n;
+  if (c.bias) bias_ = own(1, c.b_cols(), c.out, false);
+  if (c.residual) residual_ = own(c_rows, c.n, c.out, c.strided);
+  if (c.norm) weight_ = own(1, c.n, c.out, false);
+  c_out_ = Placed(c_rows, c_cols, c.out, c.strided, window, &offset);
+  if (c.hidden) hidden_ = Placed(c_rows, c_cols, c.out, c.strided, window, &offset);
+  if (c.gathered)
+    gathered_ =
+        c.a_transposed ? own(c.k, c.m, c.type, c.strided) : own(c.m, c.k, c.type, c.strided);
+}
+
+void GemmMemory::write(const GemmWork& work) {
+  const GemmPart& part = this->part(work);
+  c_.a_transposed ? a_.write_transposed(part.a) : a_.write(part.a);
+  if (!b_.none()) c_.b_transposed ? b_.write_transposed(part.b) : b_.write(part.b);
+  if (c_.bias) bias_.write(part.bias);
+  if (c_.residual) residual_.write(part.residual);
+  if (c_.norm) weight_.write(part.weight);
+  for (Placed* output : {&c_out_, &hidden_, &gathered_})
+    if (!output->none()) output->poison();
+}
+
+bool GemmMemory::check_matrix(Placed& got, const Values& want, double tolerance,
+                              const std::string& what) {
+  const tw_type_t type = got.matrix().type;
+  for (size_t i = 0; i < want.rows; ++i)
+    for (size_t j = 0; j < want.cols; ++j) {
+      const double x = got.read(i, j), y = want.at(i, j);
+      unsigned char exact[8];
+      write_element(type, {y, 0}, exact);
+      const bool good = tolerance == 0
+                            ? x == read_element(type, exact).real
+                            : std::fabs(x - y) <= tolerance * std::max(1.0, std::fabs(y));
+      if (good) continue;
+      ADD_FAILURE() << what << ": element (" << i << ", " << j << ") of " << want.rows << "x"
+                    << want.cols << " is " << x << ", not " << y;
+      return false;
+    }
+  if (got.rest_is_poison()) return true;
+  ADD_FAILURE() << what << ": written outside";
+  return false;
+}
+
+bool GemmMemory::check(const GemmWork& work, const std::string& what) {
+  const GemmPart& part = this->part(work);
+  const std::string who = what + ", rank " + std::to_string(rank_);
+  const bool good = check_matrix(c_out_, part.c, c_.tolerance, who + ": C");
+  if (!good) return false;
+  if (c_.hidden && !check_matrix(hidden_, part.hidden, c_.exact() ? 0 : c_.tolerance, who + ": x"))
+    return false;
+  if (!c_.gathered) return true;
+  if (!c_.a_transposed) return check_matrix(gathered_, part.gathered, 0, who + ": gathered");
+  Values transposed{part.gathered.cols, part.gathered.rows, {}};
+  for (size_t k = 0; k < transposed.rows; ++k)
+    for (size_t i = 0; i < transposed.cols; ++i) transposed.data.push_back(part.gathered.at(i, k));
+  return check_matrix(gathered_, transposed, 0, who + ": gathered");
+}
+
+std::vector<char> GemmMemory::results() const {
+  std::vector<char> bytes;
+  for (const Placed* from : {&c_out_, &hidden_})
+    if (!from->none()) from->append_to(&bytes);
+  return bytes;
+}
+
+}  // namespace tw::test
