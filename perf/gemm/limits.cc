@@ -31,7 +31,7 @@ namespace tw::perf {
 
 namespace {
 
-volatile uint64_t seen;  // stored to so that work whose result nobody wants stays
+thread_local volatile uint64_t seen;  // stored to so that work whose result nobody wants stays
 
 // ---- Reading ----------------------------------------------------------------------------------------
 constexpr size_t kLine = 64;
