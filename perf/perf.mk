@@ -50,11 +50,18 @@ $(foreach target,$(local_targets),$(eval $(call local_loops_rule,$(target))))
 $(local_program): $(local_objects)
 	$(call quiet,LINK)$(CXX) $(local_objects) $(link_flags) -lbenchmark -o $@
 
+gemm_local_program := $(B)/perf/gemm_local_perf
+gemm_local_objects := $(B)/obj/perf/local/gemm_local_perf.o $(B)/obj/perf/gemm/limits.o $(B)/obj/perf/gemm/numbers.o $(gemm_parts)
+
+$(gemm_local_program): $(gemm_local_objects) $(so_link)
+	$(call quiet,LINK)$(CXX) $(gemm_local_objects) $(link_flags) $(use_so) -lbenchmark -o $@
+
 .PHONY: perf-local
-perf-local:  ## loops of one core: copy, reduce, packets
+perf-local:  ## what one core does alone: copy, reduce, packets; packing weights, GEMM with epilogues
 	@tests/tools/deps build
-	@$(MAKE) --no-print-directory $(local_program)
+	@$(MAKE) --no-print-directory $(local_program) $(gemm_local_program)
 	$(local_program)
+	$(gemm_local_program)
 
 # ---- The choice table of this machine (perf/tune.cc) ------------------------------------------------
 # The program sees lib/coll's table, so it is linked with the archive.
@@ -67,7 +74,7 @@ $(tune_program): $(tune_objects) $(internal)
 	$(call quiet,LINK)$(CXX) $(tune_objects) $(internal) $(link_flags) $(libs) $(MPI_LIBS) -o $@
 
 .PHONY: tune tune-fused tune-accept perf-tools
-perf-tools: $(local_program) $(tune_program)
+perf-tools: $(local_program) $(gemm_local_program) $(tune_program)
 tune:  ## measure this machine's choice table into build/tune (under five minutes)
 	@tests/tools/deps build
 	@$(MAKE) --no-print-directory $(tune_program)
