@@ -1,5 +1,5 @@
-// What a rank does alone on its core: packing weights, and GEMM with each epilogue, by rows of A; the
-// roofline (multiplying from L1, or DRAM's rate, measured first) beside each.
+// What a rank does alone on its core: packing weights, and GEMM with each epilogue, by rows of A;
+// the roofline (multiplying from L1, or DRAM's rate, measured first) beside each.
 //   [TW_DEVICE_TARGET=cpu_avx2] build/perf/gemm_local_perf [--benchmark_filter=REGEX ...]
 // Names: pack/layout, gemm/epilogue/rows. `roofline`: the bound's time over ours.
 #include <benchmark/benchmark.h>
