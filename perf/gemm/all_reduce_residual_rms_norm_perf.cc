@@ -1,4 +1,4 @@
-// All-reduce + residual + RMSNorm, for engines that bring their own product: A is the ranks' addend.
+// All-reduce + residual + RMSNorm, for engines that bring their own product: A is a rank's addend.
 #include <cmath>
 
 #include "perf/gemm/gemm_op.h"

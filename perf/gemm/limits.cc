@@ -31,9 +31,9 @@ namespace tw::perf {
 
 namespace {
 
-volatile uint64_t seen;  // stored to so that work whose result nobody wants stays
+thread_local volatile uint64_t seen;  // stored to so that work whose result nobody wants stays
 
-// ---- Reading ----------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 constexpr size_t kLine = 64;
 constexpr size_t kStep = 4096;  // bytes of a stream before the next one's turn
 constexpr size_t kLeastBytes = size_t{512} << 20;
@@ -136,7 +136,7 @@ class ReadMemory {
   std::vector<char*> parts_;
 };
 
-// ---- Multiplying ------------------------------------------------------------------------------------
+// ---- Multiplying --------------------------------------------------------------------------------
 // Each loop runs `turns` times over operands in L1, and returns the operations of a turn.
 using Multiplier = double (*)(const char* operands, int turns);
 constexpr size_t kOperandBytes = 32 << 10;

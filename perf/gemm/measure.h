@@ -1,5 +1,5 @@
-// Checks and times one case on one rank. Every rank constructs a GemmMeasure and calls its functions
-// in the same order.
+// Checks and times one case on one rank. Every rank constructs a GemmMeasure and calls its
+// functions in the same order.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The peer: oneDNN's bf16 matmul, weights reordered beforehand into the layout that it asks for, and
-// an MPI's collective behind or in front of it. Compiled against each oneDNN (perf.mk).
+// The peer: oneDNN's bf16 matmul, weights reordered beforehand into the layout that it asks for,
+// and an MPI's collective behind or in front of it. Compiled against each oneDNN (perf.mk).
 #include <dnnl.hpp>
 #include <stdexcept>
 #include <unordered_map>
