@@ -145,7 +145,7 @@ GemmOperands::GemmOperands(const GemmProblem& p, int rank, int ranks)
 
 void GemmOperands::place_results(void* c, void* hidden) {
   c_at_ = static_cast<char*>(c);
-  hidden_at_ = static_cast<char*>(hidden);
+  hidden_at_ = hidden == nullptr ? hidden_.data() : static_cast<char*>(hidden);
   poison();
 }
 
