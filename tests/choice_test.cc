@@ -53,7 +53,8 @@ TEST(Choice, LinesApplyUpToAndIncludingTheirBytes) {
       "test",
       {{kAllReduce, RanksClass::kTwo, SIZE_MAX, CollAlgo::kDirect, StorePolicy::kNonTemporal, 4096},
        {kAllReduce, RanksClass::kTwo, 100, CollAlgo::kPacket, StorePolicy::kPlain, 0},
-       {kAllReduce, RanksClass::kFits, SIZE_MAX, CollAlgo::kPull, StorePolicy::kPlain, 0}}};
+       {kAllReduce, RanksClass::kFits, SIZE_MAX, CollAlgo::kPull, StorePolicy::kPlain, 0}},
+      {}};
   const ChoiceTable two = table(machine, RanksClass::kTwo);
   EXPECT_EQ(two.choose(kAllReduce, 0).algo, CollAlgo::kPacket);
   EXPECT_EQ(two.choose(kAllReduce, 100).algo, CollAlgo::kPacket);

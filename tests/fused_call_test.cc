@@ -2,11 +2,13 @@
 // refused and what does not match.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "tests/runner/ranks.h"
 #include "tests/support/gemm_call.h"
+#include "tilewire/tile_device.h"
 
 namespace tw::test {
 namespace {
@@ -134,7 +136,275 @@ TEST_P(Values, SameBitsByEveryWay) {
   EXPECT_EQ(fused, results_of(GetParam(), "TW_FUSED_PATH", "via_owner"));
 }
 
+/// Windows on some ranks, private memory on others: results arrive all the same.
+TEST_P(Values, InWindowsOfSomeRanks) {
+  const ScopedEnv env("TW_FUSED_PATH", "via_owner");
+  const ThreadRanks ranks(GetParam());
+  for (const GemmEntry entry : kGemmEntries) {
+    const GemmProblem problem = problems_of(entry).at(4);
+    ranks.run([&](int rank, tw_comm_t comm) {
+      GemmOperands operands(problem, rank, ranks.size());
+      tw_window_t window = nullptr;
+      ASSERT_EQ(tw_window_create(comm, 2 * operands.result_bytes() + 64, &window), TW_OK)
+          << tw_last_error();
+      void* at = nullptr;
+      ASSERT_EQ(tw_window_ptr(window, rank, &at), TW_OK);
+      char* const c = static_cast<char*>(at) + 2;
+      // The last rank's C lies in its window, its hidden does not.
+      if (rank % 2 == 0) operands.place_results(c, c + operands.result_bytes());
+      if (rank == ranks.size() - 1) operands.place_results(c, nullptr);
+      if (problem.packed) {
+        ASSERT_EQ(operands.pack(comm), TW_OK) << tw_last_error();
+      }
+      const tw_gemm_args_t args = operands.args();
+      for (int i = 0; i < 2; ++i) {
+        operands.poison();
+        ASSERT_EQ(call_gemm(entry, &args, comm, nullptr), TW_OK) << tw_last_error();
+        ASSERT_EQ(operands.check(), "");
+      }
+      EXPECT_EQ(tw_window_destroy(window), TW_OK) << tw_last_error();
+    });
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, Values, testing::Values(1, 2, 3, 5));
+
+GemmProblem all_reduce_of(size_t m, size_t n, size_t k) {
+  GemmProblem p;
+  p.m = m;
+  p.n = n;
+  p.k = k;
+  return p;
+}
+
+bool says(const std::string& text) {
+  return std::string(tw_last_error()).find(text) != std::string::npos;
+}
+
+/// Calls of every kind in one queue, the arrays of shards gone before they run.
+TEST(FusedCall, OnStreams) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    tw_stream_t streams[2];
+    for (tw_stream_t& stream : streams) ASSERT_EQ(tw_stream_create(nullptr, &stream), TW_OK);
+    std::vector<GemmOperands> operands;
+    operands.reserve(64);
+    for (int i = 0; i < 4; ++i)
+      for (const GemmEntry entry : kGemmEntries) {
+        GemmProblem p;
+        p.entry = entry;
+        p.norm = entry == GemmEntry::kNorm;
+        p.m = 5 + 40 * static_cast<size_t>(i);  // scratch and workspace grow under queued calls
+        p.n = 40 * static_cast<size_t>(i + 1);
+        if (entry == GemmEntry::kAllToAll) p.rows = {p.m - 2, 2};
+        const GemmOperands& o = operands.emplace_back(p, rank, 2);
+        tw_gemm_args_t args = o.args();
+        std::vector<size_t> rows = p.rows;
+        if (!rows.empty()) args.rows = rows.data();
+        ASSERT_EQ(call_gemm(entry, &args, comm, streams[i % 2]), TW_OK) << tw_last_error();
+        rows.assign(rows.size(), SIZE_MAX);
+        float x = 1, sum = 0;
+        ASSERT_EQ(tw_all_reduce(&x, &sum, 1, TW_FP32, TW_SUM, comm, nullptr), TW_OK)
+            << tw_last_error();
+        EXPECT_EQ(sum, 2);
+      }
+    for (tw_stream_t stream : streams)
+      ASSERT_EQ(tw_stream_synchronize(stream), TW_OK) << tw_last_error();
+    for (const GemmOperands& o : operands) EXPECT_EQ(o.check(), "");
+    for (tw_stream_t stream : streams) EXPECT_EQ(tw_stream_destroy(stream), TW_OK);
+  });
+}
+
+TEST(FusedCall, NotInGroups) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    const GemmOperands operands(all_reduce_of(5, 40, 24), rank, 2);
+    const tw_gemm_args_t args = operands.args();
+    ASSERT_EQ(tw_group_begin(), TW_OK);
+    EXPECT_EQ(tw_gemm_all_reduce(&args, comm, nullptr), TW_ERROR_INVALID_STATE);
+    EXPECT_TRUE(says("tw_group_begin")) << tw_last_error();
+    EXPECT_EQ(tw_group_end(), TW_ERROR_INVALID_STATE);
+    EXPECT_EQ(tw_gemm_all_reduce(&args, comm, nullptr), TW_OK) << tw_last_error();
+    EXPECT_EQ(operands.check(), "");
+  });
+}
+
+/// Ranks that make different calls all learn which.
+void expect_mismatch(const std::string& text,
+                     const std::function<tw_status_t(int rank, tw_comm_t comm)>& call) {
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    EXPECT_EQ(call(rank, comm), TW_ERROR_MISMATCH) << tw_last_error();
+    EXPECT_TRUE(says(text)) << "no \"" << text << "\" in: " << tw_last_error();
+  });
+}
+
+tw_status_t run_one(const GemmProblem& problem, int rank, tw_comm_t comm) {
+  const GemmOperands operands(problem, rank, 2);
+  const tw_gemm_args_t args = operands.args();
+  return call_gemm(problem.entry, &args, comm, nullptr);
+}
+
+TEST(FusedMismatch, Sizes) {
+  expect_mismatch("gemm_all_reduce(m 6, n 40, k 24, TW_BF16)", [](int rank, tw_comm_t comm) {
+    return run_one(all_reduce_of(rank == 0 ? 5 : 6, 40, 24), rank, comm);
+  });
+}
+
+TEST(FusedMismatch, OneNeedsMoreWorkspace) {
+  expect_mismatch("gemm_all_reduce(m 600, n 2000, k 2, TW_BF16)", [](int rank, tw_comm_t comm) {
+    const tw_status_t first = run_one(all_reduce_of(5, 40, 24), rank, comm);
+    if (first != TW_OK) return first;
+    return rank == 0 ? run_one(all_reduce_of(5, 40, 24), rank, comm)
+                     : run_one(all_reduce_of(600, 2000, 2), rank, comm);
+  });
+}
+
+TEST(FusedMismatch, Options) {
+  for (const auto& change : std::vector<std::function<void(GemmProblem&)>>{
+           [](GemmProblem& p) { p.bias = true; },
+           [](GemmProblem& p) { p.norm = true; },
+           [](GemmProblem& p) { p.activation = TW_GELU; },
+           [](GemmProblem& p) { p.out_type = TW_BF16; },
+           [](GemmProblem& p) { p.type = TW_FP16; },
+           [](GemmProblem& p) { p.out_type = TW_BF16, p.partial_type = TW_FP32; },
+       })
+    for (const char* how : {"always", "never"}) {
+      const ScopedEnv env("TW_FUSED", how);
+      expect_mismatch("call 1: ", [&](int rank, tw_comm_t comm) {
+        GemmProblem problem = all_reduce_of(5, 40, 24);
+        if (rank == 1) change(problem);
+        return run_one(problem, rank, comm);
+      });
+    }
+}
+
+TEST(FusedMismatch, Ops) {
+  expect_mismatch("gemm_all_to_all(", [](int rank, tw_comm_t comm) {
+    GemmProblem problem = all_reduce_of(5, 40, 24);
+    if (rank == 1) problem.entry = GemmEntry::kAllToAll;
+    return run_one(problem, rank, comm);
+  });
+}
+
+TEST(FusedMismatch, PlainCollective) {
+  expect_mismatch("all_reduce(count 64, TW_FP32, TW_SUM)", [](int rank, tw_comm_t comm) {
+    if (rank == 0) return run_one(all_reduce_of(5, 40, 24), rank, comm);
+    float send[64] = {}, recv[64];
+    return tw_all_reduce(send, recv, 64, TW_FP32, TW_SUM, comm, nullptr);
+  });
+}
+
+TEST(FusedMismatch, Rows) {
+  expect_mismatch("gemm_reduce_scatter(", [](int rank, tw_comm_t comm) {
+    GemmProblem problem = all_reduce_of(5, 40, 24);
+    problem.entry = GemmEntry::kReduceScatter;
+    problem.rows = rank == 0 ? std::vector<size_t>{2, 3} : std::vector<size_t>{3, 2};
+    return run_one(problem, rank, comm);
+  });
+}
+
+/// k may differ where products are added.
+TEST(FusedCall, UnevenK) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    GemmProblem problem = all_reduce_of(5, 40, rank == 0 ? 0 : 300);
+    EXPECT_EQ(run_one(problem, rank, comm), TW_OK) << tw_last_error();
+    problem.entry = GemmEntry::kReduceScatter;
+    EXPECT_EQ(run_one(problem, rank, comm), TW_OK) << tw_last_error();
+  });
+}
+
+size_t memory_of(tw_comm_t comm) {
+  size_t bytes = 0;
+  EXPECT_EQ(tw_comm_memory(comm, &bytes), TW_OK);
+  return bytes;
+}
+
+TEST(Workspace, GrowsOnceAndIsCounted) {
+  const ScopedEnv env("TW_FUSED", "always");
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    const GemmOperands operands(all_reduce_of(300, 2000, 8), rank, 2);
+    const tw_gemm_args_t args = operands.args();
+    size_t bytes = 0;
+    ASSERT_EQ(tw_fused_workspace(TW_GEMM_ALL_REDUCE, &args, comm, &bytes), TW_OK);
+    EXPECT_GT(bytes, 300 * 2000 * sizeof(float));
+    const size_t before = memory_of(comm);
+    ASSERT_EQ(tw_workspace_reserve(comm, bytes), TW_OK) << tw_last_error();
+    EXPECT_EQ(memory_of(comm), before + bytes);
+    ASSERT_EQ(tw_workspace_reserve(comm, 4096), TW_OK) << tw_last_error();
+    EXPECT_EQ(memory_of(comm), before + bytes);
+    ASSERT_EQ(run_one(all_reduce_of(5, 40, 24), rank, comm), TW_OK) << tw_last_error();
+    const size_t with_scratch = memory_of(comm);
+    for (int i = 0; i < 3; ++i)
+      ASSERT_EQ(tw_gemm_all_reduce(&args, comm, nullptr), TW_OK) << tw_last_error();
+    EXPECT_EQ(operands.check(), "");
+    EXPECT_LT(memory_of(comm), with_scratch + (size_t{8} << 20));  // no further workspace
+    // What peers have left in it is nothing to another division of the same memory.
+    ASSERT_EQ(tw_workspace_reserve(comm, 8 * bytes), TW_OK) << tw_last_error();
+    ASSERT_EQ(tw_gemm_all_reduce(&args, comm, nullptr), TW_OK) << tw_last_error();
+    EXPECT_EQ(operands.check(), "");
+  });
+}
+
+TEST(Workspace, ReservedAlike) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    EXPECT_EQ(tw_workspace_reserve(comm, rank == 0 ? 4096 : 8192), TW_ERROR_MISMATCH);
+    EXPECT_TRUE(says("8192")) << tw_last_error();
+  });
+}
+
+TEST(Workspace, WithinTheCap) {
+  for (const char* how : {"always", "never"}) {
+    const ScopedEnv env("TW_FUSED", how);
+    tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+    config.max_memory = size_t{24} << 20;
+    const ThreadRanks ranks(2, &config);
+    ranks.run([&](int rank, tw_comm_t comm) {
+      EXPECT_EQ(run_one(all_reduce_of(500, 10000, 2), rank, comm), TW_ERROR_OUT_OF_RESOURCES);
+      EXPECT_TRUE(says(std::to_string(config.max_memory))) << tw_last_error();
+      EXPECT_EQ(tw_workspace_reserve(comm, config.max_memory), TW_ERROR_OUT_OF_RESOURCES);
+      EXPECT_EQ(run_one(all_reduce_of(20, 300, 24), rank, comm), TW_OK) << tw_last_error();
+      EXPECT_LE(memory_of(comm), config.max_memory);
+    });
+  }
+}
+
+TEST(TileSets, LiveAndDie) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int, tw_comm_t comm) {
+    tw_tiles_config_t config = TW_TILES_CONFIG_INIT;
+    config.bytes = 10000;
+    config.slots = 7;
+    config.k = 64;
+    tw_tiles_t tiles = nullptr;
+    ASSERT_EQ(tw_tiles_create(comm, &config, &tiles), TW_OK) << tw_last_error();
+    tw_tile_view view;
+    ASSERT_EQ(tw_tiles_get_view(tiles, &view), TW_OK) << tw_last_error();
+    EXPECT_GE(view.layout.end - view.layout.data, config.bytes);
+    EXPECT_GE(view.layout.slots, config.slots);
+    EXPECT_EQ(view.record.call, kCollOps);
+    EXPECT_EQ(tw_comm_destroy(comm), TW_ERROR_INVALID_STATE);
+    EXPECT_TRUE(says("tile set")) << tw_last_error();
+    EXPECT_EQ(tw_tiles_destroy(tiles), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_tiles_destroy(tiles), TW_ERROR_INVALID_HANDLE);
+  });
+}
+
+TEST(TileSets, MadeAlike) {
+  const ThreadRanks ranks(2);
+  ranks.run([](int rank, tw_comm_t comm) {
+    tw_tiles_config_t config = TW_TILES_CONFIG_INIT;
+    config.slots = static_cast<size_t>(rank) + 1;
+    tw_tiles_t tiles = nullptr;
+    EXPECT_EQ(tw_tiles_create(comm, &config, &tiles), TW_ERROR_MISMATCH);
+    EXPECT_TRUE(says("rank 1 for 0 and 2")) << tw_last_error();
+    float x = 1, sum = 0;  // the comm goes on
+    EXPECT_EQ(tw_all_reduce(&x, &sum, 1, TW_FP32, TW_SUM, comm, nullptr), TW_OK);
+  });
+}
 
 }  // namespace
 }  // namespace tw::test

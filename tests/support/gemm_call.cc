@@ -101,13 +101,20 @@ const char* name_of(GemmEntry entry) {
 
 tw_status_t call_gemm(GemmEntry entry, const tw_gemm_args_t* args, tw_comm_t comm,
                       tw_stream_t stream) {
-  constexpr decltype(&tw_gemm) kCalls[] = {tw_gemm,
-                                           tw_all_gather_gemm,
-                                           tw_gemm_reduce_scatter,
-                                           tw_gemm_all_reduce,
-                                           tw_gemm_all_to_all,
-                                           tw_all_reduce_residual_rms_norm};
-  return kCalls[static_cast<int>(entry)](args, comm, stream);
+  switch (entry) {
+    case GemmEntry::kGemm:
+      return tw_gemm(args, comm, stream);
+    case GemmEntry::kAllGather:
+      return tw_all_gather_gemm(args, comm, stream);
+    case GemmEntry::kReduceScatter:
+      return tw_gemm_reduce_scatter(args, comm, stream);
+    case GemmEntry::kAllReduce:
+      return tw_gemm_all_reduce(args, comm, stream);
+    case GemmEntry::kAllToAll:
+      return tw_gemm_all_to_all(args, comm, stream);
+    default:
+      return tw_all_reduce_residual_rms_norm(args, comm, stream);
+  }
 }
 
 GemmOperands::GemmOperands(const GemmProblem& p, int rank, int ranks)
@@ -145,7 +152,7 @@ GemmOperands::GemmOperands(const GemmProblem& p, int rank, int ranks)
 
 void GemmOperands::place_results(void* c, void* hidden) {
   c_at_ = static_cast<char*>(c);
-  hidden_at_ = static_cast<char*>(hidden);
+  hidden_at_ = hidden == nullptr ? hidden_.data() : static_cast<char*>(hidden);
   poison();
 }
 

@@ -40,7 +40,7 @@ class GemmOperands {
  public:
   GemmOperands(const GemmProblem& problem, int rank, int ranks);
 
-  /// Lets C and hidden lie in memory of the caller's, `bytes` each at least.
+  /// Lets C and hidden (null: as before) lie in memory of the caller's, result_bytes() each.
   void place_results(void* c, void* hidden);
   size_t result_bytes() const { return c_rows_ * c_stride() * element(out_); }
 
