@@ -173,16 +173,20 @@ class EveryTarget : public testing::TestWithParam<TargetEntry> {};
 void expect_exact(const TargetEntry& target, const Problem& p, const Way& way) {
   const Inputs inputs(p, Data::kExact);
   const std::vector<char> got = inputs.run(target.gemm, way, 0, p.m);
-  for (size_t i = 0; i < p.m; ++i)
-    for (size_t j = 0; j < p.n; ++j) {
+  std::vector<int64_t> column(p.k), row(p.m * p.k);  // eighths
+  for (size_t i = 0; i < row.size(); ++i)
+    row[i] = static_cast<int64_t>(inputs.a(i / p.k, i % p.k) * 8);
+  for (size_t j = 0; j < p.n; ++j) {
+    for (size_t k = 0; k < p.k; ++k) column[k] = static_cast<int64_t>(inputs.b(k, j) * 8);
+    for (size_t i = 0; i < p.m; ++i) {
       int64_t sum = 0;  // of 64ths
-      for (size_t k = 0; k < p.k; ++k)
-        sum += static_cast<int64_t>(inputs.a(i, k) * 8) * static_cast<int64_t>(inputs.b(k, j) * 8);
+      for (size_t k = 0; k < p.k; ++k) sum += row[i * p.k + k] * column[k];
       char want[4] = {};
       put_value(p.out, want, 0, static_cast<float>(sum) / 64);
       const float is = value_at(p.out, got.data(), i * p.n + j);
       ASSERT_EQ(is, value_at(p.out, want, 0)) << text_of(p) << " at " << i << ", " << j;
     }
+  }
 }
 
 TEST_P(EveryTarget, SumsAreExact) {
