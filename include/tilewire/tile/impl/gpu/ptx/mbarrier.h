@@ -85,14 +85,16 @@ TW_FN uint32_t load_relaxed_shared(const uint32_t* from) {
   return value;
 }
 
-// ---- Numbered barriers of `threads` threads, whole warps ----
+// ---- Numbered barriers of `threads` threads, whole warps, which come together first ----
 
 TW_FN void barrier_sync(int id, int threads) {
+  __syncwarp();
   asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 /// True when all threads say so.
 TW_FN bool barrier_and(int id, int threads, bool ok) {
+  __syncwarp();
   uint32_t all;
   asm volatile(
       "{\n"

@@ -88,11 +88,16 @@ TW_FN void open_memory(Sm90Memory& memory) {
   ptx::fence_mbarrier_init();
 }
 
-/// Until the phase has ended; false: the block has failed. Each thread that calls it acquires.
+/// Until the phase has ended; false: the block has failed. Each thread acquires; the warp, all of
+/// which calls it, is together again when it returns.
 TW_FN bool wait_phase(const TileControl& control, uint64_t* barrier, uint32_t parity) {
-  while (!ptx::mbarrier_try_wait(barrier, parity))
-    if (has_failed(control)) return false;
-  return true;
+  bool ended = true;
+  while (!ptx::mbarrier_try_wait(barrier, parity)) {
+    ended = !has_failed(control);
+    if (!ended) break;
+  }
+  __syncwarp();
+  return ended;
 }
 
 /// Bit i of a mask: which parity barrier i has next.
