@@ -141,7 +141,8 @@ TW_FN uint4 turned(const uint2 (&row)[8], int i, bool wide) {
 }
 
 /// The image from memory in which lines are neighbours: rectangles are turned in registers.
-/// Neighbouring threads have neighbouring chunks of the same lines: their stores meet no bank twice.
+/// Neighbouring threads have neighbouring chunks of the same lines: their stores meet no bank
+/// twice.
 template <int threads>
 TW_FN void turn_lines(char* image, const Lines& lines, int t) {
   const bool wide = lines.of->type == TW_FP32;

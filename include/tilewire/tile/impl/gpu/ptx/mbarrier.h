@@ -12,7 +12,7 @@ TW_FN uint32_t in_shared(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
-// ---- mbarrier: a phase ends when `count` threads have arrived and all expected bytes have come ----
+// ---- mbarrier: a phase ends when `count` threads have arrived and all expected bytes come ----
 
 TW_FN void mbarrier_init(uint64_t* barrier, uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(in_shared(barrier)), "r"(count)

@@ -7,8 +7,8 @@
 //   full, empty          a stage with operands, loader -> consumers. full: the loader's one arrival
 //                        and the bytes that bulk copies bring; empty: one arrival of each warp
 //   in, out              a stage with bytes to pass on (copy_all), loader -> storer; each one
-//                        arrival. Stages are shared with the above and used in program order, so that the
-//                        loader waits for whoever had the stage last
+//                        arrival. Stages are shared with the above and used in program order, so
+//                        that the loader waits for whoever had the stage last
 //   number_full, _empty  the next number of a loop, loader -> consumers' warps and storer
 //   staged, unstaged     results in `staging`, consumers' warps -> storer
 //   handed, unhanded     "what we stored ourselves may be announced", consumers' warps -> storer
