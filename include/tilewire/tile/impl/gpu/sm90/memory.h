@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/gpu_launch.h"
 #include "tilewire/tile/impl/gpu/epilogue.h"
 #include "tilewire/tile/impl/gpu/operand.h"
 #include "tilewire/tile/impl/gpu/ptx/mbarrier.h"
@@ -61,7 +62,8 @@ struct Sm90Memory {
   Deferred deferred[kStages];
 };
 inline constexpr size_t kSharedBytes = sizeof(Sm90Memory);
-static_assert(kSharedBytes <= 227 << 10);
+static_assert(kSharedBytes == kSm90aTiles.shared_bytes && kSharedBytes <= 227 << 10);
+static_assert(kBlockThreads == kSm90aTiles.threads);
 
 TW_FN Sm90Memory& block_memory() {
   extern __shared__ __align__(1024) char dynamic_memory[];
