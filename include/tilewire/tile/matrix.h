@@ -44,8 +44,8 @@ struct OperandAt {
 
 /// A tensor map of an operand has two dimensions, K inside, and only the sizes that exist; boxes of
 /// 128 bytes of K and of this many lines (rows of A, columns of B); 128-byte swizzle; zeros
-/// outside. So it needs K contiguous (A kRows, B kCols), address and stride multiples of 16 bytes; operands
-/// without one are copied by elements.
+/// outside. So it needs K contiguous (A kRows, B kCols), address and stride multiples of 16 bytes;
+/// operands without one are copied by elements.
 inline constexpr int kTensorMapLines = 64;
 
 /// A factor of a product: `rows` x `cols` elements of TW_BF16, TW_FP16 or TW_FP32.

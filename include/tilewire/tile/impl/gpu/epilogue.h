@@ -28,8 +28,8 @@ TW_FN float4& chunk_at(char* region, int row, int q) {
   return *reinterpret_cast<float4*>(region + row * kRegionRow + (q ^ turn<f>(row)) * 16);
 }
 
-// Addresses of a fragment's sums, by hand in few registers: of the bits of a chunk's place, those that
-// depend on the lane are apart from those that are constants of the unrolled loops.
+// Addresses of a fragment's sums, by hand in few registers: of the bits of a chunk's place, those
+// that depend on the lane are apart from those that are constants of the unrolled loops.
 
 TW_FN void stage_sums(char* region, const TileSums<Fragment::kMatrix>& sum) {
   const int row = lane() / 4, pair = lane() % 4, turned = turn<Fragment::kMatrix>(row);
@@ -119,8 +119,8 @@ TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, cons
   }
 }
 
-/// Calls emit(row of the tile, first column, count, values) for each lane's part of each row of this
-/// warp, rows in turn. All lanes take part in every call; count is 0 where there is nothing.
+/// Calls emit(row of the tile, first column, count, values) for each lane's part of each row of
+/// this warp, rows in turn. All lanes take part in every call; count is 0 where there is nothing.
 template <Fragment f, class Emit>
 TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, Emit emit) {
   const Tile& tile = sum.tile;

@@ -114,13 +114,13 @@ TW_FN uint4 gather_chunk(const Lines& lines, size_t line, size_t k, size_t left)
   return make_uint4(word[0], word[1], word[2], word[3]);
 }
 
-/// Whether lines are neighbours in memory, by aligned vectors of 16 bytes.
+/// Whether lines are neighbours in memory, by aligned vectors of 8 bytes.
 TW_FN bool by_vectors(const Lines& lines) {
   const Operand& of = *lines.of;
   const size_t element = element_bytes(of.type);
-  return of.layout != MatrixLayout::kPacked && !lines.along_k() && aligned(of.data, 16) &&
-         of.stride * element % 16 == 0 && lines.begin * element % 16 == 0 &&
-         (!lines.paired || lines.second * element % 16 == 0);
+  return of.layout != MatrixLayout::kPacked && !lines.along_k() && aligned(of.data, 8) &&
+         of.stride * element % 8 == 0 && lines.begin * element % 8 == 0 &&
+         (!lines.paired || lines.second * element % 8 == 0);
 }
 
 /// `yes ? a : b`, field by field: a choice between objects would be one of addresses.
@@ -130,37 +130,31 @@ TW_FN Lines choose(bool yes, const Lines& a, const Lines& b) {
           yes ? a.k : b.k};
 }
 
-TW_FN uint32_t word_of(const uint4& v, int i) {
-  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
-/// Chunk of line `i` of a square whose rows are vectors along the lines, one for each element of K.
-TW_FN uint4 turned(const uint4 (&row)[8], int i, bool wide) {
-  if (wide)
-    return make_uint4(word_of(row[0], i), word_of(row[1], i), word_of(row[2], i),
-                      word_of(row[3], i));
+/// Chunk of line `i` of a rectangle whose rows are vectors along the lines, one for each element of
+/// K: 8 x 4 elements, or 4 x 2 `wide` ones.
+TW_FN uint4 turned(const uint2 (&row)[8], int i, bool wide) {
+  const auto word = [&](int k) { return (wide ? i : i / 2) == 0 ? row[k].x : row[k].y; };
+  if (wide) return make_uint4(word(0), word(1), word(2), word(3));
   const uint32_t halves = i % 2 == 0 ? 0x5410 : 0x7632;
-  return make_uint4(__byte_perm(word_of(row[0], i / 2), word_of(row[1], i / 2), halves),
-                    __byte_perm(word_of(row[2], i / 2), word_of(row[3], i / 2), halves),
-                    __byte_perm(word_of(row[4], i / 2), word_of(row[5], i / 2), halves),
-                    __byte_perm(word_of(row[6], i / 2), word_of(row[7], i / 2), halves));
+  return make_uint4(__byte_perm(word(0), word(1), halves), __byte_perm(word(2), word(3), halves),
+                    __byte_perm(word(4), word(5), halves), __byte_perm(word(6), word(7), halves));
 }
 
-/// The image from memory in which lines are neighbours: squares of 8 x 8 elements (fp32: 4 x 4) are
-/// turned in registers. Neighbouring threads have neighbouring chunks of the same lines: their
-/// stores meet no bank twice.
+/// The image from memory in which lines are neighbours: rectangles are turned in registers.
+/// Neighbouring threads have neighbouring chunks of the same lines: their stores meet no bank
+/// twice.
 template <int threads>
 TW_FN void turn_lines(char* image, const Lines& lines, int t) {
   const bool wide = lines.of->type == TW_FP32;
-  const int side = wide ? 4 : 8;
+  const int across = wide ? 2 : 4, per_chunk = wide ? 4 : 8;
   const size_t k_size = lines.k_size(), all = lines.is_b ? lines.of->cols : lines.of->rows;
 #pragma unroll 1
-  for (int u = t; u < kLineChunks * kImageLines / side; u += threads) {
-    const int q = u % kLineChunks, r = u / kLineChunks * side;
+  for (int u = t; u < kLineChunks * kImageLines / across; u += threads) {
+    const int q = u % kLineChunks, r = u / kLineChunks * across;
     if (!lines.has(r)) continue;
-    const size_t line = lines.line(r), k = lines.k + q * side;
+    const size_t line = lines.line(r), k = lines.k + q * per_chunk;
     const size_t exist = k < k_size ? k_size - k : 0;
-    if (line + side > all) {
+    if (line + across > all) {
 #pragma unroll 1
       for (int i = 0; line + i < all; ++i)
         *reinterpret_cast<uint4*>(image + image_at(r + i, q)) =
@@ -168,17 +162,17 @@ TW_FN void turn_lines(char* image, const Lines& lines, int t) {
       continue;
     }
     const char* from = lines.at(line, k);
-    uint4 row[8];
+    uint2 row[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      row[i] = make_uint4(0, 0, 0, 0);
-      if (i < side && static_cast<size_t>(i) < exist)
-        row[i] = *reinterpret_cast<const uint4*>(from);
+      row[i] = make_uint2(0, 0);
+      if (i < per_chunk && static_cast<size_t>(i) < exist)
+        row[i] = *reinterpret_cast<const uint2*>(from);
       from += lines.k_stride();
     }
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (i < side) *reinterpret_cast<uint4*>(image + image_at(r + i, q)) = turned(row, i, wide);
+    for (int i = 0; i < 4; ++i)
+      if (i < across) *reinterpret_cast<uint4*>(image + image_at(r + i, q)) = turned(row, i, wide);
   }
 }
 

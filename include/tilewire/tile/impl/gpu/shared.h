@@ -64,8 +64,8 @@ TW_FN BlockShared& shared() {
 
 TW_FN int this_thread() { return static_cast<int>(threadIdx.x); }
 
-/// Writes down why a block gives up and stops the comm's other blocks on this device; the host finds
-/// the record and stops the peers. The first failure of a device is the one that is kept. One
+/// Writes down why a block gives up and stops the comm's other blocks on this device; the host
+/// finds the record and stops the peers. The first failure of a device is the one that is kept. One
 /// thread calls it.
 TW_FN void write_failure(const WaitContext* context, const char* name, int block,
                          tw_status_t status, int peer, uint64_t index, uint64_t expected,

@@ -1,7 +1,8 @@
-// Partial tiles in slots. A slot is the image of a fragment: warp w's part follows warp w - 1's, and
-// in it 16-byte chunk c of lane l at (32 c + l) * 16: its sums 8 c .. 8 c + 7 as 16-bit numbers, or
-// 4 c .. 4 c + 3 as fp32. So a thread gets back what a thread in the same place gave, by coalesced
-// accesses, and tiles of few rows are short: only warps that have rows send their part.
+// Partial tiles in slots. A slot is the image of a fragment: warp w's part follows warp w - 1's,
+// and in it 16-byte chunk c of lane l at (32 c + l) * 16: its sums 8 c .. 8 c + 7 as 16-bit
+// numbers, or 4 c .. 4 c + 3 as fp32. So a thread gets back what a thread in the same place gave,
+// by coalesced accesses, and tiles of few rows are short: only warps that have rows send their
+// part.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
-// TW_TILE_KERNEL on GPUs: one __global__ function per kernel and target, `name_entry`, launched
-// with as many threads as its launch bounds say and `name_shared` bytes of dynamic shared memory, a
-// number in the module's constant memory. A program that multiplies has its A as `Operand a` in
+// TW_TILE_KERNEL on GPUs: one __global__ function per kernel and target, `name_entry`, launched as
+// tile/gpu_launch.h says. `name_shared` tells the reader of a module how much dynamic shared memory
+// that is (tests/tools/gpu_report). A program that multiplies has its A as `Operand a` in
 // Args; that operand's type is the type of all its products.
 #pragma once
 

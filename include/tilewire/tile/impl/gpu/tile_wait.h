@@ -124,13 +124,14 @@ TW_FN void report(const TileControl& control) {
 }
 
 /// The end of a block that has not failed, by one thread: the last block of the launch resets the
-/// counters and advances the epoch. Order: acq_rel, device.
+/// counters, counts the launch and advances the epoch. Order: acq_rel, device.
 TW_FN void finish_launch(TileCounters* counters, uint64_t* epoch, uint64_t value, int blocks) {
   const uint64_t others = static_cast<uint64_t>(blocks) - 1;
   if (ptx::add_acq_rel_gpu(&counters->finished, 1) != others) return;
 #pragma unroll 1
   for (int p = 0; p < kTilePhases; ++p) ptx::store_relaxed_gpu(&counters->next[p][0], 0);
   ptx::store_relaxed_gpu(&counters->finished, 0);
+  ptx::store_relaxed_gpu(&counters->launches, counters->launches + 1);
   ptx::store_relaxed_gpu(epoch, value);
 }
 

@@ -12,7 +12,7 @@ TW_FN uint32_t in_shared(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
-// ---- mbarrier: a phase ends when `count` threads have arrived and all expected bytes have come ----
+// ---- mbarrier: a phase ends when `count` threads have arrived and all expected bytes come ----
 
 TW_FN void mbarrier_init(uint64_t* barrier, uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(in_shared(barrier)), "r"(count)
@@ -85,14 +85,16 @@ TW_FN uint32_t load_relaxed_shared(const uint32_t* from) {
   return value;
 }
 
-// ---- Numbered barriers of `threads` threads, whole warps ----
+// ---- Numbered barriers of `threads` threads, whole warps, which come together first ----
 
 TW_FN void barrier_sync(int id, int threads) {
+  __syncwarp();
   asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 /// True when all threads say so.
 TW_FN bool barrier_and(int id, int threads, bool ok) {
+  __syncwarp();
   uint32_t all;
   asm volatile(
       "{\n"

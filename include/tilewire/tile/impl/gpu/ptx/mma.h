@@ -7,8 +7,8 @@
 
 namespace TW_NS::ptx {
 
-/// Four 8 x 8 matrices of 16-bit elements: lane l gives the address of row l % 8 of matrix l / 8 and
-/// gets elements 2 (l % 4) and the next one of row l / 4 of each.
+/// Four 8 x 8 matrices of 16-bit elements: lane l gives the address of row l % 8 of matrix l / 8
+/// and gets elements 2 (l % 4) and the next one of row l / 4 of each.
 TW_FN uint4 load_matrices(const void* row) {
   uint4 v;
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -1,7 +1,7 @@
-// Matrix multiplication by a warpgroup: D (64 x 128, fp32, in registers) += A (64 x 16) B (16 x 128),
-// both in shared memory. Thread t of the warpgroup has, for j = 0 .. 15, columns 8 j + 2 (t % 4) and
-// the next one of row 16 (t / 32) + t % 32 / 4 in d[4 j], d[4 j + 1], and of the row 8 below in
-// d[4 j + 2], d[4 j + 3].
+// Matrix multiplication by a warpgroup: D (64 x 128, fp32, in registers) += A (64 x 16) times
+// B (16 x 128), both in shared memory. Thread t of the warpgroup has, for j = 0 .. 15, columns
+// 8 j + 2 (t % 4) and the next one of row 16 (t / 32) + t % 32 / 4 in d[4 j], d[4 j + 1], and of
+// the row 8 below in d[4 j + 2], d[4 j + 3].
 //
 // ptxas lets multiplications run on only while it sees all their registers: what takes part is
 // inlined, and between `wgmma` and `wgmma_wait` nothing else touches d.

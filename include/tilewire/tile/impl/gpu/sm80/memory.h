@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/gpu_launch.h"
 #include "tilewire/tile/impl/gpu/epilogue.h"
 #include "tilewire/tile/impl/gpu/operand.h"
 #include "tilewire/tile/impl/gpu/tile_wait.h"
@@ -25,7 +26,8 @@ struct Sm80Memory {
 static_assert(kStagingBytes <= kStages * kStageBytes);
 /// What every chip from sm_80 on has, sm_86 and sm_120 included: 99 KiB.
 inline constexpr size_t kSharedBytes = sizeof(Sm80Memory);
-static_assert(kSharedBytes <= 99 << 10);
+static_assert(kSharedBytes == kSm80Tiles.shared_bytes && kSharedBytes <= 99 << 10);
+static_assert(kBlockThreads == kSm80Tiles.threads);
 
 TW_FN Sm80Memory& block_memory() {
   extern __shared__ __align__(128) char dynamic_memory[];

@@ -14,8 +14,8 @@ TW_FN void multiply_matrix(TileSums<Fragment::kMatrix>& sum, const char* stage) 
   const char* const a = stage + tile_warp() * kWarpRows * kLineBytes;
   const char* const b = stage + kImageBytes;
   const int l = lane();
-  // A: matrices are rows 0-7 and 8-15 of one chunk, then of the next. B: chunks of 8 columns, then of
-  // the next 8.
+  // A: matrices are rows 0-7 and 8-15 of one chunk, then of the next. B: chunks of 8 columns, then
+  // of the next 8.
 #pragma unroll
   for (int k = 0; k < kLineChunks / 2; ++k) {
     const uint4 x = ptx::load_matrices(a + image_at(l % 16, 2 * k + l / 16));

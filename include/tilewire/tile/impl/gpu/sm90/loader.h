@@ -27,7 +27,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   TW_FN uint32_t take(int phase, uint32_t n) {
     catch_up();
     const uint32_t i = number_at_;
-    if (ok_ && numbers_given_ >= kNumbers)
+    if (ok_)
       ok_ = agreed(wait_phase(control_, &memory_.number_empty[i], bit(number_parity_, i) ^ 1));
     if (!ok_) return n;
     uint32_t number = n;
@@ -39,7 +39,6 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     }
     number_parity_ ^= 1u << i;
     number_at_ = (i + 1) % kNumbers;
-    if (numbers_given_ < kNumbers) ++numbers_given_;
     return __shfl_sync(~0u, number, 0);
   }
 
@@ -54,7 +53,6 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
       if (!b_has_come) await(b.ready);
       if (!ok_) return;
       filled_ ^= 1u << s;
-      lent_ |= 1u << s;
       load_stage(lines_of_a(a, sum.tile, image), lines_of_b(b, sum.tile, image), a.ready, s);
       stages_.next();
     }
@@ -74,7 +72,6 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
       const CopyPiece piece = plan.piece(i);
       uint64_t* const barrier = &memory_.in[stages_.at];
       passed_ ^= 1u << stages_.at;
-      lent_on_ |= 1u << stages_.at;
       if (lane() == 0) ptx::mbarrier_arrive_expect(barrier, piece.rows * piece.bytes);
       __syncwarp();
 #pragma unroll 1
@@ -108,9 +105,9 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     __syncwarp();
 #pragma unroll 1
     for (uint32_t s = 0; s < kStages; ++s) {
-      while (bit(lent_, s) && !ptx::mbarrier_try_wait(&memory_.full[s], bit(filled_, s))) {
+      while (!ptx::mbarrier_try_wait(&memory_.full[s], bit(filled_, s))) {
       }
-      while (bit(lent_on_, s) && !ptx::mbarrier_try_wait(&memory_.in[s], bit(passed_, s))) {
+      while (!ptx::mbarrier_try_wait(&memory_.in[s], bit(passed_, s))) {
       }
     }
   }
@@ -151,25 +148,14 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
 
   /// Whether whoever had the stage last has given it back; then it is ours.
   TW_FN bool is_free(uint32_t s) {
-    bool free = true;
-    if (bit(lent_, s)) free = ptx::mbarrier_test_wait(&memory_.empty[s], bit(filled_, s));
-    if (bit(lent_on_, s)) free = ptx::mbarrier_test_wait(&memory_.out[s], bit(passed_, s));
-    free = agreed(free);
-    if (free) take_back(s);
-    return free;
+    return agreed(ptx::mbarrier_test_wait(&memory_.empty[s], bit(filled_, s)) &&
+                  ptx::mbarrier_test_wait(&memory_.out[s], bit(passed_, s)));
   }
 
   TW_FN void claim(uint32_t s) {
     if (!ok_) return;
-    if (bit(lent_, s)) ok_ = wait_phase(control_, &memory_.empty[s], bit(filled_, s));
-    if (bit(lent_on_, s)) ok_ = wait_phase(control_, &memory_.out[s], bit(passed_, s));
-    ok_ = agreed(ok_);
-    if (ok_) take_back(s);
-  }
-
-  TW_FN void take_back(uint32_t s) {
-    lent_ &= ~(1u << s);
-    lent_on_ &= ~(1u << s);
+    const bool emptied = wait_phase(control_, &memory_.empty[s], bit(filled_, s));
+    ok_ = agreed(wait_phase(control_, &memory_.out[s], bit(passed_, s)) && emptied);
   }
 
   // ---- Operands ----
@@ -286,11 +272,11 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     }
   }
 
-  // Bit s: of stage s. Parity of its last use with operands and with bytes to pass on (the first is
-  // 0), and whether that use has not been given back.
-  uint32_t filled_ = ~0u, passed_ = ~0u, lent_ = 0, lent_on_ = 0;
+  // Bit s: of stage s: parity of its last use with operands, and with bytes to pass on. Before the
+  // first there is nothing to wait for: the phase before a barrier's first has parity 1 and counts
+  // as ended.
+  uint32_t filled_ = ~0u, passed_ = ~0u;
   uint32_t deferred_ = 0, deferred_from_ = 0;  // how many, and the first one's stage
-  uint32_t numbers_given_ = 0;                 // up to kNumbers
   const uint64_t* seen_ = nullptr;             // a word that has come, at that value
   uint64_t seen_value_ = 0;
   const void *map_of_a_ = nullptr, *map_of_b_ = nullptr;

@@ -7,8 +7,8 @@
 //   full, empty          a stage with operands, loader -> consumers. full: the loader's one arrival
 //                        and the bytes that bulk copies bring; empty: one arrival of each warp
 //   in, out              a stage with bytes to pass on (copy_all), loader -> storer; each one
-//                        arrival. Stages are shared with the above and used in program order, so that the
-//                        loader waits for whoever had the stage last
+//                        arrival. Stages are shared with the above and used in program order, so
+//                        that the loader waits for whoever had the stage last
 //   number_full, _empty  the next number of a loop, loader -> consumers' warps and storer
 //   staged, unstaged     results in `staging`, consumers' warps -> storer
 //   handed, unhanded     "what we stored ourselves may be announced", consumers' warps -> storer
@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/gpu_launch.h"
 #include "tilewire/tile/impl/gpu/epilogue.h"
 #include "tilewire/tile/impl/gpu/operand.h"
 #include "tilewire/tile/impl/gpu/ptx/mbarrier.h"
@@ -61,7 +62,8 @@ struct Sm90Memory {
   Deferred deferred[kStages];
 };
 inline constexpr size_t kSharedBytes = sizeof(Sm90Memory);
-static_assert(kSharedBytes <= 227 << 10);
+static_assert(kSharedBytes == kSm90aTiles.shared_bytes && kSharedBytes <= 227 << 10);
+static_assert(kBlockThreads == kSm90aTiles.threads);
 
 TW_FN Sm90Memory& block_memory() {
   extern __shared__ __align__(1024) char dynamic_memory[];
@@ -88,11 +90,16 @@ TW_FN void open_memory(Sm90Memory& memory) {
   ptx::fence_mbarrier_init();
 }
 
-/// Until the phase has ended; false: the block has failed. Each thread that calls it acquires.
+/// Until the phase has ended; false: the block has failed. Each thread acquires; the warp, all of
+/// which calls it, is together again when it returns.
 TW_FN bool wait_phase(const TileControl& control, uint64_t* barrier, uint32_t parity) {
-  while (!ptx::mbarrier_try_wait(barrier, parity))
-    if (has_failed(control)) return false;
-  return true;
+  bool ended = true;
+  while (!ptx::mbarrier_try_wait(barrier, parity)) {
+    ended = !has_failed(control);
+    if (!ended) break;
+  }
+  __syncwarp();
+  return ended;
 }
 
 /// Bit i of a mask: which parity barrier i has next.

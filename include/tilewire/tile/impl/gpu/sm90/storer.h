@@ -1,10 +1,10 @@
 // The storer: one warp. It carries staged results and copied bytes to other memory, and signals.
 //
 // Complete, then signal. Bulk stores belong to the lane that issued them: every lane waits until
-// its own are complete (`bulk_wait`, not `.read`: that says only that the source was read), which makes
-// what they wrote known to it as if it had stored it. After the warp barrier each lane that has a
-// word fences at system scope and stores the word. The fence is cumulative over the barrier, and
-// over the mbarrier by which consumers handed their own stores on. Where stores went through a
+// its own are complete (`bulk_wait`, not `.read`: that says only that the source was read), which
+// makes what they wrote known to it as if it had stored it. After the warp barrier each lane that
+// has a word fences at system scope and stores the word. The fence is cumulative over the barrier,
+// and over the mbarrier by which consumers handed their own stores on. Where stores went through a
 // multicast address a `fence.proxy.alias` stands before the first of them and before the release.
 //
 // PTX defines no bulk store to a multicast address: there lanes store from registers.

@@ -1,0 +1,17 @@
+// How hosts launch tile programs on GPUs: threads of a block, and bytes of dynamic shared memory
+// (more than 48 KiB: cuFuncSetAttribute comes first). The same for all programs of a target, which
+// check them against what they need.
+#pragma once
+
+#include <cstddef>
+
+namespace tw {
+
+struct TileLaunch {
+  int threads;
+  size_t shared_bytes;
+};
+inline constexpr TileLaunch kSm90aTiles{384, 230400};
+inline constexpr TileLaunch kSm80Tiles{256, 98432};
+
+}  // namespace tw
