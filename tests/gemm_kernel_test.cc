@@ -61,10 +61,8 @@ void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, cons
 }
 
 #if defined(TW_SANITIZE_THREAD) || defined(TW_SANITIZE_ADDRESS)
-std::vector<GemmCase> cases_here(GemmOp op) { return few_gemm_cases(op); }
 constexpr int kRanks[] = {2, 3, 4};
 #else
-std::vector<GemmCase> cases_here(GemmOp op) { return gemm_cases(op); }
 constexpr int kRanks[] = {1, 2, 3};
 #endif
 
@@ -96,7 +94,7 @@ std::vector<GemmRun> runs_of(GemmOp op) {
 }
 
 TEST_P(GemmKernel, Cases) {
-  const std::vector<GemmCase> cases = cases_here(GetParam());
+  const std::vector<GemmCase> cases = gemm_cases_here(GetParam());
   for (const int ranks : kRanks) {
     if (is_local(GetParam()) && ranks != kRanks[0]) continue;
     const Works works = work_out(cases, ranks);
