@@ -22,6 +22,7 @@ enum class GemmOp {
   kAllReduceNorm,
   kRowEpilogue,  // a kernel only: the end of a call that is carried out by its parts
 };
+inline constexpr int kGemmKernels = 7;
 /// Those of the C API.
 inline constexpr GemmOp kGemmOps[] = {
     GemmOp::kGemm,          GemmOp::kAllGatherGemm, GemmOp::kGemmReduceScatter,
