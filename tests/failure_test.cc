@@ -251,6 +251,10 @@ void enter(const Trial& t, Shared& s, int rank) {
 [[noreturn]] void run_rank(const Trial& t, Shared& s, int rank, const tw_unique_id_t& id) {
   alarm(100);
   if (t.phase == Phase::kBootstrap) bootstrap(t, s, rank, id);
+  if (is_fused(t.phase)) {
+    setenv("TW_FUSED", "always", 1);
+    setenv("TW_FUSED_PATH", t.late ? "one_shot" : "via_owner", 1);
+  }
   tw_comm_t comm;
   tw_status_t status = tw_comm_create(t.n, rank, &id, nullptr, &comm);
   if (status != TW_OK) complain(s, rank, "tw_comm_create", status);

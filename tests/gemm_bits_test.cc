@@ -16,14 +16,6 @@ namespace {
 
 using Bytes = std::vector<char>;
 
-std::vector<CpuTarget> targets() {
-  std::vector<CpuTarget> targets;
-  for (int t = 0; t < kCpuTargets; ++t)
-    if (kernels::gemm.cpu[t] != nullptr && cpu_runs(static_cast<CpuTarget>(t)))
-      targets.push_back(static_cast<CpuTarget>(t));
-  return targets;
-}
-
 /// Random data, so that sums depend on their order. K is several steps and a ragged one.
 GemmCase bits_case(GemmOp op, size_t m, tw_type_t type, tw_type_t out) {
   GemmCase c;
@@ -40,7 +32,7 @@ GemmCase bits_case(GemmOp op, size_t m, tw_type_t type, tw_type_t out) {
 
 // ---- tw_gemm's kernel: rows, tiles, blocks, layouts -------------------------------------------------
 
-Bytes product(const GemmWork& work, const GemmRun& run, CpuTarget target) {
+Bytes product(const GemmWork& work, const GemmRun& run, const KernelTarget& target) {
   TileWorld world(room_for({work.c}, 1, run));
   GemmRank own(world, work.c, run, 0);
   own.prepare(work, 1);
@@ -76,14 +68,14 @@ TEST_P(GemmBits, OfARowAloneAndInABatch) {
   const GemmCase c = bits_case(GemmOp::kGemm, 512, GetParam(), TW_FP32);
   const GemmWork batch(c, 1, 7);
   const size_t row = c.n * sizeof(float);
-  for (const CpuTarget target : targets()) {
+  for (const KernelTarget& target : kernel_targets()) {
     const Bytes want = product(batch, tiles(512, 256), target);
     for (const auto& [first, rows] : std::vector<std::pair<size_t, size_t>>{
              {0, 1}, {1, 1}, {17, 1}, {511, 1}, {0, 2}, {5, 3}, {100, 17}, {31, 33}, {64, 129}}) {
       const Bytes got = product(part_of(batch, first, rows), tiles(512, 256), target);
       ASSERT_EQ(got, Bytes(want.begin() + static_cast<ptrdiff_t>(first * row),
                            want.begin() + static_cast<ptrdiff_t>((first + rows) * row)))
-          << cpu_target_name(target) << ": rows " << first << " to " << first + rows;
+          << target.name << ": rows " << first << " to " << first + rows;
     }
   }
 }
@@ -97,7 +89,7 @@ TEST_P(GemmBits, ByAnyTiles) {
                           tiles(512, 64, Raster::kColsOuter, 3),
                           tiles(16, 256, Raster::kRowsOuter, 3),
                           tiles(7, 19)};
-  for (const CpuTarget target : targets()) {
+  for (const KernelTarget& target : kernel_targets()) {
     const Bytes want = product(plain, tiles(512, 256), target);
     for (const GemmRun& way : ways)
       for (int layout = 0; layout < 4; ++layout) {
@@ -106,7 +98,7 @@ TEST_P(GemmBits, ByAnyTiles) {
         work.c.b_transposed = layout == 2;
         work.c.a_transposed = layout == 3;
         ASSERT_EQ(product(work, way, target), want)
-            << cpu_target_name(target) << ", " << way.name() << ": " << work.c.name(1);
+            << target.name << ", " << way.name() << ": " << work.c.name(1);
       }
     ASSERT_EQ(product(plain, tiles(512, 256), target), want) << "again";
   }
@@ -186,7 +178,9 @@ TEST_P(CallBits, ByEveryWay) {
                            {"always", "one_shot", "2", "plain"},
                            {"never", "", "2", "plain"},
                            {"never", "", "2", "plain"}};
-  for (const CpuTarget target : targets()) {
+  for (int t = 0; t < kCpuTargets; ++t) {
+    const auto target = static_cast<CpuTarget>(t);
+    if (kernels::gemm.cpu[t] == nullptr || !cpu_runs(target)) continue;
     const ScopedEnv force("TW_DEVICE_TARGET", cpu_target_name(target));
     Results want;
     for (const Way& way : kWays) {

@@ -7,22 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "lib/device/kernels.h"
 #include "tests/support/gemm_kernels.h"
 
 namespace tw::test {
 namespace {
 
 constexpr int kLaunches = 3;
-
-/// Targets whose code is in this build and runs here.
-std::vector<CpuTarget> targets() {
-  std::vector<CpuTarget> targets;
-  for (int t = 0; t < kCpuTargets; ++t)
-    if (kernels::gemm.cpu[t] != nullptr && cpu_runs(static_cast<CpuTarget>(t)))
-      targets.push_back(static_cast<CpuTarget>(t));
-  return targets;
-}
 
 /// Worked out once for all targets and ways to run.
 using Works = std::vector<GemmWork>;
@@ -38,7 +28,7 @@ Works work_out(const std::vector<GemmCase>& cases, int ranks) {
 /// Runs the cases one after the other, each kLaunches times with other inputs, as launches of one
 /// tile set.
 void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, const GemmRun& run,
-         CpuTarget target) {
+         const KernelTarget& target) {
   TileWorld world(room_for(cases, ranks, run));
   world.run([&](int rank) {
     for (size_t i = 0; i < cases.size(); ++i) {
@@ -48,9 +38,8 @@ void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, cons
         own.prepare(work, (i * kLaunches + launch + 1) * UINT64_C(0x9E3779B97F4A7C15));
         own.launch(target);
         if (world.failure() != TW_OK) return;
-        const std::string what = std::string(cpu_target_name(target)) + ", " +
-                                 cases[i].name(ranks) + ", " + run.name() + ", launch " +
-                                 std::to_string(launch);
+        const std::string what = target.name + ", " + cases[i].name(ranks) + ", " + run.name() +
+                                 ", launch " + std::to_string(launch);
         if (own.check(work, what)) continue;
         world.stop();
         return;
@@ -61,10 +50,8 @@ void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, cons
 }
 
 #if defined(TW_SANITIZE_THREAD) || defined(TW_SANITIZE_ADDRESS)
-std::vector<GemmCase> cases_here(GemmOp op) { return few_gemm_cases(op); }
 constexpr int kRanks[] = {2, 3, 4};
 #else
-std::vector<GemmCase> cases_here(GemmOp op) { return gemm_cases(op); }
 constexpr int kRanks[] = {1, 2, 3};
 #endif
 
@@ -96,11 +83,11 @@ std::vector<GemmRun> runs_of(GemmOp op) {
 }
 
 TEST_P(GemmKernel, Cases) {
-  const std::vector<GemmCase> cases = cases_here(GetParam());
+  const std::vector<GemmCase> cases = gemm_cases_here(GetParam());
   for (const int ranks : kRanks) {
     if (is_local(GetParam()) && ranks != kRanks[0]) continue;
     const Works works = work_out(cases, ranks);
-    for (const CpuTarget target : targets())
+    for (const KernelTarget& target : kernel_targets())
       for (const GemmRun& how : runs_of(GetParam())) {
         run(cases, works, ranks, how, target);
         if (testing::Test::HasFailure()) return;
@@ -115,7 +102,7 @@ TEST_P(GemmKernel, ManyRanks) {
     GemmRun how;
     how.blocks = 2;
     how.path = ranks == 8 ? ReducePath::kOneShot : ReducePath::kViaOwner;
-    run(cases, works, ranks, how, targets().front());
+    run(cases, works, ranks, how, kernel_targets().front());
     if (testing::Test::HasFailure()) return;
   }
 }

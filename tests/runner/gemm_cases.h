@@ -22,6 +22,7 @@ enum class GemmOp {
   kAllReduceNorm,
   kRowEpilogue,  // a kernel only: the end of a call that is carried out by its parts
 };
+inline constexpr int kGemmKernels = 7;
 /// Those of the C API.
 inline constexpr GemmOp kGemmOps[] = {
     GemmOp::kGemm,          GemmOp::kAllGatherGemm, GemmOp::kGemmReduceScatter,
@@ -115,5 +116,7 @@ std::vector<size_t> shards_of(Shards shards, size_t size, int ranks);
 std::vector<GemmCase> gemm_cases(GemmOp op);
 /// Fewer and smaller, each thing once: for sanitizers, processes and many ranks.
 std::vector<GemmCase> few_gemm_cases(GemmOp op);
+/// The ones that this build runs: few under a sanitizer.
+std::vector<GemmCase> gemm_cases_here(GemmOp op);
 
 }  // namespace tw::test

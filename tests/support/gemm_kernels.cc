@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/device/kernels.h"
+#include "tests/support/amx_emulated.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw::test {
@@ -29,15 +30,27 @@ uint32_t most_tiles(const Segments& segments) {
 
 }  // namespace
 
-const KernelImage& kernel_of(GemmOp op) {
-  const KernelImage* const kernels[] = {&kernels::gemm,
-                                        &kernels::all_gather_gemm,
-                                        &kernels::gemm_reduce_scatter,
-                                        &kernels::gemm_all_reduce,
-                                        &kernels::gemm_all_to_all,
-                                        &kernels::all_reduce_residual_rms_norm,
-                                        &kernels::row_epilogue};
-  return *kernels[static_cast<int>(op)];
+std::vector<KernelTarget> kernel_targets() {
+  const KernelImage* const images[kGemmKernels] = {&kernels::gemm,
+                                                   &kernels::all_gather_gemm,
+                                                   &kernels::gemm_reduce_scatter,
+                                                   &kernels::gemm_all_reduce,
+                                                   &kernels::gemm_all_to_all,
+                                                   &kernels::all_reduce_residual_rms_norm,
+                                                   &kernels::row_epilogue};
+  std::vector<KernelTarget> targets;
+  for (int t = 0; t < kCpuTargets; ++t) {
+    if (images[0]->cpu[t] == nullptr || !cpu_runs(static_cast<CpuTarget>(t))) continue;
+    targets.push_back({cpu_target_name(static_cast<CpuTarget>(t)), {}});
+    for (int op = 0; op < kGemmKernels; ++op) targets.back().entry[op] = images[op]->cpu[t];
+  }
+  namespace emulated = cpu_amx_emulated;
+  targets.push_back(
+      {"cpu_amx_emulated",
+       {emulated::gemm_entry, emulated::all_gather_gemm_entry, emulated::gemm_reduce_scatter_entry,
+        emulated::gemm_all_reduce_entry, emulated::gemm_all_to_all_entry,
+        emulated::all_reduce_residual_rms_norm_entry, emulated::row_epilogue_entry}});
+  return targets;
 }
 
 std::string GemmRun::name() const {
@@ -231,8 +244,8 @@ const void* GemmRank::args() const {
   }
 }
 
-void GemmRank::launch(CpuTarget target) const {
-  World::launch(kernel_of(c_.op).cpu[static_cast<int>(target)], args(), run_.blocks, run_.threads);
+void GemmRank::launch(const KernelTarget& target) const {
+  World::launch(target.entry[static_cast<int>(c_.op)], args(), run_.blocks, run_.threads);
 }
 
 TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const GemmRun& run) {

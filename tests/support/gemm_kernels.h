@@ -25,8 +25,13 @@ struct GemmRun {
   std::string name() const;
 };
 
-/// The kernel of an op.
-const KernelImage& kernel_of(GemmOp op);
+/// The ops' kernels of one target.
+struct KernelTarget {
+  std::string name;
+  CpuEntry entry[kGemmKernels];  // by op
+};
+/// The targets of this build that run here, best first, and cpu_amx over emulated tiles.
+std::vector<KernelTarget> kernel_targets();
 /// One rank's memory and arguments for a case. Rewritten for every launch of it.
 class GemmRank : public GemmMemory {
  public:
@@ -36,8 +41,8 @@ class GemmRank : public GemmMemory {
   void prepare(const GemmWork& work, uint64_t history);
   /// The argument struct of the op's kernel, once prepared.
   const void* args() const;
-  /// Runs the kernel's entry for `target`.
-  void launch(CpuTarget target) const;
+  /// Runs the kernel's entry of `target`.
+  void launch(const KernelTarget& target) const;
 
  private:
   void fill(const tw_tile_view& view);
