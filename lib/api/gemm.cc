@@ -152,8 +152,8 @@ tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_
   return guard([&] {
     const CommInUse use(comm);
     require(bytes, "tw_fused_workspace", "bytes");
-    require_range(static_cast<int>(op), TW_ALL_GATHER_GEMM, TW_ALL_REDUCE_RESIDUAL_RMS_NORM, "tw_fused_workspace",
-                  "op");
+    require_range(static_cast<int>(op), TW_ALL_GATHER_GEMM, TW_ALL_REDUCE_RESIDUAL_RMS_NORM,
+                  "tw_fused_workspace", "op");
     Fused& calls = (*use).collectives().fused();
     *bytes = calls.workspace(check_gemm(static_cast<GemmOp>(op),
                                         versioned_args(args, "tw_fused_workspace"), calls.place()));
