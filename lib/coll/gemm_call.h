@@ -61,8 +61,8 @@ struct GemmCall {
 };
 
 /// Checks everything that can be wrong with `args` at `place`. Throws INVALID_ARGUMENT with field,
-/// value and what is valid, UNSUPPORTED for a comm with too many ranks. Without `with_data` matrices
-/// need not be there yet: what the call is, not where.
+/// value and what is valid, UNSUPPORTED for a comm with too many ranks. Without `with_data`
+/// matrices need not be there yet: what the call is, not where.
 GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& args, const Place& place,
                     bool with_data = true);
 
