@@ -3,7 +3,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "lib/base/error.h"
 #include "lib/comm/call_text.h"
@@ -117,16 +116,17 @@ class Checker {
     if (region.end() < region.begin)
       fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.%s = %p with %zu rows runs past the address space",
            function_, field, at, rows);
-    regions_.push_back(region);
+    regions_[n_regions_++] = region;
   }
 
   /// What is written must overlap nothing else, but for pairs that `may_share` when they are the
   /// very same place.
   template <class MayShare>
   void check_overlaps(MayShare may_share) const {
-    for (const Region& out : regions_)
-      for (const Region& other : regions_) {
-        if (!out.written || &out == &other || !out.overlaps(other)) continue;
+    for (size_t i = 0; i < n_regions_; ++i)
+      for (size_t j = 0; j < n_regions_; ++j) {
+        const Region &out = regions_[i], &other = regions_[j];
+        if (!out.written || i == j || !out.overlaps(other)) continue;
         const bool share = may_share(out.name, other.name);
         if (share && out.same_place(other)) continue;
         fail(TW_ERROR_INVALID_ARGUMENT,
@@ -142,7 +142,8 @@ class Checker {
  private:
   const char* const function_;
   const bool with_data_;
-  std::vector<Region> regions_;
+  std::array<Region, 8> regions_;  // a, b, c, bias, residual, hidden, norm_weight, gathered
+  size_t n_regions_ = 0;
 };
 
 bool is(const char* a, const char* b) { return std::strcmp(a, b) == 0; }
