@@ -149,14 +149,15 @@ tw_status_t tw_all_reduce_residual_rms_norm(const tw_gemm_args_t* args, tw_comm_
 
 tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_comm_t comm,
                                size_t* bytes) {
+  constexpr const char* kName = "tw_fused_workspace";
   return guard([&] {
     const CommInUse use(comm);
-    require(bytes, "tw_fused_workspace", "bytes");
-    require_range(static_cast<int>(op), TW_ALL_GATHER_GEMM, TW_ALL_REDUCE_RESIDUAL_RMS_NORM, "tw_fused_workspace",
+    require(bytes, kName, "bytes");
+    require_range(static_cast<int>(op), TW_ALL_GATHER_GEMM, TW_ALL_REDUCE_RESIDUAL_RMS_NORM, kName,
                   "op");
     Fused& calls = (*use).collectives().fused();
-    *bytes = calls.workspace(check_gemm(static_cast<GemmOp>(op),
-                                        versioned_args(args, "tw_fused_workspace"), calls.place()));
+    *bytes = calls.workspace(check_gemm(static_cast<GemmOp>(op), versioned_args(args, kName),
+                                        calls.place(), /*with_data=*/false));
   });
 }
 

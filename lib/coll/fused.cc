@@ -1,7 +1,6 @@
 #include "lib/coll/fused.h"
 
 #include <algorithm>
-#include <utility>
 #include <variant>
 
 #include "lib/coll/collectives.h"
@@ -103,7 +102,7 @@ GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path) {
   const uint64_t number = collectives_.number(digest, &record);
   tw_tile_view view = workspace_.view(record);
   if (launch.peers_write) let_peers_write(call, &view);
-  GemmWork result = work(std::move(launch), view, blocks);
+  GemmWork result = work(&launch, view, blocks);
   result.number = number;
   return result;
 }
@@ -116,7 +115,8 @@ void Fused::let_peers_write(const GemmCall& call, tw_tile_view* view) const {
   }
 }
 
-GemmWork Fused::prepare_local(GemmLaunch launch, int max_blocks) {
+GemmWork Fused::prepare_local(const GemmLaunch& local, int max_blocks) {
+  GemmLaunch launch = local;
   const int blocks = blocks_of(launch, max_blocks);
   size_t k = 0;
   if (const GemmArgs* gemm = std::get_if<GemmArgs>(&launch.args)) k = gemm->a.cols;
@@ -124,14 +124,14 @@ GemmWork Fused::prepare_local(GemmLaunch launch, int max_blocks) {
   workspace_.check_cap(workspace_.bytes() + workspace_.local_bytes(need));
   workspace_.make_local(need);
   const tw_tile_view view = workspace_.local_view(launch.slots);
-  return work(std::move(launch), view, blocks);
+  return work(&launch, view, blocks);
 }
 
-GemmWork Fused::work(GemmLaunch launch, const tw_tile_view& view, int blocks) const {
-  std::visit(Complete{view, workspace_.rows()}, launch.args);
+GemmWork Fused::work(GemmLaunch* launch, const tw_tile_view& view, int blocks) const {
+  std::visit(Complete{view, workspace_.rows()}, launch->args);
   Device& device = comm_.device();
-  const CpuEntry entry = launch.kernel->entry(device.target());
-  return {[&device, entry, blocks, args = launch.args] {
+  const CpuEntry entry = launch->kernel->entry(device.target());
+  return {[&device, entry, blocks, args = launch->args] {
             std::visit([&](const auto& a) { device.launch(entry, &a, blocks); }, args);
           },
           0};

@@ -29,8 +29,8 @@ class Fused {
 
   Place place() const { return {comm_.rank(), comm_.size()}; }
 
-  /// Makes a call ready, and numbers it unless it is local. Collective when the workspace must grow;
-  /// waits for queued calls when it or scratch must. Throws OUT_OF_RESOURCES beyond
+  /// Makes a call ready, and numbers it unless it is local. Collective when the workspace must
+  /// grow; waits for queued calls when it or scratch must. Throws OUT_OF_RESOURCES beyond
   /// config.max_memory, before peers hear of the call.
   GemmWork prepare(const GemmCall& call);
 
@@ -55,12 +55,13 @@ class Fused {
   void make_parts_local(const GemmCall& call, size_t most, size_t sums, size_t moved,
                         size_t arrived);
   Part collective(const Call& how, const GemmCall& call, uint64_t* number);
-  Part local_part(GemmLaunch launch, int max_blocks);
-  GemmWork prepare_local(GemmLaunch launch, int max_blocks);
+  Part local_part(const GemmLaunch& launch, int max_blocks);
+  GemmWork prepare_local(const GemmLaunch& local, int max_blocks);
   int blocks_of(const GemmLaunch& launch, int max_blocks) const;
   Workspace::Local local_need(const GemmLaunch& launch, int blocks, size_t k) const;
   CallRecord record_of(const GemmCall& call, uint64_t digest) const;
-  GemmWork work(GemmLaunch launch, const tw_tile_view& view, int blocks) const;
+  /// Fills in what the comm's memory gives.
+  GemmWork work(GemmLaunch* launch, const tw_tile_view& view, int blocks) const;
   void let_peers_write(const GemmCall& call, tw_tile_view* view) const;
 
   Comm& comm_;

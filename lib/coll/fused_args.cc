@@ -33,9 +33,9 @@ PartialSlots partial_slots(const TileGrid& grid, size_t count, tw_type_t type, i
   return slots;
 }
 
-GemmLaunch launch(const KernelImage& kernel, AnyGemmArgs args, const TileGrid& grid, size_t slots,
-                  size_t data, bool peers_write = false) {
-  return {&kernel, std::move(args), grid.tiles(), grid.rows.step, slots, data, 0, peers_write};
+GemmLaunch launch(const KernelImage& kernel, const AnyGemmArgs& args, const TileGrid& grid,
+                  size_t slots, size_t data, bool peers_write = false) {
+  return {&kernel, args, grid.tiles(), grid.rows.step, slots, data, 0, peers_write};
 }
 
 GemmLaunch gemm(const GemmCall& call, int blocks) {

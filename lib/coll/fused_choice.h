@@ -24,8 +24,9 @@ inline constexpr int kRanksClasses = 3;
 enum class FusedHow : uint32_t { kFused, kOneShot, kViaOwner, kParts };
 const char* name_of(FusedHow how);
 
-/// A line of a machine's table: for exchanged results (m x n in the type in which they travel) of up
-/// to `up_to` bytes, where the lines of the same (op, ranks) with a smaller `up_to` do not apply.
+/// A line of a machine's table: for exchanged results (m x n in the type in which they travel) of
+/// up to `up_to` bytes, where the lines of the same (op, ranks) with a smaller `up_to` do not
+/// apply.
 struct FusedLine {
   CollOp op;
   RanksClass ranks;

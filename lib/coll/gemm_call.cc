@@ -3,7 +3,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "lib/base/error.h"
 #include "lib/comm/call_text.h"
@@ -63,7 +62,7 @@ struct Region {
 
 class Checker {
  public:
-  explicit Checker(const char* function) : function_(function) {}
+  Checker(const char* function, bool with_data) : function_(function), with_data_(with_data) {}
 
   [[noreturn]] void refuse(const char* field, size_t value, const char* valid) const {
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.%s = %zu; valid: %s", function_, field, value, valid);
@@ -110,23 +109,24 @@ class Checker {
               size_t element, bool written) {
     Region region{field,  reinterpret_cast<uintptr_t>(at), rows, cols * element, stride * element,
                   written};
-    if (region.empty()) return;
+    if (region.empty() || !with_data_) return;
     if (at == nullptr)
       fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.%s is NULL; valid: %zu x %zu elements of memory",
            function_, field, rows, cols);
     if (region.end() < region.begin)
       fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.%s = %p with %zu rows runs past the address space",
            function_, field, at, rows);
-    regions_.push_back(region);
+    regions_[n_regions_++] = region;
   }
 
   /// What is written must overlap nothing else, but for pairs that `may_share` when they are the
   /// very same place.
   template <class MayShare>
   void check_overlaps(MayShare may_share) const {
-    for (const Region& out : regions_)
-      for (const Region& other : regions_) {
-        if (!out.written || &out == &other || !out.overlaps(other)) continue;
+    for (size_t i = 0; i < n_regions_; ++i)
+      for (size_t j = 0; j < n_regions_; ++j) {
+        const Region &out = regions_[i], &other = regions_[j];
+        if (!out.written || i == j || !out.overlaps(other)) continue;
         const bool share = may_share(out.name, other.name);
         if (share && out.same_place(other)) continue;
         fail(TW_ERROR_INVALID_ARGUMENT,
@@ -137,10 +137,13 @@ class Checker {
   }
 
   const char* function() const { return function_; }
+  bool with_data() const { return with_data_; }
 
  private:
   const char* const function_;
-  std::vector<Region> regions_;
+  const bool with_data_;
+  std::array<Region, 8> regions_;  // a, b, c, bias, residual, hidden, norm_weight, gathered
+  size_t n_regions_ = 0;
 };
 
 bool is(const char* a, const char* b) { return std::strcmp(a, b) == 0; }
@@ -265,7 +268,7 @@ Operand packed_weights(Checker& check, const tw_gemm_args_t& a, size_t cols) {
          check.function(), a.b, a.b_packed);
   if (a.b_stride != 0) check.refuse("b_stride", a.b_stride, "0 with args.b_packed");
   if (a.b_transposed != 0) check.refuse("b_transposed", a.b_transposed, "0 with args.b_packed");
-  check_header(check.function(), a.b_packed, a.k, cols, a.type);
+  if (check.with_data()) check_header(check.function(), a.b_packed, a.k, cols, a.type);
   const size_t bytes = packed_bytes(PackedFor::kCpu, a.k, cols, a.type);
   check.memory("b_packed", a.b_packed, 1, bytes, bytes, 1, false);
   return {a.b_packed, 0, a.k, cols, a.type, MatrixLayout::kPacked, nullptr};
@@ -345,9 +348,9 @@ RankSizes nearly_equal(size_t size, int n) {
   return sizes;
 }
 
-GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& a, const Place& place) {
+GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& a, const Place& place, bool with_data) {
   const Form& form = kForms[static_cast<int>(op)];
-  Checker check(form.function);
+  Checker check(form.function, with_data);
   if (is_fused(op) && place.size > kMaxFusedRanks)
     fail(TW_ERROR_UNSUPPORTED, "%s: the comm has %d ranks; valid: 1 to %d", form.function,
          place.size, kMaxFusedRanks);
@@ -389,7 +392,7 @@ GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& a, const Place& place) {
 }
 
 Operand check_weights(const tw_gemm_args_t& a, const char* function, bool with_data) {
-  Checker check(function);
+  Checker check(function, with_data);
   check.size("n", a.n);
   check.size("k", a.k);
   check.type("type", a.type);

@@ -61,8 +61,10 @@ struct GemmCall {
 };
 
 /// Checks everything that can be wrong with `args` at `place`. Throws INVALID_ARGUMENT with field,
-/// value and what is valid, UNSUPPORTED for a comm with too many ranks.
-GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& args, const Place& place);
+/// value and what is valid, UNSUPPORTED for a comm with too many ranks. Without `with_data`
+/// matrices need not be there yet: what the call is, not where.
+GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& args, const Place& place,
+                    bool with_data = true);
 
 /// The weights of tw_packed_bytes and tw_pack_weights; `function` is who asks. Without `with_data`
 /// only what their size depends on is looked at.

@@ -1,5 +1,6 @@
-// How the result of a GEMM call is cut into tiles. Part of what ranks agree on: everything here but
-// the order of visits follows from the call's sizes and from `blocks`, which are equal on all ranks.
+// How the result of a GEMM call is cut into tiles. Part of what ranks agree on: everything here
+// but the order of visits follows from the call's sizes and from `blocks`, which are equal on all
+// ranks.
 #pragma once
 
 #include "lib/coll/gemm_call.h"

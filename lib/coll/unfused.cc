@@ -87,8 +87,8 @@ void Fused::make_parts_local(const GemmCall& call, size_t most, size_t sums, siz
   workspace_.temporary(Workspace::kArrived, arrived);
 }
 
-Fused::Part Fused::local_part(GemmLaunch launch, int max_blocks) {
-  return prepare_local(std::move(launch), max_blocks).run;
+Fused::Part Fused::local_part(const GemmLaunch& launch, int max_blocks) {
+  return prepare_local(launch, max_blocks).run;
 }
 
 GemmWork Fused::prepare_parts(const GemmCall& call) {

@@ -218,15 +218,28 @@ tw_status_t GemmOperands::pack(tw_comm_t comm) {
   return status;
 }
 
+/// All of a rank's A times a rank's B.
+std::vector<double> GemmOperands::products(int a_rank, int b_rank) const {
+  const GemmProblem& p = problem_;
+  std::vector<double> sums(p.m * b_cols()), row(b_cols());
+  for (size_t k = 0; k < p.k; ++k) {
+    for (size_t j = 0; j < b_cols(); ++j) row[j] = value_of(b_rank, kB, k, j);
+    for (size_t i = 0; i < p.m; ++i) {
+      const double a = value_of(a_rank, kA, i, k);
+      for (size_t j = 0; j < b_cols(); ++j) sums[i * b_cols() + j] += a * row[j];
+    }
+  }
+  return sums;
+}
+
 /// Element of the product, summed over ranks where the op does.
 double GemmOperands::product(size_t row, size_t col) const {
   const GemmProblem& p = problem_;
   const auto of_rank = [&](int a_rank, int b_rank) {
     if (p.entry == GemmEntry::kNorm) return value_of(a_rank, kA, row, col);
-    double sum = 0;
-    for (size_t k = 0; k < p.k; ++k)
-      sum += value_of(a_rank, kA, row, k) * value_of(b_rank, kB, k, col);
-    return sum;
+    std::vector<double>& all = products_[{a_rank, b_rank}];
+    if (all.empty()) all = products(a_rank, b_rank);
+    return all[row * b_cols() + col];
   };
   size_t owner = 0;
   for (size_t end = rows_[0]; row >= end; end += rows_[++owner]) {
@@ -278,8 +291,9 @@ std::string GemmOperands::check() const {
            std::to_string(i) + "][" + std::to_string(j) + "] = " + std::to_string(got) + ", not " +
            std::to_string(want);
   };
+  for (size_t i = expected_.size(); i < c_rows_; ++i) expected_.push_back(expected_row(i));
   for (size_t i = 0; i < c_rows_; ++i) {
-    std::vector<double> x = expected_row(i);
+    const std::vector<double>& x = expected_[i];
     double squares = 0;
     for (const double v : x) squares += v * v;
     const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + 1e-5);

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/runner/ranks.h"
@@ -63,6 +65,7 @@ class GemmOperands {
   size_t c_stride() const { return c_cols_ + problem_.gap; }
   std::vector<double> expected_row(size_t i) const;
   double product(size_t row, size_t col) const;
+  std::vector<double> products(int a_rank, int b_rank) const;
 
   const GemmProblem problem_;
   const int rank_, ranks_;
@@ -73,6 +76,8 @@ class GemmOperands {
   std::vector<char> packed_;
   char* c_at_;
   char* hidden_at_;
+  mutable std::map<std::pair<int, int>, std::vector<double>> products_;  // by whose A and B
+  mutable std::vector<std::vector<double>> expected_;                    // x, by row
 };
 
 }  // namespace tw::test
