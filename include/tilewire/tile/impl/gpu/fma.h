@@ -12,7 +12,7 @@ TW_FN float part_of(const float4& x, int i) {
 
 /// sum += A B of one stage, K in order, each product fused with its addition.
 TW_FN void multiply_fma(TileSums<Fragment::kFma>& sum, const char* stage) {
-  constexpr int kRows = 8, kCols = 8, kColsAtOnce = 4;  // registers
+  constexpr int kRows = 8, kCols = 8, kColsAtOnce = 2;  // registers
   const char* const a = stage + (tile_warp() * kWarpRows + lane() / 16 * kRows) * kLineBytes;
   const char* const b = stage + kImageBytes + lane() % 16 * kLineBytes;
 #pragma unroll 1

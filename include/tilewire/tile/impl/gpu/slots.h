@@ -47,15 +47,20 @@ inline constexpr int kAddedSums = 32;
 TW_FN void add_part(float (&total)[kAddedSums], int begin, const char* part, tw_type_t type) {
   const uint4* const from = reinterpret_cast<const uint4*>(in_global(part)) + lane();
   if (type == TW_FP32) {
-    uint4 v[kAddedSums / 4];
+    constexpr int kAtOnce = 4;
 #pragma unroll
-    for (int c = 0; c < kAddedSums / 4; ++c) v[c] = from[32 * (begin / 4 + c)];
+    for (int first = 0; first < kAddedSums / 4; first += kAtOnce) {
+      uint4 v[kAtOnce];
 #pragma unroll
-    for (int c = 0; c < kAddedSums / 4; ++c) {
-      total[4 * c] += __uint_as_float(v[c].x);
-      total[4 * c + 1] += __uint_as_float(v[c].y);
-      total[4 * c + 2] += __uint_as_float(v[c].z);
-      total[4 * c + 3] += __uint_as_float(v[c].w);
+      for (int c = 0; c < kAtOnce; ++c) v[c] = from[32 * (begin / 4 + first + c)];
+#pragma unroll
+      for (int c = 0; c < kAtOnce; ++c) {
+        float* const four = &total[4 * (first + c)];
+        four[0] += __uint_as_float(v[c].x);
+        four[1] += __uint_as_float(v[c].y);
+        four[2] += __uint_as_float(v[c].z);
+        four[3] += __uint_as_float(v[c].w);
+      }
     }
     return;
   }
