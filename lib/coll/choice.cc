@@ -21,12 +21,12 @@ constexpr size_t kDefaultChunk = 128 << 10;
 
 /// The words of the tuning files.
 namespace words {
-#define TW_WORD(value, name) constexpr CollOp name = value;
+#define TW_WORD(value, name) [[maybe_unused]] constexpr CollOp name = value;
 TW_COLL_MAP(TW_WORD)
 TW_FUSED_MAP(TW_WORD)
 #undef TW_WORD
-constexpr FusedHow fused = FusedHow::kFused, one_shot = FusedHow::kOneShot,
-                   via_owner = FusedHow::kViaOwner, parts = FusedHow::kParts;
+[[maybe_unused]] constexpr FusedHow fused = FusedHow::kFused, one_shot = FusedHow::kOneShot,
+                                    via_owner = FusedHow::kViaOwner, parts = FusedHow::kParts;
 constexpr CollAlgo packet = CollAlgo::kPacket, slot = CollAlgo::kSlot, pull = CollAlgo::kPull,
                    direct = CollAlgo::kDirect;
 constexpr StorePolicy plain = StorePolicy::kPlain, nontemporal = StorePolicy::kNonTemporal;
