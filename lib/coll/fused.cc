@@ -39,14 +39,14 @@ Fused::Fused(Comm& comm, Collectives& collectives, const Forced& forced, RanksCl
       forced_(forced.fused),
       ranks_(ranks),
       most_blocks_(most_blocks),
-      workspace_(comm) {
-  if (forced.store_set) workspace_.set_store(forced.store);
+      workspace_(comm) {}
+
+size_t Fused::result_bytes(const GemmCall& call) {
+  return call.m * call.n * packed_element(adds(call.op) ? call.partial_type : call.out_type);
 }
 
 FusedChoice Fused::choose(const GemmCall& call) const {
-  const size_t element = packed_element(adds(call.op) ? call.partial_type : call.out_type);
-  return choose_fused(this_machine().fused, ranks_, forced_, coll_of(call.op),
-                      call.m * call.n * element);
+  return choose_fused(this_machine().fused, ranks_, forced_, coll_of(call.op), result_bytes(call));
 }
 
 size_t Fused::workspace(const GemmCall& call) const {
@@ -101,6 +101,7 @@ GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path) {
   TileRecord record{coll_of(call.op), call.type, {next.part[0], next.part[1], next.part[2]}, 0, 0};
   const uint64_t number = collectives_.number(digest, &record);
   tw_tile_view view = workspace_.view(record);
+  view.store = collectives_.table().choose(kAllReduce, result_bytes(call)).store;
   if (launch.peers_write) let_peers_write(call, &view);
   GemmWork result = work(&launch, view, blocks);
   result.number = number;

@@ -46,6 +46,8 @@ class Fused {
  private:
   using Part = std::function<void()>;
 
+  /// What the choices go by: bytes of the whole result, as ranks exchange it.
+  static size_t result_bytes(const GemmCall& call);
   FusedChoice choose(const GemmCall& call) const;
   GemmWork prepare_fused(const GemmCall& call, ReducePath path);
   GemmWork prepare_parts(const GemmCall& call);

@@ -134,7 +134,6 @@ tw_tile_view Workspace::common_view(TileCounters* counters) const {
   view.counters = counters;
   view.scratch = scratch_.data();
   view.scratch_bytes = scratch_bytes_;
-  view.store = store_;
   view.record.call = kCollOps;
   return view;
 }

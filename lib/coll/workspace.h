@@ -61,7 +61,6 @@ class Workspace {
   /// For kernels of this rank alone, with `slots` signal words.
   tw_tile_view local_view(size_t slots);
 
-  void set_store(StorePolicy store) { store_ = store; }
   bool capped() const { return comm_.options().max_memory != 0; }
 
  private:
@@ -71,7 +70,6 @@ class Workspace {
   tw_tile_view common_view(TileCounters* counters) const;
 
   Comm& comm_;
-  StorePolicy store_ = StorePolicy::kPlain;
   std::unique_ptr<Window> window_;
   TileCounters counters_{}, local_counters_{};
   Buffer scratch_, rows_, words_;
