@@ -6,6 +6,7 @@
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 #include "lib/api/issue.h"
+#include "lib/coll/collectives.h"
 #include "lib/coll/workspace.h"
 
 namespace tw::api {
