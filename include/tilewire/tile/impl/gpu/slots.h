@@ -40,76 +40,66 @@ TW_FN void for_chunks(const TileSums<f>& sum, tw_type_t type, Put put) {
   }
 }
 
-/// Sums of a thread that are added at once, of several ranks whose parts are read together: as much
-/// on its way as fits in registers beside the tile.
+/// Sums of a thread that are added at once: more would not fit in registers beside the tile.
 inline constexpr int kAddedSums = 16;
 
-/// total += the chunk's sums.
-template <bool wide>
-TW_FN void add_chunk(float* total, uint4 v, tw_type_t type) {
-  const uint32_t word[4] = {v.x, v.y, v.z, v.w};
+/// total += kAddedSums sums of a slot's part, from sum `begin` on.
+TW_FN void add_part(float (&total)[kAddedSums], int begin, const char* part, tw_type_t type) {
+  const uint4* const from = reinterpret_cast<const uint4*>(in_global(part)) + lane();
+  if (type == TW_FP32) {
+    constexpr int kAtOnce = 4;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (wide) {
-      total[i] += __uint_as_float(word[i]);
-    } else {
-      total[2 * i] += low16(type, word[i]);
-      total[2 * i + 1] += high16(type, word[i]);
-    }
-  }
-}
-
-/// sum.d[begin ..] = the ranks' total, in rank order; the own part (`self`) is rounded already. A
-/// total begins at -0, the number that changes no other by addition.
-template <bool wide, Fragment f, class Partial>
-TW_FN void add_parts(TileSums<f>& sum, int begin, int ranks, int self, size_t at, Partial partial,
-                     tw_type_t type) {
-  constexpr int kPerChunk = wide ? 4 : 8, kChunks = kAddedSums / kPerChunk;
-  constexpr int kTogether = wide ? 2 : 4;  // ranks
-  float total[kAddedSums];
+    for (int first = 0; first < kAddedSums / 4; first += kAtOnce) {
+      uint4 v[kAtOnce];
 #pragma unroll
-  for (int i = 0; i < kAddedSums; ++i) total[i] = -0.0f;
-#pragma unroll 1
-  for (int first = 0; first < ranks; first += kTogether) {
-    uint4 v[kTogether][kChunks];
+      for (int c = 0; c < kAtOnce; ++c) v[c] = from[32 * (begin / 4 + first + c)];
 #pragma unroll
-    for (int g = 0; g < kTogether; ++g) {
-      const int r = first + g;
-      if (r >= ranks || r == self) continue;
-      const uint4* const from = reinterpret_cast<const uint4*>(in_global(partial(r) + at)) + lane();
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) v[g][c] = from[32 * (begin / kPerChunk + c)];
-    }
-#pragma unroll
-    for (int g = 0; g < kTogether; ++g) {
-      const int r = first + g;
-      if (r >= ranks) continue;
-      if (r == self) {
-#pragma unroll
-        for (int i = 0; i < kAddedSums; ++i) total[i] += sum.d[begin + i];
-      } else {
-#pragma unroll
-        for (int c = 0; c < kChunks; ++c) add_chunk<wide>(&total[kPerChunk * c], v[g][c], type);
+      for (int c = 0; c < kAtOnce; ++c) {
+        float* const four = &total[4 * (first + c)];
+        four[0] += __uint_as_float(v[c].x);
+        four[1] += __uint_as_float(v[c].y);
+        four[2] += __uint_as_float(v[c].z);
+        four[3] += __uint_as_float(v[c].w);
       }
     }
+    return;
   }
+  uint4 v[kAddedSums / 8];
 #pragma unroll
-  for (int i = 0; i < kAddedSums; ++i) sum.d[begin + i] = rounded(total[i], type);
+  for (int c = 0; c < kAddedSums / 8; ++c) v[c] = from[32 * (begin / 8 + c)];
+#pragma unroll
+  for (int c = 0; c < kAddedSums / 8; ++c) {
+    const uint32_t two[4] = {v[c].x, v[c].y, v[c].z, v[c].w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      total[8 * c + 2 * i] += low16(type, two[i]);
+      total[8 * c + 2 * i + 1] += high16(type, two[i]);
+    }
+  }
 }
 
-/// TileBlockOps::reduce, by the threads that hold the sums.
+/// TileBlockOps::reduce, by the threads that hold the sums. A total begins at -0, the number that
+/// changes no other by addition.
 template <Fragment f, class Partial>
 TW_FN void add_slots(TileSums<f>& sum, int ranks, int self, Partial partial, tw_type_t type) {
   if (tile_warp() >= slot_parts(sum.tile)) return;
   const size_t at = static_cast<size_t>(tile_warp()) * slot_part(type);
 #pragma unroll
-  for (int i = 0; i < kSums; ++i) sum.d[i] = rounded(sum.d[i], type);
-#pragma unroll
   for (int begin = 0; begin < kSums; begin += kAddedSums) {
-    if (type == TW_FP32)
-      add_parts<true>(sum, begin, ranks, self, at, partial, type);
-    else
-      add_parts<false>(sum, begin, ranks, self, at, partial, type);
+    float total[kAddedSums];
+#pragma unroll
+    for (int i = 0; i < kAddedSums; ++i) total[i] = -0.0f;
+#pragma unroll 1
+    for (int r = 0; r < ranks; ++r) {
+      if (r != self) {
+        add_part(total, begin, partial(r) + at, type);
+        continue;
+      }
+#pragma unroll
+      for (int i = 0; i < kAddedSums; ++i) total[i] += rounded(sum.d[begin + i], type);
+    }
+#pragma unroll
+    for (int i = 0; i < kAddedSums; ++i) sum.d[begin + i] = rounded(total[i], type);
   }
 }
 
