@@ -41,7 +41,7 @@ TW_FN void for_chunks(const TileSums<f>& sum, tw_type_t type, Put put) {
 }
 
 /// Sums of a thread that are added at once: more would not fit in registers beside the tile.
-inline constexpr int kAddedSums = 32;
+inline constexpr int kAddedSums = 16;
 
 /// total += kAddedSums sums of a slot's part, from sum `begin` on.
 TW_FN void add_part(float (&total)[kAddedSums], int begin, const char* part, tw_type_t type) {
