@@ -89,12 +89,15 @@ std::vector<GemmRun> runs_of(GemmOp op) {
 
 TEST_P(GemmKernel, Cases) {
   const std::vector<GemmCase> cases = gemm_cases_here(GetParam());
+  const std::vector<KernelTarget> targets = targets_here();
   for (const int ranks : kRanks) {
     if (is_local(GetParam()) && ranks != kRanks[0]) continue;
     const Works works = work_out(cases, ranks);
-    for (const KernelTarget& target : targets_here())
+    // What ranks do to each other is the same for all targets.
+    const size_t count = ranks == 2 || is_local(GetParam()) ? targets.size() : 1;
+    for (size_t t = 0; t < count; ++t)
       for (const GemmRun& how : runs_of(GetParam())) {
-        run(cases, works, ranks, how, target);
+        run(cases, works, ranks, how, targets[t]);
         if (testing::Test::HasFailure()) return;
       }
   }
@@ -110,6 +113,11 @@ TEST_P(GemmKernel, ManyRanks) {
     run(cases, works, ranks, how, kernel_targets().front());
     if (testing::Test::HasFailure()) return;
   }
+}
+
+TEST_P(GemmKernel, OverEmulatedTiles) {
+  const std::vector<GemmCase> cases = few_gemm_cases(GetParam());
+  run(cases, work_out(cases, 2), 2, runs_of(GetParam()).back(), emulated_amx());
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, GemmKernel, testing::ValuesIn(kKernels),

@@ -44,13 +44,16 @@ std::vector<KernelTarget> kernel_targets() {
     targets.push_back({cpu_target_name(static_cast<CpuTarget>(t)), {}});
     for (int op = 0; op < kGemmKernels; ++op) targets.back().entry[op] = images[op]->cpu[t];
   }
-  namespace emulated = cpu_amx_emulated;
-  targets.push_back(
-      {"cpu_amx_emulated",
-       {emulated::gemm_entry, emulated::all_gather_gemm_entry, emulated::gemm_reduce_scatter_entry,
-        emulated::gemm_all_reduce_entry, emulated::gemm_all_to_all_entry,
-        emulated::all_reduce_residual_rms_norm_entry, emulated::row_epilogue_entry}});
   return targets;
+}
+
+KernelTarget emulated_amx() {
+  namespace emulated = cpu_amx_emulated;
+  return {
+      "cpu_amx_emulated",
+      {emulated::gemm_entry, emulated::all_gather_gemm_entry, emulated::gemm_reduce_scatter_entry,
+       emulated::gemm_all_reduce_entry, emulated::gemm_all_to_all_entry,
+       emulated::all_reduce_residual_rms_norm_entry, emulated::row_epilogue_entry}};
 }
 
 std::string GemmRun::name() const {

@@ -30,8 +30,10 @@ struct KernelTarget {
   std::string name;
   CpuEntry entry[kGemmKernels];  // by op
 };
-/// The targets of this build that run here, best first, and cpu_amx over emulated tiles.
+/// The targets of this build that run here, best first.
 std::vector<KernelTarget> kernel_targets();
+/// cpu_amx over emulated tiles: runs everywhere, slowly.
+KernelTarget emulated_amx();
 /// One rank's memory and arguments for a case. Rewritten for every launch of it.
 class GemmRank : public GemmMemory {
  public:
