@@ -204,8 +204,8 @@ TEST(Targets, AutoIsTheBestThatRuns) {
 TEST(Targets, AgreeWithTheCompilersOwnDetection) {
   EXPECT_EQ(tw::cpu_runs(CpuTarget::kAvx2), __builtin_cpu_supports("x86-64-v3") != 0);
   EXPECT_EQ(tw::cpu_runs(CpuTarget::kAvx512), __builtin_cpu_supports("x86-64-v4") != 0);
-  EXPECT_EQ(tw::cpu_runs(CpuTarget::kAvx512Bf16), __builtin_cpu_supports("x86-64-v4") != 0 &&
-                                                      __builtin_cpu_supports("avx512bf16") != 0);
+  EXPECT_EQ(tw::cpu_runs(CpuTarget::kAvx512Bf16),
+            __builtin_cpu_supports("x86-64-v4") != 0 && __builtin_cpu_supports("avx512bf16") != 0);
 }
 #endif
 

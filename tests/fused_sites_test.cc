@@ -1,7 +1,8 @@
-// Every place in a tile kernel that signals or waits is left out in turn, and each time something must
-// go wrong: a wrong value, a time-out, or (in its build) a report of ThreadSanitizer. The places are
-// those at which the tile layer asks its hook, so a new one is covered by itself; a line of a kernel
-// that looks like one and is never reached is an error, and so is a kernel without a scenario.
+// Every place in a tile kernel that signals or waits is left out in turn, and each time something
+// must go wrong: a wrong value, a time-out, or (in its build) a report of ThreadSanitizer. The
+// places are those at which the tile layer asks its hook, so a new one is covered by itself; a line
+// of a kernel that looks like one and is never reached is an error, and so is a kernel without a
+// scenario.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -51,7 +52,8 @@ struct Place {
   }
 };
 
-// ---- The hook: one in a process, set before its ranks start -------------------------------------------
+// ---- The hook: one in a process, set before its ranks start
+// -------------------------------------------
 
 /// Who sleeps, before what: so that the others run ahead.
 struct Tempo {
@@ -73,7 +75,7 @@ struct HookState {
   Record* record = nullptr;
   std::mutex mutex;
 };
-HookState hook;  // NOLINT: of a process that runs one trial
+HookState hook;  // of a process that runs one trial
 thread_local int this_rank = 0;
 thread_local int this_block = 0;
 
@@ -104,7 +106,8 @@ struct SiteHook {
   }
 };
 
-// ---- Kernels and their scenarios ------------------------------------------------------------------------
+// ---- Kernels and their scenarios
+// ------------------------------------------------------------------------
 
 template <Site relaxed>
 struct Entries {
@@ -238,7 +241,8 @@ std::map<std::string, GemmOp> scenario_ops() {
   return ops;
 }
 
-// ---- A trial --------------------------------------------------------------------------------------------
+// ---- A trial
+// --------------------------------------------------------------------------------------------
 
 constexpr int kLaunches = 3;
 constexpr int kRed = 3;
@@ -255,7 +259,8 @@ void launch(CpuEntry entry, const GemmRank& own, int rank, int blocks) {
   for (std::thread& thread : threads) thread.join();
 }
 
-/// What every launch of a scenario must give, by scenario: the parent works it out for its children.
+/// What every launch of a scenario must give, by scenario: the parent works it out for its
+/// children.
 using Works = std::vector<GemmWork>;
 Works work_out(const Scenario& s) {
   Works works;

@@ -1,6 +1,6 @@
-// The bits of GEMM and the fused ops: a row has the same alone, in a batch, by any tiles, in any order,
-// with any number of blocks, with packed and plain weights, fused and by parts, on every rank and in
-// every run. For each target of this machine.
+// The bits of GEMM and the fused ops: a row has the same alone, in a batch, by any tiles, in any
+// order, with any number of blocks, with packed and plain weights, fused and by parts, on every
+// rank and in every run. For each target of this machine.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -30,7 +30,8 @@ GemmCase bits_case(GemmOp op, size_t m, tw_type_t type, tw_type_t out) {
   return c;
 }
 
-// ---- tw_gemm's kernel: rows, tiles, blocks, layouts -------------------------------------------------
+// ---- tw_gemm's kernel: rows, tiles, blocks, layouts
+// -------------------------------------------------
 
 Bytes product(const GemmWork& work, const GemmRun& run, const KernelTarget& target) {
   TileWorld world(room_for({work.c}, 1, run));
@@ -120,7 +121,8 @@ TEST(GemmBitsData, ShowsTheOrderOfSummation) {
   EXPECT_GT(differ, 4);
 }
 
-// ---- The calls: fused, by parts, on every rank --------------------------------------------------------
+// ---- The calls: fused, by parts, on every rank
+// --------------------------------------------------------
 
 std::vector<GemmCase> call_cases() {
   std::vector<GemmCase> cases;

@@ -1,5 +1,5 @@
-// Trials that may end badly, each in a process of its own: several at a time. The parent must have no
-// other threads.
+// Trials that may end badly, each in a process of its own: several at a time. The parent must have
+// no other threads.
 #pragma once
 
 #include <fcntl.h>
@@ -13,8 +13,8 @@
 
 namespace tw::test {
 
-/// Runs trial(i) for i = 0 .. n-1 in forked processes, `at_once` at a time, without their output; the
-/// exit status of each: what trial(i) returned, or what ended it (128 + a signal's number).
+/// Runs trial(i) for i = 0 .. n-1 in forked processes, `at_once` at a time, without their output;
+/// the exit status of each: what trial(i) returned, or what ended it (128 + a signal's number).
 template <class Trial>
 std::vector<int> run_children(int n, int at_once, Trial trial) {
   std::vector<int> results(static_cast<size_t>(n), -1);

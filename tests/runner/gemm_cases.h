@@ -1,5 +1,5 @@
-// The case table of GEMM and the fused ops: what a call takes and what it must give, worked out by a
-// reference that knows nothing of tiles. Every rank can work out every other's part.
+// The case table of GEMM and the fused ops: what a call takes and what it must give, worked out by
+// a reference that knows nothing of tiles. Every rank can work out every other's part.
 #pragma once
 
 #include <cstddef>

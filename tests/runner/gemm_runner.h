@@ -49,13 +49,13 @@ inline constexpr int kGemmLaunches = 3;
 /// The cases worked out for `ranks` ranks, kGemmLaunches times each with other data.
 std::vector<GemmWork> work_out(const std::vector<GemmCase>& cases, int ranks);
 
-/// Runs cases on one rank of `comm`, each kGemmLaunches times; false after a failure, when the peers
-/// must be told to stop.
+/// Runs cases on one rank of `comm`, each kGemmLaunches times; false after a failure, when the
+/// peers must be told to stop.
 bool run_gemm_cases(const std::vector<GemmCase>& cases, const std::vector<GemmWork>& works,
                     tw_comm_t comm, const std::string& what);
 
-/// Runs the op's cases on a new comm of `ranks` threads: fused by both paths, by parts, as the table
-/// says; and by the targets of this machine.
+/// Runs the op's cases on a new comm of `ranks` threads: fused by both paths, by parts, as the
+/// table says; and by the targets of this machine.
 void run_gemm_op(GemmOp op, const std::vector<GemmCase>& cases, int ranks);
 
 }  // namespace tw::test

@@ -4,7 +4,6 @@
 #define TW_TARGET_CPU_AMX
 
 // clang-format off: the emulation comes first
-#include "tests/support/amx_emulation.h"
 #include "kernels/gemm/all_gather_gemm.cu"
 #include "kernels/gemm/gemm.cu"
 #include "kernels/gemm/gemm_all_reduce.cu"
@@ -12,4 +11,5 @@
 #include "kernels/gemm/gemm_reduce_scatter.cu"
 #include "kernels/norm/all_reduce_residual_rms_norm.cu"
 #include "kernels/norm/row_epilogue.cu"
+#include "tests/support/amx_emulation.h"
 // clang-format on

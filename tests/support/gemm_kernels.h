@@ -1,5 +1,5 @@
-// Cases of the GEMM table carried out by kernel entries: argument structs made by hand for one rank,
-// over a TileWorld. Nothing here is the library's host code.
+// Cases of the GEMM table carried out by kernel entries: argument structs made by hand for one
+// rank, over a TileWorld. Nothing here is the library's host code.
 #pragma once
 
 #include <string>

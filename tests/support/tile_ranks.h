@@ -1,5 +1,5 @@
-// Thread ranks that call tile kernels' entries directly: a tw_tile_view made by hand, no library host
-// code. The set's memory is poisoned once, words apart, and never cleared.
+// Thread ranks that call tile kernels' entries directly: a tw_tile_view made by hand, no library
+// host code. The set's memory is poisoned once, words apart, and never cleared.
 #pragma once
 
 #include <memory>

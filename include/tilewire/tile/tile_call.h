@@ -14,10 +14,10 @@
 // its launch e - 1 is over, all its blocks included, so nothing of it reads what was stored at
 // e - 1 any more; and its words of e - 1 are less than e, so nobody takes old data for new. Hence
 // memory for peers' data exists once and is never cleared.
-// Entries exist twice and alternate from launch to launch of the set: a peer writes a line again when
-// it enters the launch after the next one, after the next one, in which it met everybody: so nobody
-// reads lines of this one any more. (By number of the launch, not by e: a comm's other calls, between
-// launches, need not meet everybody.)
+// Entries exist twice and alternate from launch to launch of the set: a peer writes a line again
+// when it enters the launch after the next one, after the next one, in which it met everybody: so
+// nobody reads lines of this one any more. (By number of the launch, not by e: a comm's other
+// calls, between launches, need not meet everybody.)
 // A program must wait for everything that peers signal to it, so that it does not end before its
 // results are complete.
 // Launches that differ in their digests are a mismatch, found in `meet`: before data is stored.
