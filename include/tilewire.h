@@ -544,7 +544,7 @@ TW_API tw_status_t tw_all_reduce_residual_rms_norm(const tw_gemm_args_t* args, t
 
 /* The comm's workspace holds what peers send in fused calls. It grows in the first call that needs
  * more (collective by itself, waits for queued calls); tw_workspace_reserve does so beforehand, so
- * that later calls up to `bytes` allocate nothing. tw_<op>_workspace tells what a call needs.
+ * that later calls up to `bytes` allocate nothing. tw_fused_workspace tells what a call needs.
  * OUT_OF_RESOURCES: beyond config.max_memory. */
 typedef enum tw_fused_op {
   TW_ALL_GATHER_GEMM = 0,

@@ -40,7 +40,7 @@ class Fused {
   /// Collective. Makes the workspace hold `bytes`.
   void reserve(size_t bytes) { workspace_.grow(bytes, 0, nullptr); }
 
-  /// Packs weights with all of the call's blocks.
+  /// Packs weights, in one thread.
   GemmWork prepare_pack(const Operand& weights, void* packed) const;
 
  private:

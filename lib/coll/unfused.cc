@@ -56,8 +56,8 @@ bool plain(const GemmCall& call) {
 }
 
 std::vector<size_t> counts(const RankSizes& sizes, size_t each, int ranks) {
-  std::vector<size_t> result;
-  for (int r = 0; r < ranks; ++r) result.push_back(sizes[static_cast<size_t>(r)] * each);
+  std::vector<size_t> result(sizes.begin(), sizes.begin() + ranks);
+  for (size_t& count : result) count *= each;
   return result;
 }
 

@@ -3,7 +3,9 @@
 #define TW_NS tw::cpu_amx_emulated
 #define TW_TARGET_CPU_AMX
 
-// clang-format off: the emulation comes first
+// The emulation comes before what includes the compiler's own.
+// clang-format off
+#include "tests/support/amx_emulation.h"
 #include "kernels/gemm/all_gather_gemm.cu"
 #include "kernels/gemm/gemm.cu"
 #include "kernels/gemm/gemm_all_reduce.cu"
@@ -11,5 +13,4 @@
 #include "kernels/gemm/gemm_reduce_scatter.cu"
 #include "kernels/norm/all_reduce_residual_rms_norm.cu"
 #include "kernels/norm/row_epilogue.cu"
-#include "tests/support/amx_emulation.h"
 // clang-format on

@@ -79,7 +79,9 @@ class TileBlockOps {
 
   /// sum += a * b over up to kTileK elements of K: a's rows from a.row, K from a.col, b's K from
   /// b.row, columns from b.col (and, when the tile is paired, from tile.pair + b.col). Ends at the
-  /// edges of tile and operands. Called with K = 0, kTileK, 2 kTileK ... in turn.
+  /// edges of tile and operands. Called with K = 0, kTileK, 2 kTileK ... in turn. Operands live
+  /// until the kernel ends, and elements do not change in a launch once they were multiplied: roles
+  /// read them later, and CPUs keep packed rows of A.
   /// Role: loader (waits for a.ready and b.ready, each just before it loads that operand),
   /// consumer. Scope: system. Order: acquire of the operands' words. Blocks: yes.
   void mma(Accumulator& sum, const OperandAt& a, const OperandAt& b);

@@ -274,6 +274,9 @@ class CpuBlock {
     __atomic_store_n(&to->seq, from.seq, __ATOMIC_RELEASE);
   }
 
+  /// Orders non-temporal stores before this thread's later stores, as signals do.
+  TW_FN void complete() { complete_stores(); }
+
   TW_FN bool last(uint64_t* finished) {
     if (blocks_ == 1) return true;
     if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQ_REL) != static_cast<uint64_t>(blocks_))

@@ -269,6 +269,7 @@ class CpuTileBlock {
     ok_ = false;
   }
   TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
+    block_.complete();  // streamed stores that no signal came after
     if (!ok_ || !block_.whole() || !block_.last(&counters->finished)) return;
     for (auto& next : counters->next) __atomic_store_n(&next[0], 0, __ATOMIC_RELAXED);
     ++counters->launches;
