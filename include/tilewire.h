@@ -432,8 +432,9 @@ TW_API tw_status_t tw_op_create_scaled_sum(const void* factor, tw_type_t type, t
 TW_API tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm);
 
 /* ---- GEMM, and GEMM fused with communication ------------------------------------------------ */
-/* C = epilogue(A B), A is m x k, B is k x n, accumulated in fp32. Every size may be 0 or 1, ragged,
- * prime; strides are free; nothing has to be padded or aligned (packed weights: to 64 bytes).
+/* C = epilogue(A B), A is m x k, B is k x n, accumulated in fp32. Every size may be 0 (k = 0: sums
+ * are 0) or 1, ragged, prime, up to 2^31 - 1; strides are free; nothing has to be padded or aligned
+ * (packed weights: to 64 bytes). A matrix without elements may be NULL.
  *
  * Epilogue, in fp32, of the sum x of column j, in this order; each part is optional:
  *   x += bias[j];  x = activation(x);  x += residual[i][j];  x is rounded to out_type
@@ -447,12 +448,19 @@ TW_API tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm);
  * added in rank order in fp32, and the total is rounded to partial_type before the epilogue: the
  * bits of tw_gemm to partial_type, tw_all_reduce, and the epilogue.
  *
- * Fused calls are collective: equal m, n, k, types, options, rows and cols on all ranks (MISMATCH);
- * pointers and strides are each rank's own, and any memory will do; results go straight to windows
- * and through the comm's workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks. Not allowed in
- * groups (INVALID_STATE). Errors: as collectives; INVALID_ARGUMENT names the field.
- * Each call is carried out fused or by its parts, whichever the table of the machine (tw_info
- * choices) has as faster; TW_FUSED forces one. */
+ * Overlaps. What is written (C, hidden, gathered) overlaps nothing else of the call, with one
+ * exception: residual may be C, or hidden, itself (same address and stride); in
+ * tw_all_reduce_residual_rms_norm so may `a`. Columns of one wide matrix do not overlap.
+ *
+ * Fused calls are collective and numbered with the comm's collectives: equal m, n, types,
+ * options, rows, cols, and k where it must not differ, on all ranks (MISMATCH, which shows both
+ * calls); pointers and strides are
+ * each rank's own, and any memory will do; results go straight to windows and through the comm's
+ * workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks (UNSUPPORTED). Not allowed in groups
+ * (INVALID_STATE); tw_gemm and tw_pack_weights are local and run at once there. Errors: as
+ * collectives; INVALID_ARGUMENT names field, value and what is valid, before a peer hears of it.
+ * Each call is carried out in one kernel, or by its parts where the table of the machine (tw_info
+ * choices) has that as faster; TW_FUSED and TW_FUSED_PATH force one. */
 
 #define TW_MAX_FUSED_RANKS 16
 
@@ -466,8 +474,9 @@ typedef enum tw_activation {
 } tw_activation_t;
 
 /* Strides are elements from one row of the stored matrix to the next; 0 = no gap. The caller keeps
- * everything; `rows` and `cols` are copied. Types: TW_BF16, TW_FP16, TW_FP32. Fields that an op
- * does not use must be left 0. */
+ * everything until the call is done; `rows` and `cols` are copied. Types: TW_BF16, TW_FP16,
+ * TW_FP32. Fields that an op does not use are left as TW_GEMM_ARGS_INIT has them (strides of
+ * matrices that are not there are not looked at). */
 typedef struct tw_gemm_args {
   size_t size;
   size_t m, n, k;
@@ -495,7 +504,7 @@ typedef struct tw_gemm_args {
   tw_type_t partial_type; /* of ranks' addends: out_type, or TW_FP32. 0: out_type */
   void* gathered;         /* all_gather_gemm: gets the whole of A (as A is stored), or NULL */
   size_t gathered_stride;
-  int max_blocks; /* of this call; 0 = the comm's */
+  int max_blocks; /* of this call, up to the comm's; 0 = the comm's; ranks may differ */
 } tw_gemm_args_t;
 #define TW_GEMM_ARGS_INIT                                                                        \
   {                                                                                              \
@@ -522,12 +531,12 @@ TW_API tw_status_t tw_all_gather_gemm(const tw_gemm_args_t* args, tw_comm_t comm
                                       tw_stream_t stream);
 
 /* The sum over ranks of A B (each rank has its own k columns of A and rows of B, k may differ),
- * scattered by rows: C and residual are rows[r] rows. No norm, no SwiGLU. */
+ * scattered by rows: C and residual are rows[r] rows of this rank. No norm, no SwiGLU. */
 TW_API tw_status_t tw_gemm_reduce_scatter(const tw_gemm_args_t* args, tw_comm_t comm,
                                           tw_stream_t stream);
 
-/* The sum over ranks of A B, all m rows on every rank (residual too). No SwiGLU. `rows` has no
- * meaning here. */
+/* The sum over ranks of A B (k may differ), all m rows on every rank (residual too, with the same
+ * values). No SwiGLU, no `rows`. */
 TW_API tw_status_t tw_gemm_all_reduce(const tw_gemm_args_t* args, tw_comm_t comm,
                                       tw_stream_t stream);
 
@@ -543,9 +552,14 @@ TW_API tw_status_t tw_all_reduce_residual_rms_norm(const tw_gemm_args_t* args, t
                                                    tw_stream_t stream);
 
 /* The comm's workspace holds what peers send in fused calls. It grows in the first call that needs
- * more (collective by itself, waits for queued calls); tw_workspace_reserve does so beforehand, so
- * that later calls up to `bytes` allocate nothing. tw_fused_workspace tells what a call needs.
- * OUT_OF_RESOURCES: beyond config.max_memory. */
+ * more: that call waits for this rank's queued calls and for the peers, queued or not, as
+ * tw_window_create does, so that a thread that drives several ranks cannot make it.
+ * tw_workspace_reserve grows it beforehand to `bytes` (collective, equal on all ranks): later calls
+ * that need no more wait for nobody. tw_fused_workspace tells what a call needs at each rank (0
+ * when it goes by its parts); it looks at no matrix, so pointers may be NULL, but tells norm_weight
+ * and hidden that are wanted from those that are not. The workspace lives as long as the comm and
+ * never shrinks; tw_comm_memory counts it, with the scratch of this rank.
+ * Errors: OUT_OF_RESOURCES (beyond config.max_memory), MISMATCH. */
 typedef enum tw_fused_op {
   TW_ALL_GATHER_GEMM = 0,
   TW_GEMM_REDUCE_SCATTER = 1,
@@ -568,12 +582,12 @@ typedef struct tw_tiles_config {
   size_t size;
   size_t bytes; /* data at each rank, equal on all ranks */
   size_t slots; /* signal slots, equal on all ranks */
-  size_t k;     /* the longest K of the programs' products: lets CPUs keep packed rows of A */
+  size_t k;     /* longest K of the programs' products, or 0: lets CPUs keep packed rows of A */
 } tw_tiles_config_t;
 #define TW_TILES_CONFIG_INIT \
   { sizeof(tw_tiles_config_t), 0, 0, 0 }
 
-/* Collective. */
+/* Both collective. Errors: MISMATCH (bytes or slots differ), OUT_OF_MEMORY. */
 TW_API tw_status_t tw_tiles_create(tw_comm_t comm, const tw_tiles_config_t* config,
                                    tw_tiles_t* tiles);
 TW_API tw_status_t tw_tiles_destroy(tw_tiles_t tiles);
