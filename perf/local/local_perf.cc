@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "perf/local/loops.h"
+#include "perf/local/register.h"
 #include "perf/runner/loops.h"
 #include "perf/runner/values.h"
 
@@ -153,21 +154,10 @@ void line_loop(benchmark::State& state) {
   sched_setaffinity(0, sizeof(before), &before);
 }
 
-using Body = std::function<void(benchmark::State&)>;
-
-class Loop final : public benchmark::internal::Benchmark {
- public:
-  Loop(const std::string& name, Body body) : Benchmark(name.c_str()), body_(std::move(body)) {}
-  void Run(benchmark::State& state) override { body_(state); }
-
- private:
-  Body body_;
-};
-
 void add(const std::string& name, int factor, size_t from, size_t to, Body body) {
-  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): the library's registry owns it
-  auto* loop = benchmark::internal::RegisterBenchmarkInternal(new Loop(name, std::move(body)));
-  loop->RangeMultiplier(factor)->Range(static_cast<int64_t>(from), static_cast<int64_t>(to));
+  register_loop(name, std::move(body))
+      ->RangeMultiplier(factor)
+      ->Range(static_cast<int64_t>(from), static_cast<int64_t>(to));
 }
 
 void add_large(const std::string& name, Body body) {

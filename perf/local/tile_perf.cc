@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/local/register.h"
 #include "perf/local/tile_loops.h"
 #include "perf/runner/loops.h"
 #include "tilewire.h"
@@ -192,16 +193,13 @@ void add_target(const TileLoops& loops) {
       const std::string name = std::string("gemm/") + (type == TW_BF16 ? "bf16/" : "fp32/") +
                                loops.target + "/" + std::to_string(s.m) + "x" +
                                std::to_string(s.n) + "x" + std::to_string(s.k);
-      // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): the library's registry owns it
-      benchmark::RegisterBenchmark(name.c_str(), [=, &loops](benchmark::State& state) {
+      register_loop(name, [=, &loops](benchmark::State& state) {
         gemm_case(state, loops, s, type);
       })->Unit(benchmark::kMicrosecond);
     }
   for (const bool norm : {true, false})
-    // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): the library's registry owns it
-    benchmark::RegisterBenchmark(
-        (std::string("rows/") + (norm ? "rms_norm/" : "gelu/") + loops.target).c_str(),
-        [=, &loops](benchmark::State& state) { row_case(state, loops, norm); })
+    register_loop(std::string("rows/") + (norm ? "rms_norm/" : "gelu/") + loops.target,
+                  [=, &loops](benchmark::State& state) { row_case(state, loops, norm); })
         ->Arg(1024)
         ->Arg(8192);
 }
