@@ -123,8 +123,7 @@ TEST_P(Reducers, AnyAlignmentAndPolicy) {
 }
 
 std::string target_name(const ::testing::TestParamInfo<CpuTarget>& info) {
-  constexpr const char* kNames[] = {"avx512", "avx2", "portable"};
-  return kNames[static_cast<int>(info.param)];
+  return cpu_target_name(info.param);
 }
 #if defined(__x86_64__)
 constexpr CpuTarget kTargets[] = {CpuTarget::kAvx512, CpuTarget::kAvx2, CpuTarget::kPortable};
