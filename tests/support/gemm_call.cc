@@ -157,10 +157,10 @@ void GemmOperands::place_results(void* c, void* hidden) {
 }
 
 void GemmOperands::poison() {
-  std::memset(c_at_, 0x5a, result_bytes());
-  std::memset(hidden_at_, 0x5a, result_bytes());
+  std::fill_n(c_at_, result_bytes(), char{0x5a});
+  std::fill_n(hidden_at_, result_bytes(), char{0x5a});
   std::fill(gathered_.begin(), gathered_.end(), char{0x5a});
-  if (problem_.in_place) std::memcpy(c_at_, residual_.data(), residual_.size());
+  if (problem_.in_place) std::copy(residual_.begin(), residual_.end(), c_at_);
 }
 
 tw_gemm_args_t GemmOperands::args() const {
