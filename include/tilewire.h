@@ -455,9 +455,10 @@ TW_API tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm);
  * Fused calls are collective and numbered with the comm's collectives: equal m, n, types,
  * options, rows, cols, and k where it must not differ, on all ranks (MISMATCH, which shows both
  * calls); pointers and strides are each rank's own, and any memory will do; results go straight to
- * windows and through the comm's workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks (UNSUPPORTED). Not allowed in groups
- * (INVALID_STATE); tw_gemm and tw_pack_weights are local and run at once there. Errors: as
- * collectives; INVALID_ARGUMENT names field, value and what is valid, before a peer hears of it.
+ * windows and through the comm's workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks
+ * (UNSUPPORTED). Not allowed in groups (INVALID_STATE); tw_gemm and tw_pack_weights are local and
+ * run at once there. Errors: as collectives; INVALID_ARGUMENT names field, value and what is valid,
+ * before a peer hears of it.
  * Each call is carried out in one kernel, or by its parts where the table of the machine (tw_info
  * choices) has that as faster; TW_FUSED and TW_FUSED_PATH force one. */
 
