@@ -77,6 +77,14 @@ std::vector<GemmRun> runs_of(GemmOp op) {
   runs[1].raster = Raster::kColsOuter;
   runs[1].store = StorePolicy::kNonTemporal;
   runs[1].tile_rows = 32;
+  if (op == GemmOp::kAllGatherGemm || op == GemmOp::kGemmReduceScatter ||
+      op == GemmOp::kGemmAllReduce)
+    for (int i = 0; i < 2; ++i) {
+      GemmRun run = runs[static_cast<size_t>(i)];
+      run.whole_rows = true;
+      if (i == 0) run.tile_rows = 512, run.tile_cols = 256;
+      runs.push_back(run);
+    }
   if (!reduces) return runs;
   for (int i = 0; i < 2; ++i) {
     runs.push_back(runs[static_cast<size_t>(i)]);

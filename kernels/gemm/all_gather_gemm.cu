@@ -1,7 +1,8 @@
-// C = epilogue(all ranks' rows of A, times B). Every rank pushes its rows to the peers, a tile of
-// rows at a time, then multiplies: its own rows first, from where they lie, then what has come.
+// C = epilogue(all ranks' rows of A, times B). Every rank pushes its rows to the peers, a piece at a
+// time, then multiplies: its own rows first, from where they lie, then what has come. Few rows,
+// which one tile has, are gathered first, the own ones too: so B is read once.
 //
-// Signal slots: row tile t: the rows of tile t have come from their owner.
+// Signal slots: t: piece t of the rows has come from its owner. Number of pieces: all have.
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/tile_call.h"
 #include "tilewire/tile/tile_kernel.h"
@@ -21,8 +22,9 @@ TW_FN RowBlock row_block(const Operand& a, size_t stride, size_t from, size_t ro
 template <class Block>
 TW_FN void all_gather_gemm(Block& block, const AllGatherGemmArgs& args) {
   TileCall<Block> call(block, args.tiles);
-  const Segments& rows = args.grid.rows;
-  const int self = call.rank();
+  const Segments& rows = args.owners;
+  const bool gathers_first = args.grid.rows.count < rows.count;
+  const int self = call.rank(), receivers = call.size() - (gathers_first ? 0 : 1);
   const size_t element = packed_element(args.a.type), first = rows.begin[self];
 
   for (const uint32_t i : block.items(rows.tile[self + 1] - rows.tile[self], 0)) {
@@ -32,27 +34,32 @@ TW_FN void all_gather_gemm(Block& block, const AllGatherGemmArgs& args) {
     const size_t to = args.gathered + row_block(args.a, args.gathered_stride, at, count).offset;
     call.meet();
     block.copy_all(
-        call.size() - 1, [&](int p) { return call.data(call.peer(p + 1), to); },
-        call.data_everywhere(to), args.gathered_stride * element,
-        static_cast<const char*>(args.a.data) + from.offset, args.a.stride * element, from.rows,
-        from.bytes);
+        receivers, [&](int p) { return call.data(call.peer(p + 1), to); }, call.data_everywhere(to),
+        args.gathered_stride * element, static_cast<const char*>(args.a.data) + from.offset,
+        args.a.stride * element, from.rows, from.bytes);
     call.signal_all(t);
   }
 
-  for (const Tile tile : block.tiles(args.grid, 1)) {
+  for ([[maybe_unused]] const uint32_t once : block.items(gathers_first ? 1 : 0, 1)) {
+    for (uint32_t t = 0; t < rows.tiles(); ++t) call.wait(rows.owner_of(t), t);
+    call.signal(self, rows.tiles());
+  }
+
+  for (const Tile tile : block.tiles(args.grid, 2)) {
     auto sum = block.accumulator(tile);
     for (size_t k = 0; k < args.a.cols; k += Block::kTileK) {
-      const OperandAt a =
-          tile.row_owner == self
-              ? args.a.at(tile.row - first, k)
-              : args.all.at(tile.row, k).after(call.when(tile.row_owner, tile.row_tile));
-      block.mma(sum, a, args.b.at(k, tile.col));
+      const auto a = [&] {
+        if (gathers_first) return args.all.at(tile.row, k).after(call.when(self, rows.tiles()));
+        if (tile.row_owner == self) return args.a.at(tile.row - first, k);
+        return args.all.at(tile.row, k).after(call.when(tile.row_owner, tile.row_tile));
+      };
+      block.mma(sum, a(), args.b.at(k, tile.col));
     }
     block.store(args.c.at(tile.row, tile.col), sum, args.epilogue);
   }
 
   // Everything that peers push is waited for, whether it is used or not.
-  for (const uint32_t t : block.items(rows.tiles(), 2)) {
+  for (const uint32_t t : block.items(rows.tiles(), 3)) {
     const int owner = rows.owner_of(t);
     const Ready come = call.when(owner, t);
     const size_t at = rows.tile_begin(owner, t);

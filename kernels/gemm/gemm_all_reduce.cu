@@ -3,7 +3,8 @@
 // One shot (small M): every rank gets every partial tile and adds them all.
 // Via the owner (large M): partial tiles go to the owner of their rows (or columns, where there is
 // no norm), who adds, applies epilogue and norm, and gives finished tiles, or normed rows, to all:
-// once.
+// once. A tile that one rank owns whole is added to there while it is being multiplied; parts of
+// one whose rows have several owners are added in a second loop, as everything in one shot.
 #include "kernels/norm/rms_norm.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/tile_call.h"
@@ -20,8 +21,7 @@ class GemmAllReduce {
         grid_(args.grid),
         call_(block, args.tiles),
         one_shot_(args.path == ReducePath::kOneShot),
-        normed_(args.norm.weight != nullptr),
-        owner_(one_shot_ ? 0 : call_.rank()) {}
+        normed_(args.norm.weight != nullptr) {}
 
   TW_FN void run() {
     for (const Tile tile : block_.tiles(grid_, 0)) {  // the next rank's first, the own ones last
@@ -31,18 +31,20 @@ class GemmAllReduce {
       call_.meet();
       if (one_shot_) {
         give_all(tile, sum);
-      } else if (grid_.owner(tile) != call_.rank()) {
-        give_owner(tile, sum);
-      } else {
+      } else if (is_whole(own_part(tile), tile)) {
         call_.wait_peers(tile.id);
-        add(tile, sum, call_.rank());
+        add(tile, own_part(tile), sum, call_.rank());
+      } else {
+        give_owners(tile, sum);
       }
     }
-    if (one_shot_)
+    if (one_shot_ || grid_.rows.count < args_.owners.count)
       for (const Tile tile : block_.tiles(grid_, 1)) {
+        const RowPart own = own_part(tile);
+        if (own.rows == 0 || (!one_shot_ && is_whole(own, tile))) continue;
         call_.wait_all(tile.id);
         auto sum = block_.accumulator(tile);
-        add(tile, sum, /*self=*/-1);
+        add(tile, own, sum, /*self=*/-1);
       }
     if (normed_) norm();
     if (!one_shot_) take();
@@ -50,6 +52,18 @@ class GemmAllReduce {
   }
 
  private:
+  /// The part of a tile that `rank` finishes.
+  TW_FN RowPart part_of(const Tile& tile, int rank) const {
+    if (grid_.cols.count == 1) return row_part(args_.owners, rank, tile);
+    return {0, tile.col_owner == rank ? tile.rows : 0};
+  }
+  TW_FN RowPart own_part(const Tile& tile) const {
+    return one_shot_ ? RowPart{0, tile.rows} : part_of(tile, call_.rank());
+  }
+  TW_FN static bool is_whole(const RowPart& part, const Tile& tile) {
+    return part.rows == tile.rows;
+  }
+
   template <class Sum>
   TW_FN void give_all(const Tile& tile, const Sum& sum) {
     const size_t at = args_.partials.at(call_.rank(), tile.id);
@@ -60,32 +74,39 @@ class GemmAllReduce {
   }
 
   template <class Sum>
-  TW_FN void give_owner(const Tile& tile, const Sum& sum) {
-    const int owner = grid_.owner(tile);
+  TW_FN void give_owners(const Tile& tile, Sum& sum) {
     const size_t at = args_.partials.at(call_.rank(), grid_.number(tile));
-    block_.put_all(
-        1, [&](int) { return call_.data(owner, at); }, nullptr, sum, args_.partials.type);
-    call_.signal(owner, tile.id);
+    for (int i = 1; i <= call_.size(); ++i) {
+      const int owner = call_.peer(i);
+      const RowPart part = part_of(tile, owner);
+      if (part.rows == 0) continue;
+      block_.only_rows(sum, part);
+      block_.put_all(
+          1, [&](int) { return call_.data(owner, at); }, nullptr, sum, args_.partials.type);
+      call_.signal(owner, tile.id);
+    }
   }
 
-  /// Adds the partials of a tile that this rank owns and gives the result to whom it concerns.
+  /// Adds the partials of what this rank owns of a tile and gives the result to whom it concerns.
   template <class Sum>
-  TW_FN void add(const Tile& tile, Sum& sum, int self) {
+  TW_FN void add(const Tile& tile, const RowPart& part, Sum& sum, int self) {
+    block_.only_rows(sum, part);
+    const size_t row = tile.row + part.first;
     block_.reduce(
         sum, call_.size(), self,
         [&](int r) { return call_.data(call_.rank(), args_.partials.at(r, grid_.number(tile))); },
         args_.partials.type);
     const Matrix& own = normed_ ? args_.norm.hidden : args_.c;
     if (!shares_tiles()) {
-      block_.store(own.at(tile.row, tile.col), sum, args_.epilogue);
+      block_.store(own.at(row, tile.col), sum, args_.epilogue);
       if (normed_) call_.signal(call_.rank(), grid_.ids() + tile.id);
       return;
     }
     block_.store_all(
         call_.size(),
         [&](int i) {
-          return i == 0 ? own.at(tile.row, tile.col)
-                        : result_at(call_.peer(i), normed_ ? 1 : 0).at(tile.row, tile.col);
+          return i == 0 ? own.at(row, tile.col)
+                        : result_at(call_.peer(i), normed_ ? 1 : 0).at(row, tile.col);
         },
         TilePlace{}, sum, args_.epilogue);
     call_.signal_all(grid_.ids() + tile.id);
@@ -107,12 +128,14 @@ class GemmAllReduce {
 
   /// Norms the rows that this rank has finished.
   TW_FN void norm() {
-    const Segments& rows = grid_.rows;
+    const int self = call_.rank();
+    const size_t first = one_shot_ ? 0 : args_.owners.begin[self];
+    const size_t count = one_shot_ ? grid_.rows.total() : args_.owners.size(self);
     if (!one_shot_) call_.meet();
-    for (const uint32_t i : block_.items(static_cast<uint32_t>(rows.size(owner_)), 2)) {
-      const size_t row = rows.begin[owner_] + i;
-      const uint32_t row_tile = rows.tile[owner_] + i / rows.step;
-      call_.wait_slots(call_.rank(), grid_.ids() + grid_.id(row_tile, 0), grid_.cols.tiles());
+    for (const uint32_t i : block_.items(static_cast<uint32_t>(count), 2)) {
+      const size_t row = first + i;
+      call_.wait_slots(self, grid_.ids() + grid_.id(grid_.rows.tile_of(row), 0),
+                       grid_.cols.tiles());
       const int places = one_shot_ ? 1 : call_.size();
       norm_row(
           block_, args_.norm, row, width(), places,
@@ -130,20 +153,20 @@ class GemmAllReduce {
     const Matrix& to = normed_ ? args_.hidden : args_.c;
     if (shares_tiles())
       for (const Tile tile : block_.tiles(grid_, 3))
-        if (grid_.owner(tile) != call_.rank())
-          copy_in(to, i, tile.row, tile.col, tile.rows, tile.cols,
-                  call_.when(grid_.owner(tile), grid_.ids() + tile.id));
+        for (int p = 1; p < call_.size(); ++p) {
+          const int owner = call_.peer(p);
+          const RowPart part = part_of(tile, owner);
+          if (part.rows != 0)
+            copy_in(to, i, tile.row + part.first, tile.col, part.rows, tile.cols,
+                    call_.when(owner, grid_.ids() + tile.id));
+        }
     if (!normed_) return;
     const uint32_t rows = static_cast<uint32_t>(grid_.rows.total());
-    for (const uint32_t row : block_.items(rows, 4))
-      if (row_owner(row) != call_.rank())
-        copy_in(args_.c, 0, row, 0, 1, width(), call_.when(row_owner(row), 2 * grid_.ids() + row));
-  }
-
-  TW_FN int row_owner(size_t row) const {
-    int owner = 0;
-    while (row >= grid_.rows.begin[owner + 1]) ++owner;
-    return owner;
+    for (const uint32_t row : block_.items(rows, 4)) {
+      const int owner = args_.owners.owner_of_element(row);
+      if (owner != call_.rank())
+        copy_in(args_.c, 0, row, 0, 1, width(), call_.when(owner, 2 * grid_.ids() + row));
+    }
   }
 
   /// A part of matrix `i` from where it was staged, if it was.
@@ -162,7 +185,6 @@ class GemmAllReduce {
   const TileGrid& grid_;
   TileCall<Block> call_;
   const bool one_shot_, normed_;
-  const int owner_;  // the row segment whose sums this rank finishes
 };
 
 template <class Block>

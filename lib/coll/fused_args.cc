@@ -50,11 +50,18 @@ GemmLaunch gemm(const GemmCall& call, int blocks) {
                 0);
 }
 
+/// The rows of each rank, in tiles of the grid if it is cut by rank.
+Segments owned_rows(const GemmCall& call, const Place& place, const TileGrid& grid) {
+  const RankSizes sizes = row_owners(call, place.size);
+  return segments_of(sizes.data(), place.size, grid.rows.step);
+}
+
 GemmLaunch all_gather_gemm(const GemmCall& call, const Place& place, int blocks) {
   AllGatherGemmArgs args{};
   const size_t element = packed_element(call.type);
   const bool turned = call.a.layout == MatrixLayout::kCols;
   args.grid = gemm_grid(call, place, true, blocks);
+  args.owners = owned_rows(call, place, args.grid);
   args.a = call.a;
   args.b = call.b;
   args.c = call.c;
@@ -66,17 +73,19 @@ GemmLaunch all_gather_gemm(const GemmCall& call, const Place& place, int blocks)
   args.returned = {call.gathered, call.gathered_stride, call.type};
   Places places;
   args.gathered = places.add((turned ? call.k : call.m) * args.gathered_stride * element);
-  return launch(kernels::all_gather_gemm, args, args.grid, args.grid.rows.tiles(), places.end());
+  return launch(kernels::all_gather_gemm, args, args.grid, args.owners.tiles() + size_t{1},
+                places.end());
 }
 
 GemmLaunch gemm_reduce_scatter(const GemmCall& call, const Place& place, int blocks) {
   GemmReduceScatterArgs args{};
   args.grid = gemm_grid(call, place, true, blocks);
+  args.owners = owned_rows(call, place, args.grid);
   args.a = call.a;
   args.b = call.b;
   args.c = call.c;
   args.epilogue = call.epilogue;
-  args.epilogue.first_row = args.grid.rows.begin[place.rank];
+  args.epilogue.first_row = args.owners.begin[place.rank];
   Places places;
   const size_t count = most_owned_tiles(args.grid);
   args.partials = partial_slots(args.grid, count, call.partial_type, place.size, places);
@@ -93,6 +102,7 @@ GemmLaunch gemm_all_reduce(const GemmCall& call, const Place& place, ReducePath 
   GemmAllReduceArgs args{};
   const bool by_owner = path == ReducePath::kViaOwner;
   args.grid = gemm_grid(call, place, by_owner, blocks);
+  args.owners = owned_rows(call, place, args.grid);
   args.path = path;
   args.a = call.a;
   args.b = call.b;

@@ -26,11 +26,27 @@ size_t tiles(const size_t* sizes, int n, size_t step) {
   return sum;
 }
 
-/// A reduction whose owners have columns, not rows: where one tile has all rows, so that B is read
-/// once. A norm wants whole rows.
-bool cuts_columns(const GemmCall& call, bool by_owner) {
-  return by_owner && call.op == GemmOp::kGemmAllReduce && call.norm_weight == nullptr &&
-         call.m <= kCpuTile.rows;
+/// Which dimensions tiles are cut by rank in, so that each has one owner.
+struct Cut {
+  bool rows, cols;
+};
+
+/// Few rows are not cut: a tile has all of them, and B is read once.
+Cut cut_of(const GemmCall& call, bool by_owner, int ranks) {
+  const bool few = call.m <= kCpuTile.rows;
+  switch (call.op) {
+    case GemmOp::kGemmAllToAll:
+      return {true, true};
+    case GemmOp::
+        kAllGatherGemm:  // a rank's rows are worth a pass over B, or all are gathered first
+      return {!few || largest(call.rows.data(), ranks) > kFewRows, false};
+    case GemmOp::kGemmReduceScatter:
+      return {!few, false};
+    case GemmOp::kGemmAllReduce:  // a norm wants whole rows
+      return {by_owner && !few, by_owner && few && call.norm_weight == nullptr};
+    default:
+      return {false, false};
+  }
 }
 
 /// Columns by rank, in whole units.
@@ -48,16 +64,12 @@ RankSizes column_parts(size_t n, int ranks) {
 }  // namespace
 
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks) {
+  const Cut cut = cut_of(call, by_owner, place.size);
+  const int row_parts = cut.rows ? place.size : 1, col_parts = cut.cols ? place.size : 1;
   RankSizes row_sizes{call.m}, col_sizes{call.n};
-  int row_parts = 1, col_parts = 1;
-  if (call.op == GemmOp::kGemmAllToAll || cuts_columns(call, by_owner)) {
+  if (cut.rows) row_sizes = row_owners(call, place.size);
+  if (cut.cols)
     col_sizes = call.op == GemmOp::kGemmAllToAll ? call.cols : column_parts(call.n, place.size);
-    col_parts = place.size;
-  }
-  if (call.op == GemmOp::kGemmAllToAll || (by_owner && col_parts == 1)) {
-    row_sizes = call.op == GemmOp::kGemmAllReduce ? nearly_equal(call.m, place.size) : call.rows;
-    row_parts = place.size;
-  }
   // Rows that one rank multiplies.
   const size_t m = call.op == GemmOp::kGemmAllToAll ? largest(row_sizes.data(), row_parts) : call.m;
   size_t row_step = equal_steps(largest(row_sizes.data(), row_parts), kCpuTile.rows, kRowUnit);
@@ -72,13 +84,17 @@ TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int 
 
   const Segments rows = segments_of(row_sizes.data(), row_parts, static_cast<uint32_t>(row_step));
   const Segments cols = segments_of(col_sizes.data(), col_parts, static_cast<uint32_t>(col_step));
-  const bool cols_outer = m <= kFewRows || (row_parts == 1 && col_parts > 1);
+  const bool cols_outer = m <= kFewRows || (!cut.rows && place.size > 1);
   TileGrid grid = tile_grid(rows, cols, cols_outer ? Raster::kColsOuter : Raster::kRowsOuter,
                             call.paired() ? call.n : 0);
   const int next = (place.rank + 1) % place.size;
   if (row_parts > 1) grid.first_row_owner = call.op == GemmOp::kAllGatherGemm ? place.rank : next;
   if (col_parts > 1) grid.first_col_owner = next;
   return grid;
+}
+
+RankSizes row_owners(const GemmCall& call, int ranks) {
+  return call.op == GemmOp::kGemmAllReduce ? nearly_equal(call.m, ranks) : call.rows;
 }
 
 TileGrid row_grid(size_t m, size_t n, const Place& place, bool by_owner, int blocks) {

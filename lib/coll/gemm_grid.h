@@ -15,6 +15,9 @@ inline constexpr size_t kFewRows = 64;
 /// `blocks`: the most that a launch of the comm may have.
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks);
 
+/// How many rows of a call's matrices are each rank's.
+RankSizes row_owners(const GemmCall& call, int ranks);
+
 /// The grid of a call whose tiles are whole rows.
 TileGrid row_grid(size_t m, size_t n, const Place& place, bool by_owner, int blocks);
 

@@ -63,7 +63,8 @@ std::string GemmRun::name() const {
          (store == StorePolicy::kPlain ? "plain, " : "non-temporal, ") +
          (path == ReducePath::kOneShot ? "one shot"
           : own_cols                   ? "via columns' owner"
-                                       : "via owner");
+                                       : "via owner") +
+         (whole_rows ? ", rows whole" : "");
 }
 
 std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
@@ -125,7 +126,10 @@ TileGrid GemmRank::grid() const {
   const bool one_shot = all_reduce && run_.path == ReducePath::kOneShot;
   const bool own_cols = op == GemmOp::kGemmAllToAll ||
                         (op == GemmOp::kGemmAllReduce && !one_shot && run_.own_cols && !c_.norm);
-  const bool own_rows = op != GemmOp::kGemm && !one_shot && (!own_cols || !all_reduce);
+  const bool can_share = op == GemmOp::kAllGatherGemm || op == GemmOp::kGemmReduceScatter ||
+                         op == GemmOp::kGemmAllReduce;
+  const bool own_rows = op != GemmOp::kGemm && !one_shot && (!own_cols || !all_reduce) &&
+                        !(can_share && run_.whole_rows);
   const uint32_t width = op == GemmOp::kAllReduceNorm
                              ? static_cast<uint32_t>(std::max<size_t>(c_.n, 1))
                              : run_.tile_cols;
@@ -169,6 +173,7 @@ RowNorm GemmRank::norm() {
 
 void GemmRank::fill(const tw_tile_view& view) {
   const TileGrid grid = this->grid();
+  const Segments owners = segments(rows_, run_.tile_rows);
   const size_t out = element_of(c_.out), results = up(c_.m * c_.n * out, 128);
   const Matrix c = c_out_.matrix(), hidden = hidden_.matrix();
   PartialSlots partials{0, slot_bytes(grid, c_.partial),
@@ -184,17 +189,17 @@ void GemmRank::fill(const tw_tile_view& view) {
       all.data = view.parts[rank_] + view.layout.data;
       all.stride = stride;
       all.rows = c_.m;
-      all_gather_ = {view,        grid, operand_a(), operand_b(), c,
-                     epilogue(0), 0,    stride,      all,         gathered_.matrix()};
+      all_gather_ = {view,        grid, owners, operand_a(), operand_b(),       c,
+                     epilogue(0), 0,    stride, all,         gathered_.matrix()};
       break;
     }
     case GemmOp::kGemmReduceScatter:
       reduce_scatter_ = {
-          view, grid, operand_a(), operand_b(), c, epilogue(grid.rows.begin[rank_]), partials};
+          view, grid, owners, operand_a(), operand_b(), c, epilogue(owners.begin[rank_]), partials};
       break;
     case GemmOp::kGemmAllReduce:
-      all_reduce_ = {view,   grid,        run_.path, operand_a(), operand_b(), c,
-                     hidden, epilogue(0), norm(),    partials,    staged,      staged + results};
+      all_reduce_ = {view,   grid,        owners, run_.path, operand_a(), operand_b(),     c,
+                     hidden, epilogue(0), norm(), partials,  staged,      staged + results};
       break;
     case GemmOp::kGemmAllToAll:
       all_to_all_ = {view, grid, operand_a(), operand_b(), c, epilogue(0), 0};
@@ -258,8 +263,8 @@ TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const Gem
   const size_t n = static_cast<size_t>(ranks);
   for (const GemmCase& c : cases) {
     const size_t tiles = (divide_up(c.m, run.tile_rows) + n) * (divide_up(c.n, run.tile_cols) + n);
-    shape.slots = std::max(shape.slots, 2 * tiles + c.m);
-    const size_t slots = n * tiles * run.tile_rows * run.tile_cols * 4;
+    shape.slots = std::max(shape.slots, 2 * tiles + c.m + 1);
+    const size_t slots = n * tiles * run.tile_rows * up(run.tile_cols, kPanelCols) * 4;
     const size_t addends = n * (c.m * c.n * 4 + 128), staged = 2 * (c.m * c.n * 4 + 128);
     const size_t gathered = (c.m + 3) * (c.k + 3) * 4;
     shape.bytes = std::max(shape.bytes, std::max(slots + addends + staged, gathered) + 4096);

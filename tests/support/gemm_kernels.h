@@ -21,6 +21,7 @@ struct GemmRun {
   StorePolicy store = StorePolicy::kPlain;
   ReducePath path = ReducePath::kViaOwner;
   bool own_cols = false;     // gemm_all_reduce via the owner: of columns, where there is no norm
+  bool whole_rows = false;   // where owners have rows, tiles have those of several owners
   size_t window_offset = 0;  // of results in windows
   std::string name() const;
 };

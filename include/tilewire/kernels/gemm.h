@@ -5,6 +5,7 @@
 
 #include "tilewire/tile/grid.h"
 #include "tilewire/tile/matrix.h"
+#include "tilewire/tile/packed.h"
 #include "tilewire/tile_device.h"
 
 namespace tw {
@@ -29,12 +30,15 @@ struct GemmArgs {
   RowNorm norm;
 };
 
-/// C = epilogue(gathered A x B): A's rows are sharded over the ranks, grid.rows has a segment for
-/// each. Data of the set: the gathered A, own rows left out, at `gathered` (an offset), in A's
-/// layout with `gathered_stride` elements.
+/// C = epilogue(gathered A x B): A's rows are sharded over the ranks, `owners` has a segment for each,
+/// in the pieces in which they travel. Data of the set: the gathered A at `gathered` (an offset), in
+/// A's layout with `gathered_stride` elements. grid.rows is `owners`: then own rows are not copied; or,
+/// for so few rows that reading B is what the product costs, one segment: then tiles have rows of
+/// all ranks, B is read once, and all of A is gathered first.
 struct AllGatherGemmArgs {
   tw_tile_view tiles;
   TileGrid grid;
+  Segments owners;
   Operand a;  // own rows
   Operand b;
   Matrix c;  // all rows
@@ -59,17 +63,20 @@ struct PartialSlots {
   constexpr size_t end(int ranks) const { return at(ranks, 0); }
 };
 
-/// Bytes of one tile's slot. GPUs use tiles of kGpuTile only.
+/// Bytes of one tile's slot: columns in whole panels. GPUs use tiles of kGpuTile only.
 constexpr size_t slot_bytes(const TileGrid& grid, tw_type_t type) {
-  const size_t element = type == TW_FP32 ? 4 : 2;
-  return divide_up(static_cast<size_t>(grid.rows.step) * grid.cols.step * element, 128) * 128;
+  const size_t element = type == TW_FP32 ? 4 : 2, halves = grid.pair == 0 ? 1 : 2;
+  const size_t cols = divide_up(grid.cols.step, kPanelCols) * kPanelCols;
+  return divide_up(grid.rows.step * cols * halves * element, 128) * 128;
 }
 
-/// C = epilogue(rows that this rank owns of the sum over ranks of A B). grid.rows has a segment for
-/// each owner. C, residual: own rows only.
+/// C = epilogue(rows that this rank owns of the sum over ranks of A B). `owners` has a segment for each
+/// owner; so has grid.rows, or, for so few rows that a tile has all, one segment: then tiles have
+/// rows of several owners, and B is read once. C, residual: own rows only.
 struct GemmReduceScatterArgs {
   tw_tile_view tiles;
   TileGrid grid;
+  Segments owners;
   Operand a, b;
   Matrix c;
   Epilogue epilogue;
@@ -82,15 +89,16 @@ enum class ReducePath : uint32_t {
   kViaOwner,  // to the row's owner, who adds and gives the result to all
 };
 
-/// C = epilogue(sum over ranks of A B), then optionally RMSNorm, on every rank. kViaOwner:
-/// grid.rows has a segment for each owner, or, without a norm, grid.cols has: then few rows are not
-/// cut, and B is read once. kOneShot: neither.
+/// C = epilogue(sum over ranks of A B), then optionally RMSNorm, on every rank. kViaOwner: owners
+/// have rows, as in GemmReduceScatterArgs, or, for few rows without a norm, columns: grid.cols has a
+/// segment for each. kOneShot: nobody owns anything.
 ///
 /// Signal slots: tile id: its partial has come. ids + tile id: its result (norm: its rows of
 /// hidden) is there. 2 ids + r: normed row r is there.
 struct GemmAllReduceArgs {
   tw_tile_view tiles;
   TileGrid grid;
+  Segments owners;
   ReducePath path;
   Operand a, b;
   Matrix c;       // also tiles.out[0]

@@ -37,6 +37,16 @@ struct Segments {
     while (t >= tile[owner + 1]) ++owner;
     return owner;
   }
+  /// Whose element `i` of the dimension is, and which tile has it.
+  constexpr int owner_of_element(size_t i) const {
+    int owner = 0;
+    while (i >= begin[owner + 1]) ++owner;
+    return owner;
+  }
+  constexpr uint32_t tile_of(size_t i) const {
+    const int owner = owner_of_element(i);
+    return tile[owner] + static_cast<uint32_t>((i - begin[owner]) / step);
+  }
   constexpr size_t tile_begin(int owner, uint32_t t) const {
     return begin[owner] + static_cast<size_t>(t - tile[owner]) * step;
   }
@@ -71,6 +81,18 @@ struct Tile {
   size_t pair;
   int row_owner, col_owner;
 };
+
+/// Rows first .. first + rows - 1 of a tile.
+struct RowPart {
+  size_t first, rows;
+};
+/// The rows of a tile that are `owner`'s, where segments of `rows` have owners.
+constexpr RowPart row_part(const Segments& rows, int owner, const Tile& tile) {
+  const size_t begin = rows.begin[owner] > tile.row ? rows.begin[owner] : tile.row;
+  const size_t tile_end = tile.row + tile.rows;
+  const size_t end = rows.begin[owner + 1] < tile_end ? rows.begin[owner + 1] : tile_end;
+  return begin < end ? RowPart{begin - tile.row, end - begin} : RowPart{0, 0};
+}
 
 enum class Raster : uint32_t {
   kRowsOuter,  // all columns of one row of tiles, then the next: A stays near
@@ -129,10 +151,6 @@ struct TileGrid {
             col_owner};
   }
 
-  /// The rank that owns a tile, of a grid in which rows or columns have owners, not both.
-  constexpr int owner(const Tile& tile) const {
-    return cols.count > 1 ? tile.col_owner : tile.row_owner;
-  }
   /// Number of a tile among those of its owner, from 0.
   constexpr uint32_t number(const Tile& tile) const {
     if (cols.count <= 1) return tile.id - id(rows.tile[tile.row_owner], 0);

@@ -86,6 +86,12 @@ class TileBlockOps {
   /// consumer. Scope: system. Order: acquire of the operands' words. Blocks: yes.
   void mma(Accumulator& sum, const OperandAt& a, const OperandAt& b);
 
+  /// What is put, reduced and stored from here on concerns these rows of the tile: slots stay the
+  /// whole tile's (of their other rows nothing is defined), a place is where row `part.first` goes.
+  /// At first: all rows.
+  /// Role: consumer, storer. Scope: block. Order: none. Blocks: no.
+  void only_rows(Accumulator& sum, const RowPart& part);
+
   /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot that `put` wrote for
   /// this tile, or, for r == self, of the sum itself, rounded to `type` like the others (self = -1:
   /// none is). The total is rounded to `type`: the bits are those of `put` everywhere and an

@@ -13,6 +13,7 @@
 #include "tilewire/tile/impl/cpu/tile_lines.h"
 #include "tilewire/tile/impl/cpu/tile_pack.h"
 #include "tilewire/tile/impl/cpu/tile_scratch.h"
+#include "tilewire/tile/impl/cpu/tile_slots.h"
 #include "tilewire/tile/matrix.h"
 #include "tilewire/tile/packed.h"
 #include "tilewire/tile_device.h"
@@ -97,6 +98,8 @@ class CpuTileBlock {
     float* const sums = reinterpret_cast<float*>(scratch_ + TileScratch::kSums);
     return {{sums, sums + TileScratch::kHalfSums / sizeof(float)},
             tile,
+            0,
+            tile.rows,
             divide_up(tile.rows, 16) * 16,
             {0, 0},
             true};
@@ -117,49 +120,47 @@ class CpuTileBlock {
              /*bf16=*/false);
   }
 
+  TW_FN void only_rows(CpuAccumulator& sum, const RowPart& part) {
+    sum.first = part.first;
+    sum.rows = part.rows;
+  }
+
   template <class Partial>
   TW_FN void reduce(CpuAccumulator& sum, int ranks, int self, Partial partial, tw_type_t type) {
     if (!go_on()) return;
-    SumLines lines(sum, scratch_);
-    for (size_t i = 0; i < sum.tile.rows; ++i)
-      for (int h = 0; h < sum.halves(); ++h) {
-        const size_t n = sum.tile.cols, at = lines.place(h, i) * type_bytes(type);
-        float* const total = lines.total();
-        for (int r = 0; r < ranks; ++r) {
-          if (r == self) {
-            float* const own = lines.load(h, i);
-            round_line(own, type, n);
-            if (r == 0)
-              load_line(total, own, TW_FP32, n);
-            else
-              add_line(total, own, TW_FP32, n);
-          } else if (r == 0) {
-            load_line(total, partial(r) + at, type, n);
-          } else {
-            add_line(total, partial(r) + at, type, n);
-          }
-        }
-        round_line(total, type, n);
-        lines.save(h, i, total);
-      }
+    if (sum.zero) clear(sum);
     sum.zero = false;
+    with_type(type, [&](auto t) {
+      each_run(sum, [&](float* x, size_t at, size_t n) {
+        const char* from[kMaxFusedRanks] = {};
+        for (int r = 0; r < ranks; ++r) from[r] = r == self ? nullptr : partial(r) + at * t.kBytes;
+        add_partials<t.kType>(x, n, from, ranks);
+      });
+    });
   }
 
   TW_FN void store(const TilePlace& to, CpuAccumulator& sum, const Epilogue& epilogue) {
     if (to.data == nullptr || !go_on()) return;
+    if (epilogue.empty() && !sum.zero && sum.skip[0] == 0) return store_sums(to, sum);
     SumLines lines(sum, scratch_);
-    for (size_t i = 0; i < sum.tile.rows; ++i)
-      store_line(to.data + i * to.stride * type_bytes(to.type), lines.result(i, epilogue), to.type,
-                 sum.tile.cols);
+    for (size_t i = 0; i < sum.rows; ++i)
+      store_line(to.data + i * to.stride * type_bytes(to.type),
+                 lines.result(sum.first + i, epilogue), to.type, sum.tile.cols);
   }
 
   template <class To>
   TW_FN void store_all(int n, To to, const TilePlace& /*everywhere*/, CpuAccumulator& sum,
                        const Epilogue& epilogue) {
     if (!go_on()) return;
+    if (epilogue.empty() && !sum.zero && sum.skip[0] == 0 &&
+        view_.store != StorePolicy::kNonTemporal) {
+      for (int p = 0; p < n; ++p)
+        if (const TilePlace place = to(p); place.data != nullptr) store_sums(place, sum);
+      return;
+    }
     SumLines lines(sum, scratch_);
-    for (size_t i = 0; i < sum.tile.rows; ++i) {
-      const float* const line = lines.result(i, epilogue);
+    for (size_t i = 0; i < sum.rows; ++i) {
+      const float* const line = lines.result(sum.first + i, epilogue);
       for (int p = 0; p < n; ++p) {
         const TilePlace place = to(p);
         if (place.data == nullptr) continue;
@@ -173,14 +174,12 @@ class CpuTileBlock {
   TW_FN void put_all(int n, Slot slot, char* /*everywhere*/, const CpuAccumulator& sum,
                      tw_type_t type) {
     if (!go_on()) return;
-    SumLines lines(sum, scratch_);
-    for (size_t i = 0; i < sum.tile.rows; ++i)
-      for (int h = 0; h < sum.halves(); ++h) {
-        const float* const line = lines.load(h, i);
-        const size_t at = lines.place(h, i) * type_bytes(type);
-        for (int p = 0; p < n; ++p)
-          if (char* const to = slot(p)) give_line(to + at, line, type, sum.tile.cols);
-      }
+    if (sum.zero) clear(sum);
+    CpuAccumulator whole = sum;  // the same sums
+    each_run(whole, [&](const float* x, size_t at, size_t count) {
+      for (int p = 0; p < n; ++p)
+        if (char* const to = slot(p)) give_line(to + at * type_bytes(type), x, type, count);
+    });
   }
 
   // ---- Bulk ----
@@ -290,6 +289,21 @@ class CpuTileBlock {
     return ok_;
   }
   TW_FN static constexpr size_t type_bytes(tw_type_t type) { return packed_element(type); }
+
+  /// The sums themselves, rounded, of a tile that begins with a panel.
+  TW_FN static void store_sums(const TilePlace& to, const CpuAccumulator& sum) {
+    with_type(to.type, [&](auto t) {
+      for (size_t i = 0; i < sum.rows; ++i)
+        for (size_t j = 0; j < sum.tile.cols; j += kPanelCols) {
+          const size_t left = sum.tile.cols - j, n = left < kPanelCols ? left : kPanelCols;
+          const float* const from = sum.row(0, j / kPanelCols, sum.first + i);
+          char* const at = to.data + (i * to.stride + j) * t.kBytes;
+          for_lanes(n, [&](size_t l, size_t lanes) {
+            store_some<t.kType>(at + l * t.kBytes, load_vector<Floats>(from + l), lanes);
+          });
+        }
+    });
+  }
 
   /// A line to memory that peers may read, as the store policy says.
   TW_FN void give_line(char* to, const float* line, tw_type_t type, size_t n) {

@@ -64,6 +64,8 @@ TW_INLINE void store_some(void* to, Floats value, size_t n) {
 template <tw_type_t type>
 TW_INLINE Floats round_floats(Floats value) {
   if constexpr (type == TW_FP32) return value;
+  if constexpr (type == TW_BF16)
+    return bits_as<Floats>(Bf16::narrow_high<Floats, Words>(value) & 0xffff0000u);
   Byte stored[kLanes * packed_element(type)];
   store_floats<type>(stored, value);
   return load_floats<type>(stored);

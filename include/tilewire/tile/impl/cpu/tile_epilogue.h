@@ -15,11 +15,6 @@ class SumLines {
   TW_FN SumLines(const CpuAccumulator& sum, char* scratch)
       : sum_(sum), lines_(reinterpret_cast<float*>(scratch + TileScratch::kLines)) {}
 
-  /// Place of row i of half h in a slot, in elements: row by row, the halves side by side.
-  TW_FN size_t place(int h, size_t i) const {
-    return (i * static_cast<size_t>(sum_.halves()) + static_cast<size_t>(h)) * sum_.tile.cols;
-  }
-
   /// Row i of half h, in a line of its own.
   TW_FN float* load(int h, size_t i) {
     float* const to = line(h);
@@ -32,13 +27,6 @@ class SumLines {
     });
     return to;
   }
-  TW_FN void save(int h, size_t i, const float* from) {
-    each_part(h, [&](size_t panel, size_t first, size_t at, size_t n) {
-      copy(const_cast<float*>(sum_.row(h, panel, i)) + first, from + at, n);
-    });
-  }
-  TW_FN float* total() { return line(2); }
-
   /// Row i after the epilogue, not yet rounded.
   TW_FN const float* result(size_t i, const Epilogue& e) {
     const size_t n = sum_.tile.cols, col = sum_.tile.col;
