@@ -55,7 +55,6 @@ class AmxTiles {
   static constexpr size_t kRowBytes = kCpuTile.k * 2;  // of A
   static constexpr size_t kSumBytes = kPanelCols * sizeof(float);
   static constexpr size_t kTileBytes = 1024;
-  static constexpr size_t kStepBytes = kCpuTile.k * kPanelCols * 2;  // of B's panel
 
   struct alignas(64) Configuration {
     uint8_t palette = 1, start_row = 0;
@@ -85,7 +84,7 @@ class AmxTiles {
       const char* const b = s.b + p * s.panel_bytes;
       block<row_tiles, ahead_a, ahead_b>(a, b, s.sums + (p * s.panel_rows + i) * kPanelCols, groups,
                                          s.first, a + 32 * kRowBytes + p * ahead_a * 64 * groups,
-                                         b + kStepBytes + i / 32 * ahead_b * 64 * groups);
+                                         b + s.ahead + i / 32 * ahead_b * 64 * groups);
     }
   }
 

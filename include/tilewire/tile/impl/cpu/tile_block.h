@@ -336,10 +336,14 @@ class CpuTileBlock {
       s.panels = sum.panels(h);
       if (packed) {
         s.panel_bytes = panel_bytes(b.of->rows, b.of->type);
+        const bool last = b.row + kTileK >= b.of->rows;  // then: the tile beside this one
+        const size_t row_bytes = kPanelCols * packed_element(b.of->type);
+        s.ahead = last ? s.panels * s.panel_bytes - b.row * row_bytes : kTileK * row_bytes;
         s.b = static_cast<const char*>(b.of->data) + kPackedHeader +
               col / kPanelCols * s.panel_bytes + b.row * kPanelCols * packed_element(b.of->type);
       } else {
         s.panel_bytes = panel_bytes(kTileK, b.of->type);
+        s.ahead = 0;
         char* const to = scratch_ + TileScratch::kRightStep;
         pack_right(to, s.panel_bytes, *b.of, b.row, col, ks, sum.tile.cols);
         s.b = to;

@@ -20,6 +20,7 @@ struct MmaStep {
   const char* b;       // this step's part of the first panel
   size_t panel_bytes;  // from a panel to the next
   size_t panels;
+  size_t ahead;       // bytes from this step of a panel to what is multiplied next in its place
   float* sums;        // row 0 of panel 0
   size_t panel_rows;  // rows of sums in a panel
   bool first;         // sums are not there yet
