@@ -88,6 +88,7 @@ TW_FN void open_memory(Sm90Memory& memory) {
   ptx::mbarrier_init(&memory.handed, kTileWarps);
   ptx::mbarrier_init(&memory.unhanded, 1);
   ptx::fence_mbarrier_init();
+  ptx::fence_proxy_async_shared();  // bulk copies count down on them
 }
 
 /// Until the phase has ended; false: the block has failed. Each thread acquires; the warp, all of

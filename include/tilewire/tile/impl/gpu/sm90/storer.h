@@ -4,8 +4,9 @@
 // its own are complete (`bulk_wait`, not `.read`: that says only that the source was read), which
 // makes what they wrote known to it as if it had stored it. After the warp barrier each lane that
 // has a word fences at system scope and stores the word. The fence is cumulative over the barrier,
-// and over the mbarrier by which consumers handed their own stores on. Where stores went through a
-// multicast address a `fence.proxy.alias` stands before the first of them and before the release.
+// and over the mbarrier by which consumers handed their own stores on. Where stores go through a
+// multicast address each lane that makes them has a `fence.proxy.alias` before its first and, after
+// the last that is announced, another.
 //
 // PTX defines no bulk store to a multicast address: there lanes store from registers.
 #pragma once
@@ -196,8 +197,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     aliased_ = true;
   }
 
-  TW_FN void release(uint64_t* word, uint64_t value) {
-    if (aliased_) ptx::fence_proxy_alias();
+  TW_FN static void release(uint64_t* word, uint64_t value) {
     ptx::fence_acq_rel_sys();
     ptx::store_relaxed_sys(word, value);
   }
@@ -212,6 +212,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
       arrive(&memory_.unhanded);
     }
     ptx::bulk_wait();
+    if (aliased_) ptx::fence_proxy_alias();
     agree(!has_failed(control_));
   }
 
