@@ -76,14 +76,13 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   template <class Partial>
   TW_FN void reduce(Sums& sum, int ranks, int self, Partial partial, tw_type_t type) {
     settle(sum);
-    add_slots(sum, ranks, self, partial, type);
+    if (ok_) add_slots(sum, ranks, self, partial, type);
   }
 
   TW_FN void store(const TilePlace& to, Sums& sum, const Epilogue& epilogue) {
     settle(sum);
     announce_later_ = true;
-    take_staging();
-    if (to.data != nullptr) store_rows(to, region(), sum, epilogue);
+    if (take_staging() && to.data != nullptr) store_rows(to, region(), sum, epilogue);
   }
 
   /// Rows of the result, each at the start of its place in the region; the storer sends them.
@@ -91,8 +90,7 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void store_all(int n, To to, const TilePlace& everywhere, Sums& sum,
                        const Epilogue& epilogue) {
     settle(sum);
-    take_staging();
-    stage_rows(region(), sum, epilogue, n == 0 ? everywhere.type : to(0).type);
+    if (take_staging()) stage_rows(region(), sum, epilogue, n == 0 ? everywhere.type : to(0).type);
     give_staging();
   }
 
@@ -100,9 +98,9 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void put_all(int /*n*/, Slot /*slot*/, char* /*everywhere*/, const Sums& sum,
                      tw_type_t type) {
     settle(const_cast<Sums&>(sum));  // a multiplication may still be writing it
-    take_staging();
+    const bool ok = take_staging();
     char* const to = region();
-    if (tile_warp() < slot_parts(sum.tile))
+    if (ok && tile_warp() < slot_parts(sum.tile))
       for_chunks(sum, type, [&](int at, uint4 v) { *reinterpret_cast<uint4*>(to + at) = v; });
     give_staging();
   }
@@ -213,8 +211,12 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
 
   TW_FN char* region() { return memory_.staging + tile_warp() * kRegionBytes; }
 
-  /// Waits until the storer has read what it was given.
-  TW_FN void take_staging() { wait_phase(control_, &memory_.unstaged, unstaged_parity_); }
+  /// Waits until the storer has read what it was given. False, in all lanes: the block has failed,
+  /// and sums may lack what was waited for; the storer, told after this, leaves them too.
+  TW_FN bool take_staging() {
+    wait_phase(control_, &memory_.unstaged, unstaged_parity_);
+    return __all_sync(~0u, ok_ && !has_failed(control_)) != 0;
+  }
 
   /// Each lane's writes reach the storer's bulk stores.
   TW_FN void give_staging() {

@@ -175,8 +175,11 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     __syncwarp();  // votes do not order memory
   }
 
+  /// Also false when the phase has ended but the block has failed: consumers that knew of it handed
+  /// on what is no result.
   TW_FN bool await(uint64_t* barrier, uint32_t parity) {
-    agree(wait_phase(control_, barrier, parity));
+    const bool ended = wait_phase(control_, barrier, parity);
+    agree(ended && !has_failed(control_));
     return ok_;
   }
 
