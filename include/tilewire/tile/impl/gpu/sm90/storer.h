@@ -200,11 +200,6 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     aliased_ = true;
   }
 
-  TW_FN static void release(uint64_t* word, uint64_t value) {
-    ptx::fence_acq_rel_sys();
-    ptx::store_relaxed_sys(word, value);
-  }
-
   /// All that any role stored before is known to this warp. What other roles made of a failure
   /// came after they knew of it, so that it is seen here: nothing is announced then.
   TW_FN void complete() {
