@@ -3,8 +3,8 @@
 // Every such wait is bounded: the thread that polls looks at the block's `failed`, at the comm's
 // abort word and at the clock every kSpinsToRest spins. So are waits of a role for another one
 // (`rest_inside`). The first failure of a block is written down in shared memory; the block's end
-// copies it to the comm's record (`report`), when all roles have left what they did. Nothing here is
-// called: a call would make wgmma wait.
+// copies it to the comm's record (`report`), when all roles have left what they did. Nothing here
+// is called: a call would make wgmma wait.
 #pragma once
 
 #include <cstddef>

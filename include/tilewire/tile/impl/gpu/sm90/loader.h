@@ -97,8 +97,8 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   TW_FN static bool agreed(bool ok) { return __all_sync(~0u, ok) != 0; }
 
   /// After the block's last barrier: bulk copies into shared memory must have ended when the block
-  /// does. Only after a failure can there be any. Threads have nothing to do with it any more: these
-  /// waits end with the copies that were issued, as `bulk_wait` does.
+  /// does. Only after a failure can there be any. No thread has to arrive any more: these waits end
+  /// with the copies that were issued, as `bulk_wait` does.
   TW_FN void drain() {
 #pragma unroll 1
     for (uint32_t i = 0; i < deferred_; ++i)

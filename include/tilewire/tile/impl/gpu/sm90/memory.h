@@ -14,8 +14,8 @@
 //   handed, unhanded     "what we stored ourselves may be announced", consumers' warps -> storer
 //
 // Waits on mbarriers end when the block has failed, which they look for themselves. What was waited
-// for is then not there: stores and signals are left out, everything inside the block goes on as if.
-// Only so do all warps of a warpgroup reach every wgmma and every barrier together.
+// for is then not there: stores and signals are left out, all inside the block goes on as if. Only
+// so do all warps of a warpgroup reach every wgmma and every barrier together.
 #pragma once
 
 #include <cstddef>
