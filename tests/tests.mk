@@ -30,6 +30,9 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 $(B)/fuzz/%_fuzz: $(B)/obj/tests/fuzz/%_fuzz.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(internal) -fsanitize=fuzzer $(link_flags) $(libs) -o $@
 
+# ---- tests/<name>.cu: kernels that are only compiled, for what ptxas says of them (gpu_build_test.sh) --
+gpu: $(foreach t,$(gpu_targets),$(patsubst tests/%.cu,build/gpu/%.$(t).cubin,$(wildcard tests/*.cu)))
+
 # ---- Running them (rows in tests/check.def) ---------------------------------------------------------
 base_folder := build$(compiler_folder)
 run_check = $(PYTHON) tests/tools/check --make "$(MAKE) CXX=$(CXX)" --build $(base_folder) --stem "$(T)" --part "$(P)"

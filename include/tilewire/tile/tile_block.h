@@ -23,7 +23,8 @@
 // down to one, in any order.
 //
 // Failure. When a wait fails (the comm has ended), ops do nothing any more, loops end, and the
-// kernel falls through to its end; it needs no `if`. `ok()` tells.
+// kernel falls through to its end; it needs no `if`. `ok()` tells. What needs anything that did not
+// come is neither stored nor signalled; ops before it in the program may or may not have been done.
 //
 // Bits. A sum's products are added over K in one order that depends on the target, N and K only:
 // not on M, the tile's shape or place, nor on who else works.

@@ -11,8 +11,8 @@
 // and the barrier that spreads the result orders all threads after it.
 //
 // Multicast. Its stores go through another proxy than the unicast addresses of the same memory:
-// `fence.proxy.alias` stands before them in each thread that stores (after what ordered the
-// memory's last readers before it) and before the release that announces them.
+// each thread that stores has a `fence.proxy.alias` before them (after what ordered the memory's
+// last readers before it) and after them, before the barrier of the release that announces them.
 //
 // Packets are relaxed. A reader that finds the word has the payload, since both came in one access,
 // but nothing else is ordered: Target::kPacketsOrder. Both sides' accesses to inboxes are strong at
@@ -66,8 +66,7 @@ class Block {
     const auto source = [&](int) { return Source{from, 0, false}; };
     const auto destination = [&](int i) { return Destination{to(i), policy}; };
     set_up(TW_UINT64, TW_SUM, 1, source, n, destination, bytes, 1, {}, everywhere);
-    enter_alias(everywhere);
-    reduce_units();
+    reduce_units_everywhere(everywhere);
   }
 
   template <class SourceOf, class DestinationOf>
@@ -76,8 +75,7 @@ class Block {
                     void* everywhere = nullptr) {
     set_up(reduction.type, reduction.op, sources, source, destinations, destination,
            count * element, element, {}, everywhere);
-    enter_alias(everywhere);
-    reduce_units();
+    reduce_units_everywhere(everywhere);
   }
 
   TW_FN void store_input(const Reduction& reduction, void* to, const void* from, size_t count,
@@ -253,17 +251,17 @@ class Block {
     dirty_ = false;
   }
 
-  /// Before stores through a multicast address, and (in `release`) after them: the same memory is
-  /// otherwise reached by unicast addresses.
-  TW_FN void enter_alias(const void* everywhere) {
-    if (everywhere == nullptr || !Target::kMulticast) return;
-    ptx::fence_proxy_alias();
-    aliased_ = true;
+  /// Stores through a multicast address, unless it is null, are fenced off from accesses to the
+  /// same memory by unicast addresses.
+  TW_FN static void reduce_units_everywhere(const void* everywhere) {
+    const bool aliases = everywhere != nullptr && Target::kMulticast;
+    if (aliases) ptx::fence_proxy_alias();
+    reduce_units();
+    if (aliases) ptx::fence_proxy_alias();
   }
 
   /// One thread's release of everything before the block's last barrier.
-  TW_FN void release(uint64_t* word, uint64_t value) {
-    if (aliased_) ptx::fence_proxy_alias();
+  TW_FN static void release(uint64_t* word, uint64_t value) {
     ptx::fence_acq_rel_sys();
     ptx::store_relaxed_sys(word, value);
   }
@@ -321,7 +319,6 @@ class Block {
   int blocks_;
   const char* name_;
   bool dirty_ = false;
-  bool aliased_ = false;  // memory was stored to through a multicast address in this launch
   uint64_t idle_since_ = 1;
 };
 

@@ -56,12 +56,11 @@ TW_FN float4 load_four_everywhere(const char* from, tw_type_t type) {
                      high16(type, two.y));
 }
 
-/// TileBlockOps::load_sum. `everywhere`: null, or a multicast address, which the fabric reads and
-/// adds by whole fours where it is aligned.
+/// TileBlockOps::load_sum. `everywhere`: null, or an aligned multicast address, which the fabric
+/// reads and adds by whole fours.
 template <class From>
 TW_FN void sum_rows(const Row& row, int n, From from, const void* everywhere, tw_type_t type) {
-  const bool at_once = everywhere != nullptr && fours_aligned(everywhere, type);
-  if (!at_once) {
+  if (everywhere == nullptr) {
     load_row(row, from(0), type);
     for (int r = 1; r < n; ++r)
       change_row(row, from(r), type, [](float x, float y) { return x + y; });

@@ -1,9 +1,10 @@
 // How a tile block on a GPU waits for words in global memory, and how it fails.
 //
 // Every such wait is bounded: the thread that polls looks at the block's `failed`, at the comm's
-// abort word and at the clock every kSpinsToRest spins. The first failure of a block is written
-// down in shared memory; the block's end copies it to the comm's record (`report`), when all roles
-// have left what they did. Nothing here is called: a call would make wgmma wait.
+// abort word and at the clock every kSpinsToRest spins. So are waits of a role for another one
+// (`rest_inside`). The first failure of a block is written down in shared memory; the block's end
+// copies it to the comm's record (`report`), when all roles have left what they did. Nothing here
+// is called: a call would make wgmma wait.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +26,7 @@ struct TileControl {
   const char* name;
   int index;
   uint32_t failed;  // 1: a role gave up, the others follow. Written by compare-and-swap only
+  uint64_t came;  // when a role last came to the end of a long wait for a word, in ns; 0: none did
   // Of the failure; status TW_OK: the comm was stopped by others, there is nothing to report.
   tw_status_t status;
   int peer;
@@ -36,6 +38,7 @@ TW_FN void open_control(TileControl& control, int index, const char* name, WaitC
   control.name = name;
   control.index = index;
   control.failed = 0;
+  control.came = 0;
   control.status = TW_OK;
 }
 
@@ -55,24 +58,38 @@ TW_FN void give_up(TileControl& control, tw_status_t status, int peer, uint64_t 
   control.got = got;
 }
 
+/// False: the comm was stopped, or more than `times` its time-out has passed since `since`; leave.
+TW_FN bool goes_on(TileControl& control, uint64_t now, uint64_t since, uint64_t times, int peer,
+                   uint64_t at, uint64_t expected, uint64_t got) {
+  const WaitContext* const context = control.wait;
+  const bool stopped = ptx::load_relaxed_sys(context->abort) != 0;
+  const bool late = context->timeout_ns > 0 && now > since &&
+                    now - since > times * static_cast<uint64_t>(context->timeout_ns);
+  if (!stopped && !late) return true;
+  give_up(control, stopped ? TW_OK : TW_ERROR_TIMEOUT, peer, at, expected, got);
+  return false;
+}
+
 /// What a thread that polls does every kSpinsToRest spins. `start`: 0 at first. False: leave.
 TW_FN bool rest(TileControl& control, uint64_t& start, int peer, uint64_t at, uint64_t expected,
                 uint64_t got) {
   if (has_failed(control)) return false;
-  const WaitContext* const context = control.wait;
-  if (context == nullptr) return true;
-  if (ptx::load_relaxed_sys(context->abort) != 0) {
-    give_up(control, TW_OK, peer, at, expected, got);
-    return false;
-  }
+  if (control.wait == nullptr) return true;
   const uint64_t now = ptx::nanoseconds();
   if (start == 0) start = now;
-  if (context->timeout_ns > 0 && now - start > static_cast<uint64_t>(context->timeout_ns)) {
-    give_up(control, TW_ERROR_TIMEOUT, peer, at, expected, got);
-    return false;
-  }
+  if (!goes_on(control, now, start, 1, peer, at, expected, got)) return false;
   ptx::sleep(64);
   return true;
+}
+
+/// The same for a thread that waits for another role of its block. In the end all wait for one that
+/// computes or polls a word, and no poll is longer than the time-out: when twice that has passed
+/// since this wait began and since a poll last ended, nobody in the block gets on.
+TW_FN bool rest_inside(TileControl& control, uint64_t& start) {
+  if (control.wait == nullptr) return true;
+  const uint64_t now = ptx::nanoseconds(), came = ptx::load_relaxed_shared(&control.came);
+  if (start == 0) start = now;
+  return goes_on(control, now, start > came ? start : came, 2, kAnyPeer, 0, 0, 0);
 }
 
 /// One thread polls relaxed until *word is at least `value`, of which `ignored` bits do not count,
@@ -86,6 +103,7 @@ TW_FN bool poll_word(TileControl& control, const uint64_t* word, uint64_t value,
     if (spin % kSpinsToRest == 0 && !rest(control, start, peer, at, value, got)) return false;
   }
   ptx::fence_acq_rel_sys();
+  if (start != 0) ptx::store_relaxed_shared(&control.came, ptx::nanoseconds());
   return true;
 }
 

@@ -85,6 +85,20 @@ TW_FN uint32_t load_relaxed_shared(const uint32_t* from) {
   return value;
 }
 
+TW_FN uint64_t load_relaxed_shared(const uint64_t* from) {
+  uint64_t value;
+  asm volatile("ld.relaxed.cta.shared::cta.u64 %0, [%1];"
+               : "=l"(value)
+               : "r"(in_shared(from))
+               : "memory");
+  return value;
+}
+
+TW_FN void store_relaxed_shared(uint64_t* to, uint64_t value) {
+  asm volatile("st.relaxed.cta.shared::cta.u64 [%0], %1;" ::"r"(in_shared(to)), "l"(value)
+               : "memory");
+}
+
 // ---- Numbered barriers of `threads` threads, whole warps, which come together first ----
 
 TW_FN void barrier_sync(int id, int threads) {

@@ -14,46 +14,36 @@
 // and loops end.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
 #include "tilewire/tile/impl/gpu/copy.h"
-#include "tilewire/tile/impl/gpu/rows.h"
 #include "tilewire/tile/impl/gpu/slots.h"
 #include "tilewire/tile/impl/gpu/sm80/memory.h"
 #include "tilewire/tile/impl/gpu/sm80/multiply.h"
-#include "tilewire/tile/impl/gpu/tile_loop.h"
+#include "tilewire/tile/impl/gpu/sum_role.h"
 #include "tilewire/tile/impl/gpu/warp_copy.h"
-#include "tilewire/tile/tile_block.h"
 
 namespace TW_NS {
 
-/// Elements that a program multiplies. kNone: it does not.
-enum class Element { kBf16, kFp16, kFp32, kNone };
+/// All threads of the block.
+struct Sm80Threads {
+  TW_FN static void sync() { __syncthreads(); }
+  TW_FN static bool all(bool ok) { return __syncthreads_and(ok) != 0; }
+};
 
 template <Element element>
-class Sm80Block {
+class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<element>, Sm80Memory>> {
+  using Base = SumRole<element, Sm80Threads, TileRole<Sm80Block<element>, Sm80Memory>>;
+  using Base::agree, Base::release;
+  using Base::control_, Base::memory_, Base::ok_, Base::view_;
+
  public:
-  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows, kTileCols = kGpuTile.cols;
-  using Sums = TileSums<element == Element::kFp32 ? Fragment::kFma : Fragment::kMatrix>;
-
-  TW_FN Sm80Block(Sm80Memory& memory, const tw_tile_view& view)
-      : memory_(memory), control_(memory.control), view_(view) {}
-
-  TW_FN int index() const { return static_cast<int>(blockIdx.x); }
-  TW_FN int blocks() const { return static_cast<int>(gridDim.x); }
-  TW_FN const char* name() const { return control_.name; }
-  TW_FN bool ok() const { return ok_; }
+  using Base::Base;
+  using Sums = typename Base::Sums;
 
   // ---- Work ----
 
-  TW_FN auto tiles(TilePart part, int phase) {
-    return TileLoop<Sm80Block, TileOf>(*this, part.tiles(), phase, TileOf{part});
-  }
-  TW_FN auto items(uint32_t n, int phase) {
-    return TileLoop<Sm80Block, ItemOf>(*this, n, phase, ItemOf{});
-  }
   TW_FN uint32_t take(int phase, uint32_t n) {
     if (!ok_) return n;
     __syncthreads();  // the last number has been read
@@ -66,13 +56,6 @@ class Sm80Block {
   }
 
   // ---- Sums ----
-
-  TW_FN Sums accumulator(const Tile& tile) {
-    Sums sum;
-    clear(sum);
-    sum.tile = tile;
-    return sum;
-  }
 
   TW_FN void mma(Sums& sum, const OperandAt& a, const OperandAt& b) {
     static_assert(element != Element::kNone, "a program that multiplies has `Operand a` in Args");
@@ -161,49 +144,7 @@ class Sm80Block {
     }
   }
 
-  // ---- Rows ----
-
-  TW_FN void load(const Row& row, const void* from, tw_type_t type) { load_row(row, from, type); }
-  TW_FN void add(const Row& row, const void* from, tw_type_t type) {
-    change_row(row, from, type, [](float x, float y) { return x + y; });
-  }
-  template <class From>
-  TW_FN void load_sum(const Row& row, int n, From from, const void* /*everywhere*/,
-                      tw_type_t type) {
-    sum_rows(row, n, from, nullptr, type);
-  }
-  TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
-    change_row(row, by, type, [](float x, float y) { return x * y; });
-  }
-  TW_FN void scale(const Row& row, float by) {
-    change_row(row, nullptr, TW_FP32, [&](float x, float) { return x * by; });
-  }
-  TW_FN void activate(const Row& row, Activation activation) {
-    if (activation == Activation::kNone) return;
-    change_row(row, nullptr, TW_FP32, [&](float x, float) { return activated(x, activation); });
-  }
-  TW_FN void round(const Row& row, tw_type_t type) {
-    change_row(row, nullptr, TW_FP32, [&](float x, float) { return rounded(x, type); });
-  }
-  TW_FN float sum(const Row& row) {
-    return combine(
-        row, 0, [](float x) { return x; }, [](float x, float y) { return x + y; });
-  }
-  TW_FN float sum_of_squares(const Row& row) {
-    return combine(
-        row, 0, [](float x) { return x * x; }, [](float x, float y) { return x + y; });
-  }
-  TW_FN float max(const Row& row) {
-    return combine(
-        row, -INFINITY, [](float x) { return x; }, [](float x, float y) { return x > y ? x : y; });
-  }
-  template <class To>
-  TW_FN void store_all(int n, To to, char* /*everywhere*/, const Row& row, tw_type_t type) {
-    for (int p = 0; p < n && ok_; ++p) {
-      char* const place = to(p);
-      if (place != nullptr) store_row(place, row, type, /*ends_only=*/false);
-    }
-  }
+  using Base::store_all;  // of rows
 
   // ---- Signals ----
 
@@ -213,14 +154,6 @@ class Sm80Block {
     if (!ok_ || this_thread() >= n) return;
     uint64_t* const to = word(this_thread());
     if (to != nullptr) release(to, value);
-  }
-
-  TW_FN void wait(At at, const Ready& when) {
-    wait_all(at, 1, [&](uint32_t) { return when; });
-  }
-  template <class When>
-  TW_FN void wait_all(At /*at*/, uint32_t n, When when) {
-    if (ok_) agree(poll_all(control_, n, when));
   }
 
   TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
@@ -237,19 +170,6 @@ class Sm80Block {
     write_payload(to, payload(this_thread()));
     release(&to->value, value);
   }
-  template <class Word, class Peer>
-  TW_FN void meet(At /*at*/, int n, Word word, uint64_t value, Peer peer) {
-    if (!ok_) return;
-    bool come = true;
-    if (this_thread() < n)
-      come = poll_entry(control_, word(this_thread()), value, peer(this_thread()));
-    agree(come);
-  }
-  TW_FN void report_mismatch(int peer, uint64_t got, uint64_t want) {
-    if (threadIdx.x == 0) give_up(control_, TW_ERROR_MISMATCH, peer, 0, want, got);
-    ok_ = false;
-  }
-
   TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
     ptx::copy_async_wait<0>();  // only after a failure are there any
     __syncthreads();
@@ -257,32 +177,19 @@ class Sm80Block {
     if (has_failed(control_))
       report(control_);
     else
-      finish_launch(counters, epoch, value, blocks());
+      finish_launch(counters, epoch, value, this->blocks());
   }
 
  private:
-  /// Barrier that orders memory; once one thread fails all have.
-  TW_FN void agree(bool ok) { ok_ = __syncthreads_and(ok_ && ok) != 0; }
-
   /// Waits for an operand; a word that has come is not asked for again.
   TW_FN void come(const Ready& when) {
     if (when.word == nullptr || (when.word == seen_ && when.value <= seen_value_)) return;
-    wait(when.at, when);
+    this->wait(when.at, when);
     seen_ = when.word;
     seen_value_ = when.value;
   }
 
-  TW_FN static void release(uint64_t* word, uint64_t value) {
-    ptx::fence_acq_rel_sys();
-    ptx::store_relaxed_sys(word, value);
-  }
-
   TW_FN char* region() { return memory_.staging() + tile_warp() * kRegionBytes; }
-
-  template <class Map, class Combine>
-  TW_FN float combine(const Row& row, float start, Map map, Combine combine) {
-    return combine_row(row, start, memory_.warps, map, combine, [] { __syncthreads(); });
-  }
 
   TW_FN void multiply_oldest(Sums& sum) {
     const char* const stage = memory_.stage[oldest_];
@@ -304,20 +211,10 @@ class Sm80Block {
     __syncthreads();
   }
 
-  Sm80Memory& memory_;
-  TileControl& control_;
-  const tw_tile_view& view_;
   int oldest_ = 0, asked_ = 0;  // stages on their way
   const uint64_t* seen_ = nullptr;
   uint64_t seen_value_ = 0;
-  bool ok_ = true;
 };
-
-template <Element element, class Program>
-TW_FN void run_block(const Program& program, Sm80Memory& memory, const tw_tile_view& view) {
-  Sm80Block<element> block(memory, view);
-  program(block);
-}
 
 /// Runs `program(block)`. Every thread of the block calls it.
 template <bool multiplies, class Program>
@@ -327,14 +224,7 @@ TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
   if (threadIdx.x == 0)
     open_control(memory.control, static_cast<int>(blockIdx.x), name, view.comm.wait);
   __syncthreads();
-  if constexpr (!multiplies)
-    run_block<Element::kNone>(program, memory, view);
-  else if (type == TW_BF16)
-    run_block<Element::kBf16>(program, memory, view);
-  else if (type == TW_FP16)
-    run_block<Element::kFp16>(program, memory, view);
-  else
-    run_block<Element::kFp32>(program, memory, view);
+  run_sum_role<Sm80Block, multiplies>(type, program, memory, view);
 }
 
 }  // namespace TW_NS

@@ -20,25 +20,29 @@
 #include "tilewire/tile/impl/gpu/fma.h"
 #include "tilewire/tile/impl/gpu/ptx/bulk.h"
 #include "tilewire/tile/impl/gpu/ptx/wgmma.h"
-#include "tilewire/tile/impl/gpu/rows.h"
 #include "tilewire/tile/impl/gpu/slots.h"
 #include "tilewire/tile/impl/gpu/sm90/role.h"
+#include "tilewire/tile/impl/gpu/sum_role.h"
 
 namespace TW_NS {
 
-/// Elements that a program multiplies. kNone: it does not.
-enum class Element { kBf16, kFp16, kFp32, kNone };
+/// All threads of the two warpgroups.
+struct Sm90Consumers {
+  TW_FN static void sync() { ptx::barrier_sync(kConsumers, kTileThreads); }
+  TW_FN static bool all(bool ok) { return ptx::barrier_and(kConsumers, kTileThreads, ok); }
+};
 
 template <Element element>
-class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
-  using Role = Sm90Role<Sm90Consumer<element>>;
-  using Role::control_, Role::memory_, Role::ok_, Role::stages_, Role::number_at_,
-      Role::number_parity_;
+class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consumer<element>>> {
+  using Base = SumRole<element, Sm90Consumers, Sm90Role<Sm90Consumer<element>>>;
+  using Base::agree;
+  using Base::control_, Base::memory_, Base::ok_, Base::stages_, Base::number_at_,
+      Base::number_parity_;
 
  public:
-  using Role::Role;
+  using Base::Base;
+  using Sums = typename Base::Sums;
   static constexpr bool kMatrix = element == Element::kBf16 || element == Element::kFp16;
-  using Sums = TileSums<element == Element::kFp32 ? Fragment::kFma : Fragment::kMatrix>;
 
   TW_FN uint32_t take(int /*phase*/, uint32_t n) {
     const uint32_t i = number_at_;
@@ -52,13 +56,6 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   }
 
   // ---- Sums ----
-
-  TW_FN Sums accumulator(const Tile& tile) {
-    Sums sum;
-    clear(sum);
-    sum.tile = tile;
-    return sum;
-  }
 
   TW_FN void mma(Sums& sum, const OperandAt& a, const OperandAt& /*b*/) {
     static_assert(element != Element::kNone, "a program that multiplies has `Operand a` in Args");
@@ -76,14 +73,13 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   template <class Partial>
   TW_FN void reduce(Sums& sum, int ranks, int self, Partial partial, tw_type_t type) {
     settle(sum);
-    add_slots(sum, ranks, self, partial, type);
+    if (ok_) add_slots(sum, ranks, self, partial, type);
   }
 
   TW_FN void store(const TilePlace& to, Sums& sum, const Epilogue& epilogue) {
     settle(sum);
     announce_later_ = true;
-    take_staging();
-    if (to.data != nullptr) store_rows(to, region(), sum, epilogue);
+    if (take_staging() && to.data != nullptr) store_rows(to, region(), sum, epilogue);
   }
 
   /// Rows of the result, each at the start of its place in the region; the storer sends them.
@@ -91,8 +87,7 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void store_all(int n, To to, const TilePlace& everywhere, Sums& sum,
                        const Epilogue& epilogue) {
     settle(sum);
-    take_staging();
-    stage_rows(region(), sum, epilogue, n == 0 ? everywhere.type : to(0).type);
+    if (take_staging()) stage_rows(region(), sum, epilogue, n == 0 ? everywhere.type : to(0).type);
     give_staging();
   }
 
@@ -100,63 +95,17 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
   TW_FN void put_all(int /*n*/, Slot /*slot*/, char* /*everywhere*/, const Sums& sum,
                      tw_type_t type) {
     settle(const_cast<Sums&>(sum));  // a multiplication may still be writing it
-    take_staging();
+    const bool ok = take_staging();
     char* const to = region();
-    if (tile_warp() < slot_parts(sum.tile))
+    if (ok && tile_warp() < slot_parts(sum.tile))
       for_chunks(sum, type, [&](int at, uint4 v) { *reinterpret_cast<uint4*>(to + at) = v; });
     give_staging();
   }
 
-  // ---- Rows ----
-
-  TW_FN void load(const Row& row, const void* from, tw_type_t type) { load_row(row, from, type); }
-  TW_FN void add(const Row& row, const void* from, tw_type_t type) {
-    change_row(row, from, type, [](float x, float y) { return x + y; });
-  }
-  template <class From>
-  TW_FN void load_sum(const Row& row, int n, From from, const void* everywhere, tw_type_t type) {
-    if (everywhere != nullptr && fours_aligned(everywhere, type)) ptx::fence_proxy_alias();
-    sum_rows(row, n, from, everywhere, type);
-  }
-  TW_FN void multiply(const Row& row, const void* by, tw_type_t type) {
-    change_row(row, by, type, [](float x, float y) { return x * y; });
-  }
-  TW_FN void scale(const Row& row, float by) {
-    change_row(row, nullptr, TW_FP32, [&](float x, float) { return x * by; });
-  }
-  TW_FN void activate(const Row& row, Activation activation) {
-    if (activation == Activation::kNone) return;
-    change_row(row, nullptr, TW_FP32, [&](float x, float) { return activated(x, activation); });
-  }
-  TW_FN void round(const Row& row, tw_type_t type) {
-    change_row(row, nullptr, TW_FP32, [&](float x, float) { return rounded(x, type); });
-  }
-  TW_FN float sum(const Row& row) {
-    return combine(
-        row, 0, [](float x) { return x; }, [](float x, float y) { return x + y; });
-  }
-  TW_FN float sum_of_squares(const Row& row) {
-    return combine(
-        row, 0, [](float x) { return x * x; }, [](float x, float y) { return x + y; });
-  }
-  TW_FN float max(const Row& row) {
-    return combine(
-        row, -INFINITY, [](float x) { return x; }, [](float x, float y) { return x > y ? x : y; });
-  }
   template <class To>
   TW_FN void store_all(int n, To to, char* everywhere, const Row& row, tw_type_t type) {
     announce_later_ = true;
-    if (!ok_) return;
-    const bool at_once = everywhere != nullptr && fours_aligned(everywhere, type);
-    if (at_once) {
-      ptx::fence_proxy_alias();  // the memory's readers used other addresses
-      store_row_everywhere(everywhere, row, type);
-      ptx::fence_proxy_alias();  // before the release that announces it
-    }
-    for (int p = 0; p < n; ++p) {
-      char* const place = to(p);
-      if (place != nullptr) store_row(place, row, type, /*ends_only=*/at_once);
-    }
+    Base::store_all(n, to, everywhere, row, type);
   }
 
   // ---- Signals ----
@@ -171,50 +120,23 @@ class Sm90Consumer : public Sm90Role<Sm90Consumer<element>> {
     arrive(&memory_.handed);
   }
 
-  TW_FN void wait(At at, const Ready& when) {
-    wait_all(at, 1, [&](uint32_t) { return when; });
-  }
-  template <class When>
-  TW_FN void wait_all(At /*at*/, uint32_t n, When when) {
-    if (ok_) agree(poll_all(control_, n, when));
-  }
-
-  template <class Word, class Peer>
-  TW_FN void meet(At /*at*/, int n, Word word, uint64_t value, Peer peer) {
-    if (!ok_) return;
-    const int t = static_cast<int>(threadIdx.x);
-    bool come = true;
-    if (t < n) come = poll_entry(control_, word(t), value, peer(t));
-    agree(come);
-  }
-
-  TW_FN void report_mismatch(int peer, uint64_t got, uint64_t want) {
-    if (threadIdx.x == 0) give_up(control_, TW_ERROR_MISMATCH, peer, 0, want, got);
-    ok_ = false;
-  }
-
  private:
-  /// Barrier of all consumers, which orders their memory. Once one of them fails all have.
-  TW_FN void agree(bool ok) { ok_ = ptx::barrier_and(kConsumers, kTileThreads, ok_ && ok); }
-
   /// This warp's arrival, after what all its lanes did.
   TW_FN void arrive(uint64_t* barrier) {
     __syncwarp();
     if (lane() == 0) ptx::mbarrier_arrive(barrier);
   }
 
-  template <class Map, class Combine>
-  TW_FN float combine(const Row& row, float start, Map map, Combine combine) {
-    return combine_row(row, start, memory_.warps, map, combine,
-                       [] { ptx::barrier_sync(kConsumers, kTileThreads); });
-  }
-
   // ---- Staging ----
 
   TW_FN char* region() { return memory_.staging + tile_warp() * kRegionBytes; }
 
-  /// Waits until the storer has read what it was given.
-  TW_FN void take_staging() { wait_phase(control_, &memory_.unstaged, unstaged_parity_); }
+  /// Waits until the storer has read what it was given. False, in all lanes: the block has failed,
+  /// and sums may lack what was waited for; the storer, told after this, leaves them too.
+  TW_FN bool take_staging() {
+    wait_phase(control_, &memory_.unstaged, unstaged_parity_);
+    return __all_sync(~0u, ok_ && !has_failed(control_)) != 0;
+  }
 
   /// Each lane's writes reach the storer's bulk stores.
   TW_FN void give_staging() {

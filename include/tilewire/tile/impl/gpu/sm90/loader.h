@@ -4,10 +4,10 @@
 // word of A: a stage whose A may not be read yet is `deferred`. Deferred operands are made up for,
 // in order, before the loader waits for anything that the consumers must do first.
 //
-// Order. Lane 0 polls the word and fences (acquire); `fence.proxy.async` then stands between that
-// and the bulk copies it issues, which read what peers' threads and bulk stores wrote. The warp
-// barrier after it orders the other lanes, which load only in the generic proxy. Images that lanes
-// write are fenced by each of them (shared memory, for wgmma) before lane 0 arrives.
+// Order. Lane 0 polls the word and fences (acquire), the warp barrier after it orders the others;
+// then every lane makes its own `fence.proxy.async`: each issues bulk copies (copy_all), which read
+// what peers' threads and bulk stores wrote. Images that lanes write are fenced by each of them
+// (shared memory, for wgmma) before lane 0 arrives.
 #pragma once
 
 #include <cstddef>
@@ -97,7 +97,8 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   TW_FN static bool agreed(bool ok) { return __all_sync(~0u, ok) != 0; }
 
   /// After the block's last barrier: bulk copies into shared memory must have ended when the block
-  /// does. Only after a failure can there be any.
+  /// does. Only after a failure can there be any. No thread has to arrive any more: these waits end
+  /// with the copies that were issued, as `bulk_wait` does.
   TW_FN void drain() {
 #pragma unroll 1
     for (uint32_t i = 0; i < deferred_; ++i)
@@ -135,10 +136,10 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
 
   /// Lane 0 has acquired the word, or not.
   TW_FN bool note(const Ready& when, bool yes) {
-    if (lane() == 0 && yes) ptx::fence_proxy_async();
     yes = __shfl_sync(~0u, yes, 0) != 0;
-    __syncwarp();
+    __syncwarp();  // shuffles do not order memory
     if (!yes) return false;
+    ptx::fence_proxy_async();  // before this lane's bulk copies
     seen_ = when.word;
     seen_value_ = when.value;
     return true;
@@ -161,14 +162,13 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   // ---- Operands ----
 
   /// B at once, and A if it may be read. Else A is deferred when boxes bring it; images that lanes
-  /// make are waited for.
+  /// make are waited for. Deferred stages are neighbours in the ring, so none may be completed
+  /// between two of them: an A without boxes makes up for them first, whether it has come or not.
   TW_FN void load_stage(const Lines& a, const Lines& b, const Ready& when, uint32_t stage) {
     const bool b_loaded = load_bulk(b, stage), boxes = has_boxes(a);
-    const bool a_has_come = (!boxes || deferred_ == 0) && come(when);
-    if (!a_has_come && !boxes) {
-      catch_up();
-      await(when);
-    }
+    if (!boxes && deferred_ != 0) catch_up();
+    const bool a_has_come = deferred_ == 0 && come(when);
+    if (!a_has_come && !boxes) await(when);
     if (a_has_come && boxes) load_boxes(a, stage, 0, map_of_a_);
 #pragma unroll 1
     for (int side = 0; side < 2 && ok_; ++side)  // one copy of a long piece of code

@@ -13,9 +13,9 @@
 //   staged, unstaged     results in `staging`, consumers' warps -> storer
 //   handed, unhanded     "what we stored ourselves may be announced", consumers' warps -> storer
 //
-// Waits on mbarriers end when the block has failed. What was waited for is then not there: stores
-// to others and signals are left out, everything inside the block goes on as if. Only so do all
-// warps of a warpgroup reach every wgmma and every barrier together.
+// Waits on mbarriers end when the block has failed, which they look for themselves. What was waited
+// for is then not there: stores and signals are left out, all inside the block goes on as if. Only
+// so do all warps of a warpgroup reach every wgmma and every barrier together.
 #pragma once
 
 #include <cstddef>
@@ -88,14 +88,20 @@ TW_FN void open_memory(Sm90Memory& memory) {
   ptx::mbarrier_init(&memory.handed, kTileWarps);
   ptx::mbarrier_init(&memory.unhanded, 1);
   ptx::fence_mbarrier_init();
+  ptx::fence_proxy_async_shared();  // bulk copies count down on them
 }
+
+/// Tries of an mbarrier, each of which may sleep, between two looks at abort word and clock.
+inline constexpr uint32_t kTriesToRest = 64;
 
 /// Until the phase has ended; false: the block has failed. Each thread acquires; the warp, all of
 /// which calls it, is together again when it returns.
-TW_FN bool wait_phase(const TileControl& control, uint64_t* barrier, uint32_t parity) {
+TW_FN bool wait_phase(TileControl& control, uint64_t* barrier, uint32_t parity) {
   bool ended = true;
-  while (!ptx::mbarrier_try_wait(barrier, parity)) {
+  uint64_t start = 0;
+  for (uint32_t tries = 1; !ptx::mbarrier_try_wait(barrier, parity); ++tries) {
     ended = !has_failed(control);
+    if (ended && tries % kTriesToRest == 0 && lane() == 0) ended = rest_inside(control, start);
     if (!ended) break;
   }
   __syncwarp();

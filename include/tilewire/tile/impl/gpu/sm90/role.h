@@ -7,30 +7,14 @@
 
 #include "tilewire/tile/impl/gpu/copy_plan.h"
 #include "tilewire/tile/impl/gpu/sm90/memory.h"
-#include "tilewire/tile/impl/gpu/tile_loop.h"
-#include "tilewire/tile/tile_block.h"
+#include "tilewire/tile/impl/gpu/tile_role.h"
 
 namespace TW_NS {
 
 template <class Self>
-class Sm90Role {
+class Sm90Role : public TileRole<Self, Sm90Memory> {
  public:
-  static constexpr size_t kTileK = kGpuTile.k, kTileRows = kGpuTile.rows, kTileCols = kGpuTile.cols;
-
-  TW_FN Sm90Role(Sm90Memory& memory, const tw_tile_view& view)
-      : memory_(memory), control_(memory.control), view_(view) {}
-
-  TW_FN int index() const { return static_cast<int>(blockIdx.x); }
-  TW_FN int blocks() const { return static_cast<int>(gridDim.x); }
-  TW_FN const char* name() const { return control_.name; }
-  TW_FN bool ok() const { return ok_; }
-
-  TW_FN auto tiles(TilePart part, int phase) {
-    return TileLoop<Self, TileOf>(self(), part.tiles(), phase, TileOf{part});
-  }
-  TW_FN auto items(uint32_t n, int phase) {
-    return TileLoop<Self, ItemOf>(self(), n, phase, ItemOf{});
-  }
+  using TileRole<Self, Sm90Memory>::TileRole;
 
   TW_FN NoSums accumulator(const Tile& tile) { return {tile}; }
   TW_FN void mma(NoSums& /*sum*/, const OperandAt& a, const OperandAt& /*b*/) {
@@ -90,14 +74,8 @@ class Sm90Role {
   /// All roles have done what they had to do when it returns. Order: all, block.
   TW_FN void leave() { ptx::barrier_sync(kWholeBlock, kBlockThreads); }
 
-  TW_FN Self& self() { return static_cast<Self&>(*this); }
-
-  Sm90Memory& memory_;
-  TileControl& control_;
-  const tw_tile_view& view_;
   StageCursor stages_;
   uint32_t number_at_ = 0, number_parity_ = 0;  // of the ring of numbers
-  bool ok_ = true;
 };
 
 }  // namespace TW_NS

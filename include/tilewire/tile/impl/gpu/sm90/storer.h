@@ -4,8 +4,9 @@
 // its own are complete (`bulk_wait`, not `.read`: that says only that the source was read), which
 // makes what they wrote known to it as if it had stored it. After the warp barrier each lane that
 // has a word fences at system scope and stores the word. The fence is cumulative over the barrier,
-// and over the mbarrier by which consumers handed their own stores on. Where stores went through a
-// multicast address a `fence.proxy.alias` stands before the first of them and before the release.
+// and over the mbarrier by which consumers handed their own stores on. Where stores go through a
+// multicast address each lane that makes them has a `fence.proxy.alias` before its first and, after
+// the last that is announced, another.
 //
 // PTX defines no bulk store to a multicast address: there lanes store from registers.
 #pragma once
@@ -174,8 +175,11 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     __syncwarp();  // votes do not order memory
   }
 
+  /// Also false when the phase has ended but the block has failed: consumers that knew of it handed
+  /// on what is no result.
   TW_FN bool await(uint64_t* barrier, uint32_t parity) {
-    agree(wait_phase(control_, barrier, parity));
+    const bool ended = wait_phase(control_, barrier, parity);
+    agree(ended && !has_failed(control_));
     return ok_;
   }
 
@@ -196,12 +200,6 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     aliased_ = true;
   }
 
-  TW_FN void release(uint64_t* word, uint64_t value) {
-    if (aliased_) ptx::fence_proxy_alias();
-    ptx::fence_acq_rel_sys();
-    ptx::store_relaxed_sys(word, value);
-  }
-
   /// All that any role stored before is known to this warp. What other roles made of a failure
   /// came after they knew of it, so that it is seen here: nothing is announced then.
   TW_FN void complete() {
@@ -212,6 +210,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
       arrive(&memory_.unhanded);
     }
     ptx::bulk_wait();
+    if (aliased_) ptx::fence_proxy_alias();
     agree(!has_failed(control_));
   }
 

@@ -7,12 +7,6 @@
 
 namespace TW_NS {
 
-template <class Role, class Program>
-TW_FN void run_role(const Program& program, Sm90Memory& memory, const tw_tile_view& view) {
-  Role block(memory, view);
-  program(block);
-}
-
 /// Runs `program(block)` once in each role. Every thread of the block calls it.
 template <bool multiplies, class Program>
 TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
@@ -35,14 +29,7 @@ TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
     return;
   }
   ptx::more_registers<kConsumerRegisters>();
-  if constexpr (!multiplies)
-    run_role<Sm90Consumer<Element::kNone>>(program, memory, view);
-  else if (type == TW_BF16)
-    run_role<Sm90Consumer<Element::kBf16>>(program, memory, view);
-  else if (type == TW_FP16)
-    run_role<Sm90Consumer<Element::kFp16>>(program, memory, view);
-  else
-    run_role<Sm90Consumer<Element::kFp32>>(program, memory, view);
+  run_sum_role<Sm90Consumer, multiplies>(type, program, memory, view);
 }
 
 }  // namespace TW_NS
