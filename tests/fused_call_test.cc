@@ -2,6 +2,7 @@
 // refused and what does not match.
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <functional>
 #include <string>
 #include <vector>
@@ -212,6 +213,92 @@ TEST(FusedCall, OnStreams) {
       ASSERT_EQ(tw_stream_synchronize(stream), TW_OK) << tw_last_error();
     for (const GemmOperands& o : operands) EXPECT_EQ(o.check(), "");
     for (tw_stream_t stream : streams) EXPECT_EQ(tw_stream_destroy(stream), TW_OK);
+  });
+}
+
+/// One rank's queue and the operands of what is in it.
+struct Driven {
+  Driven() { EXPECT_EQ(tw_stream_create(nullptr, &stream), TW_OK); }
+  Driven(const Driven&) = delete;
+  Driven& operator=(const Driven&) = delete;
+  ~Driven() { EXPECT_EQ(tw_stream_destroy(stream), TW_OK) << tw_last_error(); }
+  tw_stream_t stream = nullptr;
+  std::deque<GemmOperands> operands;
+};
+
+/// Calls of every op and, between them, local ones: workspace, scratch, rows and temporaries grow,
+/// twice and more, under what is queued.
+std::vector<GemmProblem> growing_problems() {
+  std::vector<GemmProblem> all;
+  for (const size_t size : {1, 12, 40})
+    for (const GemmEntry entry : kGemmEntries) {
+      GemmProblem p;
+      p.entry = entry;
+      p.norm = entry == GemmEntry::kNorm || entry == GemmEntry::kAllReduce;
+      p.m = 9 * size;
+      p.n = 60 * size;
+      p.k = 7 * size;
+      p.a_transposed = entry == GemmEntry::kAllGather;
+      p.residual = entry == GemmEntry::kReduceScatter;
+      p.gap = size % 2 * 3;
+      all.push_back(p);
+    }
+  return all;
+}
+
+TEST(FusedCall, OneThreadDrivesAllRanksOnStreams) {
+  for (const char* how : {"always", "never"}) {
+    const ScopedEnv env("TW_FUSED", how);
+    constexpr int kRanks = 3;
+    const ThreadRanks ranks(kRanks);
+    Driven driven[kRanks];
+    for (const GemmProblem& problem : growing_problems())
+      for (int rank = 0; rank < kRanks; ++rank) {
+        Driven& d = driven[rank];
+        const tw_gemm_args_t args = d.operands.emplace_back(problem, rank, kRanks).args();
+        ASSERT_EQ(call_gemm(problem.entry, &args, ranks.comm(rank), d.stream), TW_OK)
+            << how << ": " << tw_last_error();
+      }
+    for (const Driven& d : driven) {
+      ASSERT_EQ(tw_stream_synchronize(d.stream), TW_OK) << how << ": " << tw_last_error();
+      for (const GemmOperands& o : d.operands) EXPECT_EQ(o.check(), "") << how;
+    }
+  }
+}
+
+/// Growing that is queued, and control calls of the caller's thread before and after it: the order
+/// is that of the calls, whichever thread is faster.
+TEST(FusedCall, ControlCallsBesideQueuedGrowth) {
+  const ScopedEnv env("TW_FUSED", "always");
+  const ThreadRanks ranks(3);
+  ranks.run([](int rank, tw_comm_t comm) {
+    Driven d;
+    for (size_t i = 1; i <= 6; ++i) {
+      tw_window_t window = nullptr;
+      if (i % 2 == 0) {
+        ASSERT_EQ(tw_window_create(comm, 5000 * i, &window), TW_OK) << tw_last_error();
+      }
+      const tw_gemm_args_t args =
+          d.operands.emplace_back(all_reduce_of(40 * i, 300 * i, 5), rank, 3).args();
+      ASSERT_EQ(tw_gemm_all_reduce(&args, comm, d.stream), TW_OK) << tw_last_error();
+      if (window != nullptr) {
+        EXPECT_EQ(tw_window_destroy(window), TW_OK) << tw_last_error();
+        continue;
+      }
+      tw_signals_t signals = nullptr;
+      tw_tiles_t tiles = nullptr;
+      const tw_tiles_config_t config = TW_TILES_CONFIG_INIT;
+      ASSERT_EQ(tw_signals_create(comm, i, &signals), TW_OK) << tw_last_error();
+      if (i == 3) {
+        ASSERT_EQ(tw_workspace_reserve(comm, size_t{8} << 20), TW_OK) << tw_last_error();
+      }
+      ASSERT_EQ(tw_gemm_all_reduce(&args, comm, i == 5 ? nullptr : d.stream), TW_OK);
+      ASSERT_EQ(tw_tiles_create(comm, &config, &tiles), TW_OK) << tw_last_error();
+      EXPECT_EQ(tw_tiles_destroy(tiles), TW_OK) << tw_last_error();
+      EXPECT_EQ(tw_signals_destroy(signals), TW_OK) << tw_last_error();
+    }
+    ASSERT_EQ(tw_stream_synchronize(d.stream), TW_OK) << tw_last_error();
+    for (const GemmOperands& o : d.operands) EXPECT_EQ(o.check(), "");
   });
 }
 

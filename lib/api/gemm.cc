@@ -75,7 +75,7 @@ void fused(GemmOp op, const char* function, const tw_gemm_args_t* args, tw_comm_
   check_ready(comm, stream);
   Fused& calls = comm.collectives().fused();
   const GemmCall call = check_gemm(op, versioned_args(args, function), calls.place());
-  run_numbered(comm, calls.prepare(call), stream);
+  run_numbered(comm, calls.prepare(call, stream != nullptr), stream);
 }
 
 }  // namespace
@@ -119,7 +119,7 @@ tw_status_t tw_gemm(const tw_gemm_args_t* args, tw_comm_t comm, tw_stream_t stre
     check_ready(*use, stream);
     Fused& calls = (*use).collectives().fused();
     const GemmCall call = check_gemm(GemmOp::kGemm, versioned_args(args, "tw_gemm"), calls.place());
-    run_local(*use, calls.prepare(call), stream);
+    run_local(*use, calls.prepare(call, stream != nullptr), stream);
   });
 }
 
