@@ -1,6 +1,7 @@
 #include "lib/coll/fused.h"
 
 #include <algorithm>
+#include <bit>
 #include <variant>
 
 #include "lib/base/error.h"
@@ -105,6 +106,36 @@ LocalNeed Fused::need_alone(const GemmLaunch& launch, int blocks, size_t k) cons
   return all;
 }
 
+uint64_t Fused::digest_of(const GemmCall& call) const {
+  const uint64_t target = static_cast<uint64_t>(comm_.device().target());
+  return gemm_digest(call, place()) ^ (target + 1) * UINT64_C(0x94D049BB133111EB);
+}
+
+FusedNote Fused::note_of(const GemmCall& call, FusedWay way) const {
+  const auto cut = [](size_t size) { return static_cast<uint32_t>(size); };
+  FusedNote note{};
+  note.seq = collectives_.next_number();
+  note.call = coll_of(call.op);
+  note.type = static_cast<uint32_t>(call.type);
+  note.size[0] = cut(call.m);
+  note.size[1] = cut(call.n);
+  note.size[2] = cut(call.k);
+  note.out_type = static_cast<uint32_t>(call.out_type);
+  note.partial_type = static_cast<uint32_t>(call.partial_type);
+  note.activation = static_cast<uint32_t>(call.epilogue.activation);
+  note.bias = call.epilogue.bias != nullptr;
+  note.residual = compared_residual(call);
+  note.norm_weight = call.norm_weight != nullptr;
+  note.norm_eps = std::bit_cast<uint32_t>(call.norm_eps);
+  note.hidden = call.hidden.data != nullptr;
+  note.a_transposed = compared_transposed(call);
+  note.way = static_cast<uint32_t>(way);
+  note.target = static_cast<uint32_t>(comm_.device().target());
+  std::transform(call.rows.begin(), call.rows.end(), note.rows, cut);
+  std::transform(call.cols.begin(), call.cols.end(), note.cols, cut);
+  return note;
+}
+
 CallRecord Fused::record_of(const GemmCall& call, uint64_t digest) const {
   return {collectives_.next_number(),
           static_cast<uint32_t>(coll_of(call.op)),
@@ -139,6 +170,7 @@ Fused::Memory Fused::memory_for(const Next& next) {
 Fused::Memory Fused::grow_now(const Next& next, Local local, const std::optional<Error>& failure) {
   try {
     comm_.device().drain();
+    write_note(comm_, next.note);
     workspace_.grow(next.workspace, &next.record, failure);
   } catch (...) {
     workspace_.forget_plan();
@@ -148,10 +180,10 @@ Fused::Memory Fused::grow_now(const Next& next, Local local, const std::optional
 }
 
 /// The call has a number: what prevents it ends the comm.
-void Fused::grow_queued(size_t bytes, const CallRecord& next) {
+void Fused::grow_queued(const Next& next) {
   const Control::ExpectedTurn turn(comm_.control());
   try {
-    workspace_.grow(bytes, &next, std::nullopt);
+    workspace_.grow(next.workspace, &next.record, std::nullopt);
   } catch (...) {
     const Error error = current_error();
     comm_.end(error.status(), error.what());
@@ -161,9 +193,11 @@ void Fused::grow_queued(size_t bytes, const CallRecord& next) {
 
 GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path, bool queued) {
   GemmLaunch launch = gemm_launch(call, place(), path, most_blocks_);
-  const uint64_t digest = gemm_digest(call, place()) ^ static_cast<uint64_t>(path);
+  const uint64_t digest = digest_of(call) ^ static_cast<uint64_t>(path);
   const int blocks = blocks_of(launch, call.max_blocks);
-  const Next next{record_of(call, digest), workspace_bytes(comm_.size(), launch.slots, launch.data),
+  const FusedWay way = path == ReducePath::kOneShot ? FusedWay::kOneShot : FusedWay::kViaOwner;
+  const Next next{record_of(call, digest), note_of(call, way),
+                  workspace_bytes(comm_.size(), launch.slots, launch.data),
                   need(launch, blocks, call.k),
                   // By the most blocks, whatever this rank was told.
                   need(launch, most_blocks_, call.k), queued};
@@ -178,7 +212,8 @@ GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path, bool queued
   const CpuEntry entry = launch.kernel->entry(comm_.device().target());
   return {[this, next, memory = std::move(memory), record, store, out, entry, blocks,
            args = std::move(launch.args)] {
-            if (memory.grows) grow_queued(next.workspace, next.record);
+            write_note(comm_, next.note);
+            if (memory.grows) grow_queued(next);
             tw_tile_view view = workspace_.view(record, *memory.local);
             view.store = store;
             std::copy(out.begin(), out.end(), view.out);

@@ -56,6 +56,7 @@ class Fused {
   /// `most`: of any rank's, so that all are refused alike.
   struct Next {
     CallRecord record;
+    FusedNote note;
     size_t workspace;
     LocalNeed own, most;
     bool queued;
@@ -72,7 +73,7 @@ class Fused {
   /// each other when the workspace grows, or by the comm's end.
   Memory memory_for(const Next& next);
   Memory grow_now(const Next& next, Local local, const std::optional<Error>& failure);
-  void grow_queued(size_t bytes, const CallRecord& next);
+  void grow_queued(const Next& next);
 
   GemmWork prepare_fused(const GemmCall& call, ReducePath path, bool queued);
   GemmWork prepare_parts(const GemmCall& call);
@@ -89,7 +90,10 @@ class Fused {
   int blocks_of(const GemmLaunch& launch, int max_blocks) const;
   LocalNeed need(const GemmLaunch& launch, int blocks, size_t k) const;
   LocalNeed need_alone(const GemmLaunch& launch, int blocks, size_t k) const;
+  /// Of what must be equal on all ranks; products have equal bits on one target only.
+  uint64_t digest_of(const GemmCall& call) const;
   CallRecord record_of(const GemmCall& call, uint64_t digest) const;
+  FusedNote note_of(const GemmCall& call, FusedWay way) const;
   void let_peers_write(const GemmCall& call, TileOut* out) const;
 
   Comm& comm_;

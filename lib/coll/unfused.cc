@@ -66,17 +66,20 @@ std::vector<size_t> counts(const RankSizes& sizes, size_t each, int ranks) {
 /// The collective of a call by its parts, numbered. Digests tell calls that differ in the rest.
 Fused::Part Fused::collective(const Call& how, const GemmCall& call, uint64_t* number) {
   const auto copy = std::make_shared<PreparedCall>(collectives_.prepare_copy(how));
-  copy->args.history ^= gemm_digest(call, place());
+  copy->args.history ^= digest_of(call);
+  const FusedNote note = note_of(call, FusedWay::kParts);
   *number = collectives_.number(&copy->args);
-  Device& device = comm_.device();
-  return [&device, copy] { device.launch(copy->launch.entry, &copy->args, copy->launch.blocks); };
+  return [this, copy, note] {
+    write_note(comm_, note);
+    comm_.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+  };
 }
 
 /// All that the parts of a call need of this rank. `most`: as `own`, of any rank.
 Fused::Local Fused::parts_memory(const GemmCall& product, const GemmCall& call,
                                  const Temporaries& own, const Temporaries& most) {
   const GemmLaunch launch = gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks());
-  Next next{{}, 0, need_alone(launch, comm_.max_blocks(), call.k), {}, false};
+  Next next{{}, {}, 0, need_alone(launch, comm_.max_blocks(), call.k), {}, false};
   next.own.row = call.n;
   next.own.temporaries = own;
   next.most = next.own;

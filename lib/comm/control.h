@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/comm/call_text.h"
 #include "tilewire.h"
 #include "tilewire/tile/comm_view.h"
 
@@ -66,6 +67,7 @@ struct HostControl {
   char failure[1016];          // why this rank ended the comm; written before the abort words
   ShrinkAttempt shrink[kShrinkAttempts];
   Mailbox mailboxes[2];
+  FusedNote notes[kCallRecords];  // notes[seq % kCallRecords]
 };
 static_assert(sizeof(HostControl) <= sizeof(RankControl::host));
 
