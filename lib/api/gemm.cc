@@ -14,6 +14,7 @@ namespace tw::api {
 namespace {
 
 constexpr size_t kPackedAlignment = 64;
+constexpr size_t kMostWorkspace = size_t{1} << 40;
 
 tw_gemm_args_t versioned_args(const tw_gemm_args_t* args, const char* function) {
   require(args, function, "args");
@@ -165,6 +166,9 @@ tw_status_t tw_workspace_reserve(tw_comm_t comm, size_t bytes) {
   return guard([&] {
     const CommInUse use(comm);
     check_ready(*use, nullptr);
+    if (bytes > kMostWorkspace)
+      fail(TW_ERROR_INVALID_ARGUMENT, "tw_workspace_reserve: bytes = %zu; valid: 0 to %zu", bytes,
+           kMostWorkspace);
     (*use).collectives().fused().reserve(bytes);
   });
 }
