@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -237,14 +238,14 @@ struct Driven {
 /// twice and more, under what is queued.
 std::vector<GemmProblem> growing_problems() {
   std::vector<GemmProblem> all;
-  for (const size_t size : {1, 12, 24})
+  for (const size_t size : {1, 16, 20})
     for (const GemmEntry entry : kGemmEntries) {
       GemmProblem p;
       p.entry = entry;
       p.norm = entry == GemmEntry::kNorm || entry == GemmEntry::kAllReduce;
       p.m = 9 * size;
       p.n = 60 * size;
-      p.k = 2 * size + 5;
+      p.k = size / 2 + 5;
       p.a_transposed = entry == GemmEntry::kAllGather;
       p.residual = entry == GemmEntry::kReduceScatter;
       p.gap = size % 2 * 3;
@@ -259,13 +260,20 @@ TEST(FusedCall, OneThreadDrivesAllRanksOnStreams) {
     constexpr int kRanks = 3;
     const ThreadRanks ranks(kRanks);
     Driven driven[kRanks];
+    std::set<size_t> workspaces;
     for (const GemmProblem& problem : growing_problems())
       for (int rank = 0; rank < kRanks; ++rank) {
         Driven& d = driven[rank];
         const tw_gemm_args_t args = d.operands.emplace_back(problem, rank, kRanks).args();
         ASSERT_EQ(call_gemm(problem.entry, &args, ranks.comm(rank), d.stream), TW_OK)
             << how << ": " << tw_last_error();
+        size_t bytes = 0;
+        if (problem.entry == GemmEntry::kAllReduce) {
+          EXPECT_EQ(tw_fused_workspace(TW_GEMM_ALL_REDUCE, &args, ranks.comm(rank), &bytes), TW_OK);
+        }
+        workspaces.insert(bytes);
       }
+    EXPECT_EQ(workspaces.size(), how[0] == 'a' ? 4U : 1U);  // none, and three that grow
     for (const Driven& d : driven) {
       ASSERT_EQ(tw_stream_synchronize(d.stream), TW_OK) << how << ": " << tw_last_error();
       for (const GemmOperands& o : d.operands) EXPECT_EQ(o.check(), "") << how;
