@@ -47,8 +47,8 @@ struct FusedNote {
 };
 static_assert(sizeof(FusedNote) % sizeof(uint64_t) == 0);
 
-/// As call_text, with what differs from `other`: "gemm_all_reduce(m 8, n 8192, k 4096, TW_BF16; bias
-/// given)".
+/// As call_text, with what differs from `other`:
+/// "gemm_all_reduce(m 8, n 8192, k 4096, TW_BF16; bias given)".
 std::string fused_text(const FusedNote& note, const FusedNote& other);
 
 /// Type and count of a message (tw_send, tw_recv) in one word, and in words.
