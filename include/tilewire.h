@@ -444,21 +444,23 @@ TW_API tw_status_t tw_op_destroy(tw_op_t op, tw_comm_t comm);
  *
  * Bits. A sum runs over K in an order that depends on the device's target, n and k only: a row of C
  * has the same bits alone, in any batch, packed or plain B, fused or not, in every run, with any
- * number of workers. Where ranks' products are added, each is rounded to partial_type, they are
- * added in rank order in fp32, and the total is rounded to partial_type before the epilogue: the
- * bits of tw_gemm to partial_type, tw_all_reduce, and the epilogue.
+ * number of workers, whatever floating-point mode the caller's thread is in. Where ranks' products
+ * are added, each is rounded to partial_type, they are added in rank order in fp32, and the total
+ * is rounded to partial_type before the epilogue: the bits of tw_gemm to partial_type,
+ * tw_all_reduce, and the epilogue.
  *
  * Overlaps. What is written (C, hidden, gathered) overlaps nothing else of the call, with one
  * exception: residual may be C, or hidden, itself (same address and stride); in
  * tw_all_reduce_residual_rms_norm so may `a`. Columns of one wide matrix do not overlap.
  *
- * Fused calls are collective and numbered with the comm's collectives: equal m, n, types,
- * options, rows, cols, and k where it must not differ, on all ranks (MISMATCH, which shows both
- * calls); pointers and strides are each rank's own, and any memory will do; results go straight to
- * windows and through the comm's workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks
- * (UNSUPPORTED). Not allowed in groups (INVALID_STATE); tw_gemm and tw_pack_weights are local and
- * run at once there. Errors: as collectives; INVALID_ARGUMENT names field, value and what is valid,
- * before a peer hears of it.
+ * Fused calls are collective and numbered with the comm's collectives: equal m, n, types, options,
+ * rows, cols, and k where it must not differ, on all ranks, and one target (tw_info,
+ * TW_DEVICE_TARGET) of their devices (MISMATCH, which shows both calls and what differs); pointers
+ * and strides are each rank's own, and any memory will do; results go straight to windows and
+ * through the comm's workspace to private memory. 1 to TW_MAX_FUSED_RANKS ranks (UNSUPPORTED). Not
+ * allowed in groups (INVALID_STATE); tw_gemm and tw_pack_weights are local and run at once there.
+ * Errors: as collectives; INVALID_ARGUMENT names field, value and what is valid, before a peer
+ * hears of it.
  * Each call is carried out in one kernel, or by its parts where the table of the machine (tw_info
  * choices) has that as faster; TW_FUSED and TW_FUSED_PATH force one. */
 
@@ -552,14 +554,24 @@ TW_API tw_status_t tw_all_reduce_residual_rms_norm(const tw_gemm_args_t* args, t
                                                    tw_stream_t stream);
 
 /* The comm's workspace holds what peers send in fused calls. It grows in the first call that needs
- * more: that call waits for this rank's queued calls and for the peers, queued or not, as
- * tw_window_create does, so that a thread that drives several ranks cannot make it.
- * tw_workspace_reserve grows it beforehand to `bytes` (collective, equal on all ranks): later calls
- * that need no more wait for nobody. tw_fused_workspace tells what a call needs at each rank (0
- * when it goes by its parts); it looks at no matrix, so pointers may be NULL, but tells norm_weight
- * and hidden that are wanted from those that are not. The workspace lives as long as the comm and
- * never shrinks; tw_comm_memory counts it, with the scratch of this rank.
- * Errors: OUT_OF_RESOURCES (beyond config.max_memory), MISMATCH. */
+ * more: a call without a stream waits there for this rank's queued calls and for the peers; on a
+ * stream it grows when the call runs, so that one thread may drive several ranks. Collective calls
+ * that are not queued (tw_window_create ...) wait for growing that was queued before them.
+ *
+ * Beside it a rank has memory of its own for its calls: scratch and rows for its blocks, and for
+ * calls by their parts the results on the way. It is made and enlarged without waiting for anybody,
+ * when a call is made. Neither shrinks while the comm lives, but what earlier calls left of a
+ * rank's own gives way where config.max_memory leaves no room for both. tw_comm_memory counts all.
+ *
+ * tw_workspace_reserve grows the workspace beforehand to `bytes` (collective, equal on all ranks),
+ * and nothing else: later calls that need no more of it wait for nobody. tw_fused_workspace tells
+ * what a call needs at each rank (0 when it goes by its parts); it looks at no matrix, so pointers
+ * may be NULL, but tells norm_weight and hidden that are wanted from those that are not.
+ *
+ * Errors of both and of fused calls: INVALID_ARGUMENT (bytes beyond 2^40), MISMATCH,
+ * OUT_OF_RESOURCES (beyond config.max_memory, alike on all ranks), OUT_OF_MEMORY (a rank's system
+ * has no more: on all ranks, and names the rank; the comm ends unless the workspace was about to
+ * grow in calls without a stream). */
 typedef enum tw_fused_op {
   TW_ALL_GATHER_GEMM = 0,
   TW_GEMM_REDUCE_SCATTER = 1,

@@ -2,13 +2,22 @@
 // refused and what does not match.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <deque>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "tests/runner/ranks.h"
 #include "tests/support/gemm_call.h"
 #include "tilewire/tile_device.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 namespace tw::test {
 namespace {
@@ -215,6 +224,157 @@ TEST(FusedCall, OnStreams) {
   });
 }
 
+/// One rank's queue and the operands of what is in it.
+struct Driven {
+  Driven() { EXPECT_EQ(tw_stream_create(nullptr, &stream), TW_OK); }
+  Driven(const Driven&) = delete;
+  Driven& operator=(const Driven&) = delete;
+  ~Driven() { EXPECT_EQ(tw_stream_destroy(stream), TW_OK) << tw_last_error(); }
+  tw_stream_t stream = nullptr;
+  std::deque<GemmOperands> operands;
+};
+
+/// Calls of every op and, between them, local ones: workspace, scratch, rows and temporaries grow,
+/// twice and more, under what is queued.
+std::vector<GemmProblem> growing_problems() {
+  std::vector<GemmProblem> all;
+  for (const size_t size : {1, 16, 20})
+    for (const GemmEntry entry : kGemmEntries) {
+      GemmProblem p;
+      p.entry = entry;
+      p.norm = entry == GemmEntry::kNorm || entry == GemmEntry::kAllReduce;
+      p.m = 9 * size;
+      p.n = 60 * size;
+      p.k = size / 2 + 5;
+      p.a_transposed = entry == GemmEntry::kAllGather;
+      p.residual = entry == GemmEntry::kReduceScatter;
+      p.gap = size % 2 * 3;
+      all.push_back(p);
+    }
+  return all;
+}
+
+TEST(FusedCall, OneThreadDrivesAllRanksOnStreams) {
+  for (const char* how : {"always", "never"}) {
+    const ScopedEnv env("TW_FUSED", how);
+    constexpr int kRanks = 3;
+    const ThreadRanks ranks(kRanks);
+    Driven driven[kRanks];
+    std::set<size_t> workspaces;
+    for (const GemmProblem& problem : growing_problems())
+      for (int rank = 0; rank < kRanks; ++rank) {
+        Driven& d = driven[rank];
+        const tw_gemm_args_t args = d.operands.emplace_back(problem, rank, kRanks).args();
+        ASSERT_EQ(call_gemm(problem.entry, &args, ranks.comm(rank), d.stream), TW_OK)
+            << how << ": " << tw_last_error();
+        size_t bytes = 0;
+        if (problem.entry == GemmEntry::kAllReduce) {
+          EXPECT_EQ(tw_fused_workspace(TW_GEMM_ALL_REDUCE, &args, ranks.comm(rank), &bytes), TW_OK);
+        }
+        workspaces.insert(bytes);
+      }
+    EXPECT_EQ(workspaces.size(), how[0] == 'a' ? 4U : 1U);  // none, and three that grow
+    for (const Driven& d : driven) {
+      ASSERT_EQ(tw_stream_synchronize(d.stream), TW_OK) << how << ": " << tw_last_error();
+      for (const GemmOperands& o : d.operands) EXPECT_EQ(o.check(), "") << how;
+    }
+  }
+}
+
+/// Growing that is queued, and control calls of the caller's thread before and after it: the order
+/// is that of the calls, whichever thread is faster.
+TEST(FusedCall, ControlCallsBesideQueuedGrowth) {
+  const ScopedEnv env("TW_FUSED", "always");
+  const ThreadRanks ranks(3);
+  ranks.run([](int rank, tw_comm_t comm) {
+    Driven d;
+    for (size_t i = 1; i <= 6; ++i) {
+      tw_window_t window = nullptr;
+      if (i % 2 == 0) {
+        ASSERT_EQ(tw_window_create(comm, 5000 * i, &window), TW_OK) << tw_last_error();
+      }
+      const tw_gemm_args_t args =
+          d.operands.emplace_back(all_reduce_of(40 * i, 300 * i, 5), rank, 3).args();
+      ASSERT_EQ(tw_gemm_all_reduce(&args, comm, d.stream), TW_OK) << tw_last_error();
+      if (window != nullptr) {
+        EXPECT_EQ(tw_window_destroy(window), TW_OK) << tw_last_error();
+        continue;
+      }
+      tw_signals_t signals = nullptr;
+      tw_tiles_t tiles = nullptr;
+      const tw_tiles_config_t config = TW_TILES_CONFIG_INIT;
+      ASSERT_EQ(tw_signals_create(comm, i, &signals), TW_OK) << tw_last_error();
+      if (i == 3) {
+        ASSERT_EQ(tw_workspace_reserve(comm, size_t{8} << 20), TW_OK) << tw_last_error();
+      }
+      ASSERT_EQ(tw_gemm_all_reduce(&args, comm, i == 5 ? nullptr : d.stream), TW_OK);
+      ASSERT_EQ(tw_tiles_create(comm, &config, &tiles), TW_OK) << tw_last_error();
+      EXPECT_EQ(tw_tiles_destroy(tiles), TW_OK) << tw_last_error();
+      EXPECT_EQ(tw_signals_destroy(signals), TW_OK) << tw_last_error();
+    }
+    ASSERT_EQ(tw_stream_synchronize(d.stream), TW_OK) << tw_last_error();
+    for (const GemmOperands& o : d.operands) EXPECT_EQ(o.check(), "");
+  });
+}
+
+#if defined(__x86_64__)
+/// Values that flushing denormals, and rounding towards zero, change.
+std::vector<float> results_of_small_values(int rank, tw_comm_t comm) {
+  constexpr size_t kSize = 48;
+  std::vector<float> a(kSize * kSize), b = a, c = a, sums = a;
+  for (size_t i = 0; i < a.size(); ++i) {
+    a[i] = i % 3 == 0 ? 1e-20F : i % 3 == 1 ? 1e-40F : 1.0F;
+    b[i] = i % 2 == 0 ? 3e-20F : 1.0F + 0x1p-23F * static_cast<float>(i + rank);
+  }
+  tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
+  args.m = args.n = args.k = kSize;
+  args.type = args.out_type = TW_FP32;
+  args.a = a.data();
+  args.b = b.data();
+  args.c = c.data();
+  tw_stream_t stream;
+  EXPECT_EQ(tw_stream_create(nullptr, &stream), TW_OK);
+  std::vector<float> all;
+  for (const tw_stream_t where : {tw_stream_t{nullptr}, stream}) {
+    EXPECT_EQ(tw_gemm(&args, comm, where), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_stream_synchronize(stream), TW_OK);
+    all.insert(all.end(), c.begin(), c.end());
+    EXPECT_EQ(tw_gemm_all_reduce(&args, comm, where), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_stream_synchronize(stream), TW_OK);
+    all.insert(all.end(), c.begin(), c.end());
+    for (const std::vector<float>& from : {a, b})
+      for (const size_t count : {size_t{5}, kSize * kSize}) {
+        std::fill(sums.begin(), sums.end(), 0.0F);
+        EXPECT_EQ(tw_all_reduce(from.data(), sums.data(), count, TW_FP32, TW_SUM, comm, where),
+                  TW_OK);
+        EXPECT_EQ(tw_stream_synchronize(stream), TW_OK);
+        all.insert(all.end(), sums.begin(), sums.end());
+      }
+  }
+  EXPECT_EQ(tw_stream_destroy(stream), TW_OK);
+  return all;
+}
+
+TEST(FusedCall, TheCallersFloatingPointModeIsItsOwn) {
+  constexpr unsigned kUsual = 0x1f80, kFlushTowardsZero = 0x8000 | 0x6000 | 0x0040 | kUsual;
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  std::vector<float> usual[2];
+  for (const int workers : {1, 2})
+    for (const unsigned mode : {kUsual, kFlushTowardsZero}) {
+      config.workers = workers;
+      const ThreadRanks ranks(2, &config);
+      ranks.run([&](int rank, tw_comm_t comm) {
+        _mm_setcsr(mode);
+        const std::vector<float> results = results_of_small_values(rank, comm);
+        EXPECT_EQ(_mm_getcsr() & ~0x3fU, mode);
+        _mm_setcsr(kUsual);
+        if (mode == kUsual) usual[rank] = results;
+        EXPECT_EQ(std::memcmp(results.data(), usual[rank].data(), 4 * results.size()), 0);
+      });
+    }
+}
+#endif
+
 TEST(FusedCall, NotInGroups) {
   const ThreadRanks ranks(2);
   ranks.run([](int rank, tw_comm_t comm) {
@@ -261,19 +421,25 @@ TEST(FusedMismatch, OneNeedsMoreWorkspace) {
 }
 
 TEST(FusedMismatch, Options) {
-  for (const auto& change : std::vector<std::function<void(GemmProblem&)>>{
-           [](GemmProblem& p) { p.bias = true; },
-           [](GemmProblem& p) { p.norm = true; },
-           [](GemmProblem& p) { p.activation = TW_GELU; },
-           [](GemmProblem& p) { p.out_type = TW_BF16; },
-           [](GemmProblem& p) { p.type = TW_FP16; },
-           [](GemmProblem& p) { p.out_type = TW_BF16, p.partial_type = TW_FP32; },
-       })
+  const struct {
+    const char* said;
+    std::function<void(GemmProblem&)> make;
+  } changes[] = {
+      {"TW_BF16; bias given)", [](GemmProblem& p) { p.bias = true; }},
+      {"TW_BF16; norm_weight given", [](GemmProblem& p) { p.norm = true; }},
+      {"TW_BF16; activation 1)", [](GemmProblem& p) { p.activation = TW_GELU; }},
+      {"TW_BF16; out_type TW_BF16", [](GemmProblem& p) { p.out_type = TW_BF16; }},
+      {"k 24, TW_FP16)", [](GemmProblem& p) { p.type = TW_FP16; }},
+      {"TW_BF16; out_type TW_BF16)",
+       [](GemmProblem& p) { p.out_type = TW_BF16, p.partial_type = TW_FP32; }},
+      {"TW_BF16; residual given)", [](GemmProblem& p) { p.residual = true; }},
+  };
+  for (const auto& change : changes)
     for (const char* how : {"always", "never"}) {
       const ScopedEnv env("TW_FUSED", how);
-      expect_mismatch("call 1: ", [&](int rank, tw_comm_t comm) {
+      expect_mismatch(change.said, [&](int rank, tw_comm_t comm) {
         GemmProblem problem = all_reduce_of(5, 40, 24);
-        if (rank == 1) change(problem);
+        if (rank == 1) change.make(problem);
         return run_one(problem, rank, comm);
       });
     }
@@ -296,12 +462,13 @@ TEST(FusedMismatch, PlainCollective) {
 }
 
 TEST(FusedMismatch, Rows) {
-  expect_mismatch("gemm_reduce_scatter(", [](int rank, tw_comm_t comm) {
-    GemmProblem problem = all_reduce_of(5, 40, 24);
-    problem.entry = GemmEntry::kReduceScatter;
-    problem.rows = rank == 0 ? std::vector<size_t>{2, 3} : std::vector<size_t>{3, 2};
-    return run_one(problem, rank, comm);
-  });
+  expect_mismatch(
+      "gemm_reduce_scatter(m 5, n 40, k 24, TW_BF16; rows 3 2)", [](int rank, tw_comm_t comm) {
+        GemmProblem problem = all_reduce_of(5, 40, 24);
+        problem.entry = GemmEntry::kReduceScatter;
+        problem.rows = rank == 0 ? std::vector<size_t>{2, 3} : std::vector<size_t>{3, 2};
+        return run_one(problem, rank, comm);
+      });
 }
 
 /// k may differ where products are added.
@@ -321,11 +488,24 @@ size_t memory_of(tw_comm_t comm) {
   return bytes;
 }
 
+/// What a comm of two ranks holds after one call, which grows the workspace by itself.
+size_t memory_after(const GemmProblem& problem) {
+  std::atomic<size_t> bytes{0};
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    ASSERT_EQ(run_one(problem, rank, comm), TW_OK) << tw_last_error();
+    bytes = memory_of(comm);
+  });
+  return bytes;
+}
+
 TEST(Workspace, GrowsOnceAndIsCounted) {
   const ScopedEnv env("TW_FUSED", "always");
+  const GemmProblem large = all_reduce_of(300, 2000, 8);
+  const size_t by_itself = memory_after(large);
   const ThreadRanks ranks(2);
-  ranks.run([](int rank, tw_comm_t comm) {
-    const GemmOperands operands(all_reduce_of(300, 2000, 8), rank, 2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    const GemmOperands operands(large, rank, 2);
     const tw_gemm_args_t args = operands.args();
     size_t bytes = 0;
     ASSERT_EQ(tw_fused_workspace(TW_GEMM_ALL_REDUCE, &args, comm, &bytes), TW_OK);
@@ -335,14 +515,15 @@ TEST(Workspace, GrowsOnceAndIsCounted) {
     EXPECT_EQ(memory_of(comm), before + bytes);
     ASSERT_EQ(tw_workspace_reserve(comm, 4096), TW_OK) << tw_last_error();
     EXPECT_EQ(memory_of(comm), before + bytes);
-    ASSERT_EQ(run_one(all_reduce_of(5, 40, 24), rank, comm), TW_OK) << tw_last_error();
-    const size_t with_scratch = memory_of(comm);
+    ASSERT_EQ(run_one(all_reduce_of(5, 40, 8), rank, comm), TW_OK) << tw_last_error();
+    EXPECT_GT(memory_of(comm), before + bytes);  // scratch
     for (int i = 0; i < 3; ++i)
       ASSERT_EQ(tw_gemm_all_reduce(&args, comm, nullptr), TW_OK) << tw_last_error();
     EXPECT_EQ(operands.check(), "");
-    EXPECT_LT(memory_of(comm), with_scratch + (size_t{8} << 20));  // no further workspace
+    EXPECT_EQ(memory_of(comm), by_itself);  // what was reserved is what the call needs
     // What peers have left in it is nothing to another division of the same memory.
     ASSERT_EQ(tw_workspace_reserve(comm, 8 * bytes), TW_OK) << tw_last_error();
+    EXPECT_EQ(memory_of(comm), by_itself + 7 * bytes);
     ASSERT_EQ(tw_gemm_all_reduce(&args, comm, nullptr), TW_OK) << tw_last_error();
     EXPECT_EQ(operands.check(), "");
   });
@@ -354,6 +535,13 @@ TEST(Workspace, ReservedAlike) {
     EXPECT_EQ(tw_workspace_reserve(comm, rank == 0 ? 4096 : 8192), TW_ERROR_MISMATCH);
     EXPECT_TRUE(says("8192")) << tw_last_error();
   });
+}
+
+TEST(Workspace, ReservesWithinRange) {
+  const ThreadRanks ranks(1);
+  EXPECT_EQ(tw_workspace_reserve(ranks.comm(0), SIZE_MAX), TW_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(says("bytes = 18446744073709551615; valid: 0 to 1099511627776")) << tw_last_error();
+  EXPECT_EQ(tw_workspace_reserve(ranks.comm(0), 0), TW_OK) << tw_last_error();
 }
 
 TEST(Workspace, WithinTheCap) {
@@ -370,6 +558,31 @@ TEST(Workspace, WithinTheCap) {
       EXPECT_LE(memory_of(comm), config.max_memory);
     });
   }
+}
+
+/// What calls leave behind counts as well: memory that one needs and memory that another needs
+/// need not fit together.
+TEST(Workspace, WhatIsKeptIsWithinTheCap) {
+  const ScopedEnv env("TW_FUSED", "never");
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.max_memory = size_t{24} << 20;
+  config.max_blocks = 1;
+  const ThreadRanks ranks(2, &config);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    const size_t room = config.max_memory - memory_of(comm) - (size_t{4} << 20);
+    const size_t floats = room / 4 / sizeof(float) * 3;
+    GemmProblem normed = all_reduce_of(1, floats, 1);
+    normed.entry = GemmEntry::kGemm;
+    normed.norm = true;
+    for (int i = 0; i < 2; ++i)
+      for (const GemmProblem& problem : {all_reduce_of(50, floats / 50, 2), normed}) {
+        GemmOperands operands(problem, rank, 2);
+        const tw_gemm_args_t args = operands.args();
+        ASSERT_EQ(call_gemm(problem.entry, &args, comm, nullptr), TW_OK) << tw_last_error();
+        EXPECT_EQ(operands.check(), "");
+        EXPECT_LE(memory_of(comm), config.max_memory);
+      }
+  });
 }
 
 TEST(TileSets, LiveAndDie) {

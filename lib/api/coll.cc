@@ -27,7 +27,7 @@ void queue(Comm& comm, const Call& call, tw_stream_t stream) {
 
 void launch(Comm& comm, const Launch& launch, const CollArgs& args) {
   if (launch.blocks == 1)
-    launch.entry(&args, 0, 1);
+    run_alone(launch.entry, &args);
   else
     comm.device().launch(launch.entry, &args, launch.blocks);
 }

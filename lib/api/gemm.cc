@@ -14,6 +14,7 @@ namespace tw::api {
 namespace {
 
 constexpr size_t kPackedAlignment = 64;
+constexpr size_t kMostWorkspace = size_t{1} << 40;
 
 tw_gemm_args_t versioned_args(const tw_gemm_args_t* args, const char* function) {
   require(args, function, "args");
@@ -75,7 +76,7 @@ void fused(GemmOp op, const char* function, const tw_gemm_args_t* args, tw_comm_
   check_ready(comm, stream);
   Fused& calls = comm.collectives().fused();
   const GemmCall call = check_gemm(op, versioned_args(args, function), calls.place());
-  run_numbered(comm, calls.prepare(call), stream);
+  run_numbered(comm, calls.prepare(call, stream != nullptr), stream);
 }
 
 }  // namespace
@@ -119,7 +120,7 @@ tw_status_t tw_gemm(const tw_gemm_args_t* args, tw_comm_t comm, tw_stream_t stre
     check_ready(*use, stream);
     Fused& calls = (*use).collectives().fused();
     const GemmCall call = check_gemm(GemmOp::kGemm, versioned_args(args, "tw_gemm"), calls.place());
-    run_local(*use, calls.prepare(call), stream);
+    run_local(*use, calls.prepare(call, stream != nullptr), stream);
   });
 }
 
@@ -165,6 +166,9 @@ tw_status_t tw_workspace_reserve(tw_comm_t comm, size_t bytes) {
   return guard([&] {
     const CommInUse use(comm);
     check_ready(*use, nullptr);
+    if (bytes > kMostWorkspace)
+      fail(TW_ERROR_INVALID_ARGUMENT, "tw_workspace_reserve: bytes = %zu; valid: 0 to %zu", bytes,
+           kMostWorkspace);
     (*use).collectives().fused().reserve(bytes);
   });
 }

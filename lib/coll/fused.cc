@@ -1,9 +1,12 @@
 #include "lib/coll/fused.h"
 
 #include <algorithm>
+#include <bit>
 #include <variant>
 
+#include "lib/base/error.h"
 #include "lib/coll/collectives.h"
+#include "lib/comm/control.h"
 #include "lib/device/kernels.h"
 #include "lib/device/pack.h"
 
@@ -14,6 +17,9 @@ namespace {
 size_t extent(const Matrix& m, size_t rows, size_t cols) {
   return rows == 0 || cols == 0 ? 0 : ((rows - 1) * m.stride + cols) * m.element();
 }
+
+/// Of kernels of this rank alone: enough for most, so that it seldom grows.
+constexpr size_t kLeastSlots = size_t{16} << 10;
 
 /// Gives arguments what the comm's memory has for them.
 struct Complete {
@@ -29,6 +35,16 @@ struct Complete {
       args.all.data = view.parts[view.comm.rank] + view.layout.data + args.gathered;
   }
 };
+
+void launch_with(Device& device, CpuEntry entry, AnyGemmArgs args, const tw_tile_view& view,
+                 float* rows, int blocks) {
+  std::visit(
+      [&](auto& a) {
+        Complete{view, rows}(a);
+        device.launch(entry, &a, blocks);
+      },
+      args);
+}
 
 }  // namespace
 
@@ -56,12 +72,22 @@ size_t Fused::workspace(const GemmCall& call) const {
   return workspace_bytes(comm_.size(), launch.slots, launch.data);
 }
 
-GemmWork Fused::prepare(const GemmCall& call) {
-  if (!is_fused(call.op))
-    return prepare_local(gemm_launch(call, place(), ReducePath::kOneShot, comm_.max_blocks()),
-                         call.max_blocks);
+void Fused::reserve(size_t bytes) {
+  comm_.device().drain();
+  comm_.check();
+  workspace_.plan(bytes, {});
+  try {
+    workspace_.grow(bytes, nullptr, std::nullopt);
+  } catch (...) {
+    workspace_.forget_plan();
+    throw;
+  }
+}
+
+GemmWork Fused::prepare(const GemmCall& call, bool queued) {
+  if (!is_fused(call.op)) return prepare_local(call);
   const FusedChoice choice = choose(call);
-  return choice.parts ? prepare_parts(call) : prepare_fused(call, choice.path);
+  return choice.parts ? prepare_parts(call) : prepare_fused(call, choice.path, queued);
 }
 
 int Fused::blocks_of(const GemmLaunch& launch, int max_blocks) const {
@@ -70,8 +96,44 @@ int Fused::blocks_of(const GemmLaunch& launch, int max_blocks) const {
   return static_cast<int>(std::clamp<uint32_t>(launch.tiles, 1, static_cast<uint32_t>(blocks)));
 }
 
-Workspace::Local Fused::local_need(const GemmLaunch& launch, int blocks, size_t k) const {
-  return {blocks, scratch_bytes(launch.tile_rows, k, workspace_.capped()), launch.row};
+LocalNeed Fused::need(const GemmLaunch& launch, int blocks, size_t k) const {
+  return {blocks, scratch_bytes(launch.tile_rows, k, workspace_.capped()), launch.row, 0, {}};
+}
+
+LocalNeed Fused::need_alone(const GemmLaunch& launch, int blocks, size_t k) const {
+  LocalNeed all = need(launch, blocks, k);
+  all.slots = std::max(launch.slots, kLeastSlots);
+  return all;
+}
+
+uint64_t Fused::digest_of(const GemmCall& call) const {
+  const uint64_t target = static_cast<uint64_t>(comm_.device().target());
+  return gemm_digest(call, place()) ^ (target + 1) * UINT64_C(0x94D049BB133111EB);
+}
+
+FusedNote Fused::note_of(const GemmCall& call, FusedWay way) const {
+  const auto cut = [](size_t size) { return static_cast<uint32_t>(size); };
+  FusedNote note{};
+  note.seq = collectives_.next_number();
+  note.call = coll_of(call.op);
+  note.type = static_cast<uint32_t>(call.type);
+  note.size[0] = cut(call.m);
+  note.size[1] = cut(call.n);
+  note.size[2] = cut(call.k);
+  note.out_type = static_cast<uint32_t>(call.out_type);
+  note.partial_type = static_cast<uint32_t>(call.partial_type);
+  note.activation = static_cast<uint32_t>(call.epilogue.activation);
+  note.bias = call.epilogue.bias != nullptr;
+  note.residual = compared_residual(call);
+  note.norm_weight = call.norm_weight != nullptr;
+  note.norm_eps = std::bit_cast<uint32_t>(call.norm_eps);
+  note.hidden = call.hidden.data != nullptr;
+  note.a_transposed = compared_transposed(call);
+  note.way = static_cast<uint32_t>(way);
+  note.target = static_cast<uint32_t>(comm_.device().target());
+  std::transform(call.rows.begin(), call.rows.end(), note.rows, cut);
+  std::transform(call.cols.begin(), call.cols.end(), note.cols, cut);
+  return note;
 }
 
 CallRecord Fused::record_of(const GemmCall& call, uint64_t digest) const {
@@ -87,55 +149,99 @@ CallRecord Fused::record_of(const GemmCall& call, uint64_t digest) const {
            static_cast<uint32_t>(call.k), 0, 0}};
 }
 
-GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path) {
-  GemmLaunch launch = gemm_launch(call, place(), path, most_blocks_);
-  const uint64_t digest = gemm_digest(call, place()) ^ static_cast<uint64_t>(path);
-  const CallRecord next = record_of(call, digest);
-  // What a rank may need on its own is told alike too: by the most blocks.
-  const Workspace::Local most = local_need(launch, most_blocks_, call.k);
-  const int blocks = blocks_of(launch, call.max_blocks);
-  workspace_.grow(workspace_bytes(comm_.size(), launch.slots, launch.data),
-                  workspace_.local_bytes(most), &next);
-  workspace_.make_local(local_need(launch, blocks, call.k));
-
-  TileRecord record{coll_of(call.op), call.type, {next.part[0], next.part[1], next.part[2]}, 0, 0};
-  const uint64_t number = collectives_.number(digest, &record);
-  tw_tile_view view = workspace_.view(record);
-  view.store = collectives_.table().choose(kAllReduce, result_bytes(call)).store;
-  if (launch.peers_write) let_peers_write(call, &view);
-  GemmWork result = work(&launch, view, blocks);
-  result.number = number;
-  return result;
+Fused::Memory Fused::memory_for(const Next& next) {
+  const bool grows = workspace_.plan(next.workspace, next.most);
+  Local local;
+  std::optional<Error> failure;
+  try {
+    local = workspace_.local(next.own);
+  } catch (...) {
+    failure = current_error();
+  }
+  if (grows && !next.queued) return grow_now(next, std::move(local), failure);
+  if (failure) {
+    comm_.end(failure->status(), text("rank %d: %s", comm_.rank(), failure->what()));
+    comm_.check();
+  }
+  if (grows) comm_.control().expect();
+  return {std::move(local), grows};
 }
 
-void Fused::let_peers_write(const GemmCall& call, tw_tile_view* view) const {
-  const Matrix* const results[] = {&call.c, &call.hidden};
-  for (int i = 0; i < 2; ++i) {
-    const Matrix& m = *results[i];
-    view->out[i] = {comm_.locate(m.data, extent(m, call.c_rows, call.c_cols)), m.stride};
+Fused::Memory Fused::grow_now(const Next& next, Local local, const std::optional<Error>& failure) {
+  try {
+    comm_.device().drain();
+    write_note(comm_, next.note);
+    workspace_.grow(next.workspace, &next.record, failure);
+  } catch (...) {
+    workspace_.forget_plan();
+    throw;
+  }
+  return {std::move(local), false};
+}
+
+/// The call has a number: what prevents it ends the comm.
+void Fused::grow_queued(const Next& next) {
+  const Control::ExpectedTurn turn(comm_.control());
+  try {
+    workspace_.grow(next.workspace, &next.record, std::nullopt);
+  } catch (...) {
+    const Error error = current_error();
+    comm_.end(error.status(), error.what());
+    throw Error(error);
   }
 }
 
-GemmWork Fused::prepare_local(const GemmLaunch& local, int max_blocks) {
-  GemmLaunch launch = local;
-  const int blocks = blocks_of(launch, max_blocks);
-  size_t k = 0;
-  if (const GemmArgs* gemm = std::get_if<GemmArgs>(&launch.args)) k = gemm->a.cols;
-  const Workspace::Local need = local_need(launch, blocks, k);
-  workspace_.check_cap(workspace_.bytes() + workspace_.local_bytes(need));
-  workspace_.make_local(need);
-  const tw_tile_view view = workspace_.local_view(launch.slots);
-  return work(&launch, view, blocks);
+GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path, bool queued) {
+  GemmLaunch launch = gemm_launch(call, place(), path, most_blocks_);
+  const uint64_t digest = digest_of(call) ^ static_cast<uint64_t>(path);
+  const int blocks = blocks_of(launch, call.max_blocks);
+  const FusedWay way = path == ReducePath::kOneShot ? FusedWay::kOneShot : FusedWay::kViaOwner;
+  const Next next{record_of(call, digest), note_of(call, way),
+                  workspace_bytes(comm_.size(), launch.slots, launch.data),
+                  need(launch, blocks, call.k),
+                  // By the most blocks, whatever this rank was told.
+                  need(launch, most_blocks_, call.k), queued};
+  Memory memory = memory_for(next);
+
+  const uint32_t* const sizes = next.record.part;
+  TileRecord record{coll_of(call.op), call.type, {sizes[0], sizes[1], sizes[2]}, 0, 0};
+  const uint64_t number = collectives_.number(digest, &record);
+  const StorePolicy store = collectives_.table().choose(kAllReduce, result_bytes(call)).store;
+  std::array<TileOut, 2> out{};
+  if (launch.peers_write) let_peers_write(call, out.data());
+  const CpuEntry entry = launch.kernel->entry(comm_.device().target());
+  return {[this, next, memory = std::move(memory), record, store, out, entry, blocks,
+           args = std::move(launch.args)] {
+            write_note(comm_, next.note);
+            if (memory.grows) grow_queued(next);
+            tw_tile_view view = workspace_.view(record, *memory.local);
+            view.store = store;
+            std::copy(out.begin(), out.end(), view.out);
+            launch_with(comm_.device(), entry, args, view, memory.local->row(), blocks);
+          },
+          number};
 }
 
-GemmWork Fused::work(GemmLaunch* launch, const tw_tile_view& view, int blocks) const {
-  std::visit(Complete{view, workspace_.rows()}, launch->args);
-  Device& device = comm_.device();
-  const CpuEntry entry = launch->kernel->entry(device.target());
-  return {[&device, entry, blocks, args = launch->args] {
-            std::visit([&](const auto& a) { device.launch(entry, &a, blocks); }, args);
-          },
-          0};
+void Fused::let_peers_write(const GemmCall& call, TileOut* out) const {
+  const Matrix* const results[] = {&call.c, &call.hidden};
+  for (int i = 0; i < 2; ++i) {
+    const Matrix& m = *results[i];
+    out[i] = {comm_.locate(m.data, extent(m, call.c_rows, call.c_cols)), m.stride};
+  }
+}
+
+GemmWork Fused::prepare_local(const GemmCall& call) {
+  const GemmLaunch launch = gemm_launch(call, place(), ReducePath::kOneShot, comm_.max_blocks());
+  const Local memory =
+      workspace_.local(need_alone(launch, blocks_of(launch, call.max_blocks), call.k));
+  return {local_part(launch, call.max_blocks, memory), 0};
+}
+
+Fused::Part Fused::local_part(const GemmLaunch& launch, int max_blocks, const Local& memory) {
+  const CpuEntry entry = launch.kernel->entry(comm_.device().target());
+  return [this, entry, memory, blocks = blocks_of(launch, max_blocks), args = launch.args] {
+    launch_with(comm_.device(), entry, args, workspace_.local_view(*memory), memory->row(), blocks);
+  };
 }
 
 GemmWork Fused::prepare_pack(const Operand& weights, void* packed) const {

@@ -1,9 +1,12 @@
 // GEMM calls of a comm: from a checked call to a launched kernel, or to its parts.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 
 #include "lib/coll/choice.h"
 #include "lib/coll/fused_args.h"
@@ -29,42 +32,69 @@ class Fused {
 
   Place place() const { return {comm_.rank(), comm_.size()}; }
 
-  /// Makes a call ready, and numbers it unless it is local. Collective when the workspace must
-  /// grow; waits for queued calls when it or scratch must. Throws OUT_OF_RESOURCES beyond
-  /// config.max_memory, before peers hear of the call.
-  GemmWork prepare(const GemmCall& call);
+  /// Makes a call ready, and numbers it unless it is local. Where the workspace must grow, a call
+  /// that will be `queued` does that when it runs (it throws when it cannot, and the comm has
+  /// ended); another does it here: collective, after this rank's queued calls. Throws
+  /// OUT_OF_RESOURCES beyond config.max_memory, before peers hear of the call; and when a rank
+  /// lacks memory, on all ranks.
+  GemmWork prepare(const GemmCall& call, bool queued);
 
   /// Bytes of workspace that a call needs at each rank; 0 for one that goes by its parts.
   size_t workspace(const GemmCall& call) const;
 
   /// Collective. Makes the workspace hold `bytes`.
-  void reserve(size_t bytes) { workspace_.grow(bytes, 0, nullptr); }
+  void reserve(size_t bytes);
 
   /// Packs weights, in one thread.
   GemmWork prepare_pack(const Operand& weights, void* packed) const;
 
  private:
   using Part = std::function<void()>;
+  using Local = std::shared_ptr<const LocalMemory>;
+
+  /// A call that will be numbered next: what it needs of the workspace and of this rank's memory;
+  /// `most`: of any rank's, so that all are refused alike.
+  struct Next {
+    CallRecord record;
+    FusedNote note;
+    size_t workspace;
+    LocalNeed own, most;
+    bool queued;
+  };
+  struct Memory {
+    Local local;
+    bool grows;  // the workspace must, when the call runs
+  };
 
   /// What the choices go by: bytes of the whole result, as ranks exchange it.
   static size_t result_bytes(const GemmCall& call);
   FusedChoice choose(const GemmCall& call) const;
-  GemmWork prepare_fused(const GemmCall& call, ReducePath path);
+  /// Gives a call its memory. A failure on this rank alone reaches the others: with what ranks tell
+  /// each other when the workspace grows, or by the comm's end.
+  Memory memory_for(const Next& next);
+  Memory grow_now(const Next& next, Local local, const std::optional<Error>& failure);
+  void grow_queued(const Next& next);
+
+  GemmWork prepare_fused(const GemmCall& call, ReducePath path, bool queued);
   GemmWork prepare_parts(const GemmCall& call);
   GemmWork reduction_parts(const GemmCall& call);
   GemmWork gather_parts(const GemmCall& call);
   GemmWork all_to_all_parts(const GemmCall& call);
-  void make_parts_local(const GemmCall& call, size_t most, size_t sums, size_t moved,
-                        size_t arrived);
+  Local parts_memory(const GemmCall& product, const GemmCall& call, const Temporaries& own,
+                     const Temporaries& most);
   Part collective(const Call& how, const GemmCall& call, uint64_t* number);
-  Part local_part(const GemmLaunch& launch, int max_blocks);
-  GemmWork prepare_local(const GemmLaunch& local, int max_blocks);
+
+  GemmWork prepare_local(const GemmCall& call);
+  /// A kernel of this rank alone.
+  Part local_part(const GemmLaunch& launch, int max_blocks, const Local& memory);
   int blocks_of(const GemmLaunch& launch, int max_blocks) const;
-  Workspace::Local local_need(const GemmLaunch& launch, int blocks, size_t k) const;
+  LocalNeed need(const GemmLaunch& launch, int blocks, size_t k) const;
+  LocalNeed need_alone(const GemmLaunch& launch, int blocks, size_t k) const;
+  /// Of what must be equal on all ranks; products have equal bits on one target only.
+  uint64_t digest_of(const GemmCall& call) const;
   CallRecord record_of(const GemmCall& call, uint64_t digest) const;
-  /// Fills in what the comm's memory gives.
-  GemmWork work(GemmLaunch* launch, const tw_tile_view& view, int blocks) const;
-  void let_peers_write(const GemmCall& call, tw_tile_view* view) const;
+  FusedNote note_of(const GemmCall& call, FusedWay way) const;
+  void let_peers_write(const GemmCall& call, TileOut* out) const;
 
   Comm& comm_;
   Collectives& collectives_;

@@ -406,15 +406,21 @@ Operand check_weights(const tw_gemm_args_t& a, const char* function, bool with_d
   return plain_weights(check, a, cols);
 }
 
+// A rank without rows has no residual.
+bool compared_residual(const GemmCall& call) {
+  return call.op != GemmOp::kGemmReduceScatter && call.epilogue.residual.data != nullptr;
+}
+
+bool compared_transposed(const GemmCall& call) {
+  return call.op == GemmOp::kAllGatherGemm && call.a.layout == MatrixLayout::kCols;
+}
+
 uint64_t gemm_digest(const GemmCall& call, const Place& place) {
   const bool equal_k = !adds(call.op);
-  const bool turned = call.op == GemmOp::kAllGatherGemm && call.a.layout == MatrixLayout::kCols;
-  // A rank without rows has no residual.
-  const bool residual =
-      call.op != GemmOp::kGemmReduceScatter && call.epilogue.residual.data != nullptr;
   uint64_t options = 0;
-  for (const bool option : {call.epilogue.bias != nullptr, residual, call.norm_weight != nullptr,
-                            call.hidden.data != nullptr, turned})
+  for (const bool option :
+       {call.epilogue.bias != nullptr, compared_residual(call), call.norm_weight != nullptr,
+        call.hidden.data != nullptr, compared_transposed(call)})
     options = options << 1 | static_cast<uint64_t>(option);
   uint64_t h =
       mix(0, static_cast<uint64_t>(coll_of(call.op)) | static_cast<uint64_t>(call.type) << 8 |

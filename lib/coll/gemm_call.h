@@ -70,6 +70,10 @@ GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& args, const Place& place,
 /// only what their size depends on is looked at.
 Operand check_weights(const tw_gemm_args_t& args, const char* function, bool with_data);
 
+/// Whether all ranks must have a residual, and a transposed A, where this one has.
+bool compared_residual(const GemmCall& call);
+bool compared_transposed(const GemmCall& call);
+
 /// Digest of what must be equal on all ranks. Own pointers and strides are not.
 uint64_t gemm_digest(const GemmCall& call, const Place& place);
 

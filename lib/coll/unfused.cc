@@ -66,29 +66,26 @@ std::vector<size_t> counts(const RankSizes& sizes, size_t each, int ranks) {
 /// The collective of a call by its parts, numbered. Digests tell calls that differ in the rest.
 Fused::Part Fused::collective(const Call& how, const GemmCall& call, uint64_t* number) {
   const auto copy = std::make_shared<PreparedCall>(collectives_.prepare_copy(how));
-  copy->args.history ^= gemm_digest(call, place());
+  copy->args.history ^= digest_of(call);
+  const FusedNote note = note_of(call, FusedWay::kParts);
   *number = collectives_.number(&copy->args);
-  Device& device = comm_.device();
-  return [&device, copy] { device.launch(copy->launch.entry, &copy->args, copy->launch.blocks); };
+  return [this, copy, note] {
+    write_note(comm_, note);
+    comm_.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+  };
 }
 
-/// All that the parts of a call need of this rank, made before anything of it is used.
-/// `most`: bytes of the three on any rank, so that all ranks are refused alike.
-void Fused::make_parts_local(const GemmCall& call, size_t most, size_t sums, size_t moved,
-                             size_t arrived) {
-  const GemmLaunch product =
-      gemm_launch(product_of(call), place(), ReducePath::kOneShot, comm_.max_blocks());
-  Workspace::Local need = local_need(product, comm_.max_blocks(), call.k);
-  need.row = call.n;
-  workspace_.check_cap(workspace_.bytes() + workspace_.local_bytes(need) + most);
-  workspace_.make_local(need);
-  workspace_.temporary(Workspace::kSums, sums);
-  workspace_.temporary(Workspace::kMoved, moved);
-  workspace_.temporary(Workspace::kArrived, arrived);
-}
-
-Fused::Part Fused::local_part(const GemmLaunch& launch, int max_blocks) {
-  return prepare_local(launch, max_blocks).run;
+/// All that the parts of a call need of this rank. `most`: as `own`, of any rank.
+Fused::Local Fused::parts_memory(const GemmCall& product, const GemmCall& call,
+                                 const Temporaries& own, const Temporaries& most) {
+  const GemmLaunch launch = gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks());
+  Next next{{}, {}, 0, need_alone(launch, comm_.max_blocks(), call.k), {}, false};
+  next.own.row = call.n;
+  next.own.temporaries = own;
+  next.most = next.own;
+  next.most.blocks = most_blocks_;
+  next.most.temporaries = most;
+  return memory_for(next).local;
 }
 
 GemmWork Fused::prepare_parts(const GemmCall& call) {
@@ -108,19 +105,20 @@ GemmWork Fused::reduction_parts(const GemmCall& call) {
   const size_t element = packed_element(call.partial_type), size = call.m * call.n;
   const Stored addend = stored(call.a);
   const bool in_place = plain(call);
-  make_parts_local(call, 2 * size * element, size * element, brings_sums ? addend.bytes() : 0,
-                   scatters ? call.c_rows * call.n * element : 0);
-  char* const sums = workspace_.temporary(Workspace::kSums, 0);
-  char* const moved = workspace_.temporary(Workspace::kMoved, 0);
-  void* const total = in_place   ? call.c.data
-                      : scatters ? workspace_.temporary(Workspace::kArrived, 0)
-                                 : sums;
   GemmCall product = product_of(call);
+  const size_t whole = size * element;
+  const Local memory = parts_memory(
+      product, call,
+      {whole, brings_sums ? addend.bytes() : 0, scatters ? call.c_rows * call.n * element : 0},
+      {whole, brings_sums ? whole : 0, scatters ? whole : 0});
+  char* const sums = memory->temporary(kSums);
+  char* const moved = memory->temporary(kMoved);
+  void* const total = in_place ? call.c.data : scatters ? memory->temporary(kArrived) : sums;
   product.c = {sums, call.n, call.partial_type};
   Part first = [addend, moved] { addend.copy_to(moved); };
   if (!brings_sums)
     first = local_part(gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()),
-                       call.max_blocks);
+                       call.max_blocks, memory);
   const bool moves = brings_sums && !addend.packed();
   const void* const send = !brings_sums ? sums : moves ? moved : addend.data;
 
@@ -131,11 +129,11 @@ GemmWork Fused::reduction_parts(const GemmCall& call) {
   GemmCall finished = call;
   finished.epilogue.first_row = 0;
   if (!in_place)
-    last =
-        local_part(epilogue_launch(finished, {total, call.n, call.partial_type}), call.max_blocks);
+    last = local_part(epilogue_launch(finished, {total, call.n, call.partial_type}),
+                      call.max_blocks, memory);
   uint64_t number = 0;
   const Part exchange = collective(how, call, &number);
-  return {[this, first = std::move(first), runs_first = !brings_sums || moves, exchange,
+  return {[this, memory, first = std::move(first), runs_first = !brings_sums || moves, exchange,
            last = std::move(last)] {
             if (runs_first) first();
             exchange();
@@ -148,16 +146,18 @@ GemmWork Fused::gather_parts(const GemmCall& call) {
   const bool turned = call.a.layout == MatrixLayout::kCols;
   const size_t element = packed_element(call.type), all = call.m * call.k * element;
   const Stored own = stored(call.a);
-  make_parts_local(call, 3 * all, turned ? all : 0, own.packed() ? 0 : own.bytes(), all);
-  char* const moved = workspace_.temporary(Workspace::kMoved, 0);
-  char* const arrived = workspace_.temporary(Workspace::kArrived, 0);
-  char* const whole = turned ? workspace_.temporary(Workspace::kSums, 0) : arrived;
-
   GemmCall product = call;
   product.op = GemmOp::kGemm;
+  const Local memory =
+      parts_memory(product, call, {turned ? all : 0, own.packed() ? 0 : own.bytes(), all},
+                   {turned ? all : 0, all, all});
+  char* const moved = memory->temporary(kMoved);
+  char* const arrived = memory->temporary(kArrived);
+  char* const whole = turned ? memory->temporary(kSums) : arrived;
   product.a = {whole, turned ? call.m : call.k, call.m, call.k, call.type, call.a.layout, nullptr};
-  const Part last = local_part(
-      gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()), call.max_blocks);
+  const Part last =
+      local_part(gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()),
+                 call.max_blocks, memory);
   const std::vector<size_t> parts = counts(call.rows, call.k, comm_.size());
   Call how{kAllGatherV, own.packed() ? own.data : moved, arrived, 0, call.type};
   how.recv_counts = parts.data();
@@ -197,18 +197,19 @@ GemmWork Fused::all_to_all_parts(const GemmCall& call) {
   const size_t own_rows = call.rows[self], own_cols = call.cols[self];
   const size_t sent = own_rows * call.n * element;
   const bool in_place = call.c.stride == own_cols || call.m <= 1;
-  make_parts_local(call, 3 * call.m * call.n * element, sent, sent,
-                   in_place ? 0 : call.m * own_cols * element);
-  char* const sums = workspace_.temporary(Workspace::kSums, 0);
-  char* const moved = workspace_.temporary(Workspace::kMoved, 0);
-  char* const arrived =
-      in_place ? static_cast<char*>(call.c.data) : workspace_.temporary(Workspace::kArrived, 0);
   GemmCall product = call;
   product.op = GemmOp::kGemm;
   product.m = own_rows;
+  const size_t most = call.m * call.n * element;
+  const Local memory = parts_memory(
+      product, call, {sent, sent, in_place ? 0 : call.m * own_cols * element}, {most, most, most});
+  char* const sums = memory->temporary(kSums);
+  char* const moved = memory->temporary(kMoved);
+  char* const arrived = in_place ? static_cast<char*>(call.c.data) : memory->temporary(kArrived);
   product.c = {sums, call.n, call.out_type};
-  const Part first = local_part(
-      gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()), call.max_blocks);
+  const Part first =
+      local_part(gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()),
+                 call.max_blocks, memory);
   const std::vector<size_t> send = counts(call.cols, own_rows, ranks);
   const std::vector<size_t> receive = counts(call.rows, own_cols, ranks);
   Call how{kAllToAllV, moved, arrived, 0, call.out_type};

@@ -1,12 +1,21 @@
 // What the tile programs of a comm's own calls work in: memory that peers reach (the workspace
-// proper), and scratch of this rank.
+// proper), and memory of this rank alone.
+//
+// Two times. The caller's thread decides: how large the workspace will be (`plan`), whether that is
+// within the cap, and which local memory a call has (`local`). What ranks do together (`grow`) and
+// what depends on it (`view`) comes in the order of the device's calls, which may be later. Nothing
+// that a queued call uses is ever moved: a call that needs more local memory gets new memory, and
+// what it replaces goes when the last call that has it is done.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "lib/base/error.h"
 #include "lib/comm/comm.h"
 #include "lib/comm/window.h"
 #include "lib/device/buffer.h"
@@ -24,59 +33,91 @@ size_t workspace_bytes(int ranks, size_t slots, size_t data);
 /// Scratch of each block of launches.
 size_t scratch_bytes(size_t tile_rows, size_t k, bool least);
 
+/// Results on the way in calls by their parts.
+enum Temporary { kSums, kMoved, kArrived, kTemporaries };
+using Temporaries = std::array<size_t, kTemporaries>;  // bytes of each
+
+/// What a call needs of its rank alone.
+struct LocalNeed {
+  int blocks = 0;
+  size_t scratch = 0;  // bytes a block
+  size_t row = 0;      // floats a block
+  size_t slots = 0;    // signal words between the blocks of local kernels, 0 = there are none
+  Temporaries temporaries{};
+
+  bool operator==(const LocalNeed&) const = default;
+};
+
+/// What serves both.
+LocalNeed larger(const LocalNeed& a, const LocalNeed& b);
+
+/// Signal words of kernels that talk to nobody but themselves.
+struct LocalWords {
+  LocalWords(int ranks, size_t slots);
+  TileLayout layout;
+  Buffer memory;
+  std::vector<char*> parts;
+};
+
+/// Memory for calls that need up to `sizes`. Never changes.
+struct LocalMemory {
+  LocalNeed sizes;
+  std::shared_ptr<const Buffer> scratch, rows;
+  std::array<std::shared_ptr<const Buffer>, kTemporaries> temporaries;
+  std::shared_ptr<const LocalWords> words;
+
+  float* row() const { return reinterpret_cast<float*>(rows->data()); }
+  char* temporary(Temporary which) const { return temporaries[which]->data(); }
+};
+
+/// One rank's of one comm.
 class Workspace {
  public:
   explicit Workspace(Comm& comm);
 
-  /// Bytes that peers reach here.
-  size_t bytes() const { return window_ == nullptr ? 0 : window_->bytes(comm_.rank()); }
+  // ---- In the caller's thread, in the order of the calls ----
 
-  /// Makes the workspace hold `bytes`. Collective, unless it does: equal on all ranks. Waits for
-  /// queued calls. `next`: the call for which it grows, or null; ranks that differ in it are a
-  /// mismatch, as are ranks in another call. Throws OUT_OF_RESOURCES, on all ranks alike, when with
-  /// it and `local` further bytes the comm would have more than config.max_memory.
-  void grow(size_t bytes, size_t local, const CallRecord* next);
+  /// Bytes that peers reach here, once all that has been planned is done.
+  size_t planned() const { return planned_; }
 
-  /// Throws OUT_OF_RESOURCES when with `added` bytes the comm would have more than
-  /// config.max_memory.
-  void check_cap(size_t added) const;
+  /// The workspace will hold `bytes`: whether it must grow for that. Throws OUT_OF_RESOURCES when
+  /// with it, and `most` beside it, the comm would have more than config.max_memory.
+  bool plan(size_t bytes, const LocalNeed& most);
 
-  /// What blocks of this rank need: scratch and a row of `row` floats each.
-  struct Local {
-    int blocks;
-    size_t scratch;  // bytes a block
-    size_t row;
-  };
-  size_t local_bytes(const Local& need) const;
-  /// Makes it. Waits for queued calls when it must grow.
-  void make_local(const Local& need);
-  float* rows() const { return reinterpret_cast<float*>(rows_.data()); }
+  /// Memory of this rank for a call. What earlier calls left is kept with it while the cap lets it.
+  /// Throws OUT_OF_RESOURCES beyond the cap, OUT_OF_MEMORY.
+  const std::shared_ptr<const LocalMemory>& local(const LocalNeed& need);
 
-  /// Kept memory for results on the way, by number; grown as scratch is.
-  enum Temporary { kSums, kMoved, kArrived, kTemporaries };
-  char* temporary(Temporary which, size_t bytes);
-
-  /// For a call's kernel: over the workspace, at the comm's epoch.
-  tw_tile_view view(const TileRecord& record);
-  /// For kernels of this rank alone, with `slots` signal words.
-  tw_tile_view local_view(size_t slots);
+  /// Growing failed, on all ranks.
+  void forget_plan();
 
   bool capped() const { return comm_.options().max_memory != 0; }
 
+  // ---- In the order of the device's calls ----
+
+  /// Makes the workspace hold `bytes`, which were planned. Collective. `next`: the call for which
+  /// it grows, or null; ranks that differ in it are a mismatch, as are ranks in another call.
+  /// `failure`: why this rank cannot make the call. Throws, on all ranks alike, the failure of any
+  /// of them, named.
+  void grow(size_t bytes, const CallRecord* next, const std::optional<Error>& failure);
+
+  /// For a call's kernel: over the workspace, at the comm's epoch.
+  tw_tile_view view(const TileRecord& record, const LocalMemory& local);
+  /// For kernels of this rank alone.
+  tw_tile_view local_view(const LocalMemory& local);
+
  private:
-  void exchange(size_t bytes, const CallRecord* next);
-  void ensure(Buffer& buffer, size_t bytes);
+  bool fits(size_t bytes) const;
+  void check_cap(size_t bytes) const;
+  void exchange(size_t bytes, const CallRecord* next, const std::optional<Error>& failure);
   void count_memory();
-  tw_tile_view common_view(TileCounters* counters) const;
+  tw_tile_view common_view(const LocalMemory& local, TileCounters* counters) const;
 
   Comm& comm_;
-  std::unique_ptr<Window> window_;
+  size_t planned_ = 0;
+  std::shared_ptr<const LocalMemory> local_;
+  std::unique_ptr<Window> window_;  // device's order, as what follows
   TileCounters counters_{}, local_counters_{};
-  Buffer scratch_, rows_, words_;
-  size_t scratch_bytes_ = 0;  // of a block
-  Buffer temporaries_[kTemporaries];
-  TileLayout local_layout_{};
-  std::vector<char*> local_parts_;
   uint64_t local_epoch_ = 0;
 };
 

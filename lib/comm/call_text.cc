@@ -1,8 +1,11 @@
 #include "lib/comm/call_text.h"
 
+#include <algorithm>
+#include <bit>
 #include <iterator>
 
 #include "lib/base/error.h"
+#include "lib/device/device.h"
 #include "tilewire/kernels/coll.h"
 
 namespace tw {
@@ -47,6 +50,58 @@ std::string call_text(const CallRecord& record) {
     result += text(", %s%s", record.op >= kScaledRecord ? "scaled " : "",
                    op_name(static_cast<int>(record.op % kScaledRecord)));
   if (record.root >= 0) result += text(", root %d", record.root);
+  return result + ")";
+}
+
+namespace {
+
+std::string number_text(uint32_t value) { return text("%u", value); }
+std::string given_text(uint32_t given) { return given != 0 ? "given" : "NULL"; }
+std::string float_text(uint32_t bits) {
+  return text("%g", static_cast<double>(std::bit_cast<float>(bits)));
+}
+std::string way_text(uint32_t way) {
+  constexpr const char* kWays[] = {"one_shot", "via_owner", "by its parts"};
+  return way < std::size(kWays) ? kWays[way] : "unknown";
+}
+std::string target_text(uint32_t target) {
+  return target < kCpuTargets ? cpu_target_name(static_cast<CpuTarget>(target)) : "unknown";
+}
+
+/// A list of sizes by rank, up to the last one that is not 0.
+std::string sizes_text(const uint32_t (&sizes)[TW_MAX_FUSED_RANKS]) {
+  size_t n = std::size(sizes);
+  while (n > 1 && sizes[n - 1] == 0) --n;
+  std::string result;
+  for (size_t i = 0; i < n; ++i) result += text(" %u", sizes[i]);
+  return result;
+}
+
+}  // namespace
+
+std::string fused_text(const FusedNote& note, const FusedNote& other) {
+  std::string result = text("%s(m %u, n %u, k %u, %s", call_name(note.call), note.size[0],
+                            note.size[1], note.size[2], type_name(static_cast<int>(note.type)));
+  if (note.call == other.call) {
+    std::string fields;
+#define TW_NOTE_DIFFERS(name, in_words)                     \
+  if (note.name != other.name) {                            \
+    fields += fields.empty() ? "; " : ", ";                 \
+    fields += std::string(#name " ") + in_words(note.name); \
+  }
+    TW_NOTE_MAP(TW_NOTE_DIFFERS)
+#undef TW_NOTE_DIFFERS
+    // Where the whole differs its parts do as well.
+    if (note.size[0] == other.size[0] && !std::ranges::equal(note.rows, other.rows))
+      fields += (fields.empty() ? "; rows" : ", rows") + sizes_text(note.rows);
+    if (note.size[1] == other.size[1] && !std::ranges::equal(note.cols, other.cols))
+      fields += (fields.empty() ? "; cols" : ", cols") + sizes_text(note.cols);
+    // The way follows from all of these.
+    if (fields.empty() && std::ranges::equal(note.size, other.size) && note.type == other.type &&
+        note.way != other.way)
+      fields = "; " + way_text(note.way);
+    result += fields;
+  }
   return result + ")";
 }
 

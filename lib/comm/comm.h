@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "lib/boot/exchange.h"
+#include "lib/comm/call_text.h"
 #include "lib/comm/heap.h"
 #include "lib/device/device.h"
 #include "lib/net/mesh.h"
@@ -234,8 +235,10 @@ bool compare_last_calls(Comm& comm);
 
 /// For a call that says something to its peers before its kernel runs: writes down which it is, as
 /// the kernel will, takes that back when the call is given up, and compares it with the peers'
-/// records, which must be there or of other calls: ends the comm when they differ.
+/// records, which must be there or of other calls: ends the comm when they differ. A note says more
+/// of a fused call than its record does, for the sentence; it is written before the record is.
 void write_record(Comm& comm, const CallRecord& record);
+void write_note(Comm& comm, const FusedNote& note);
 void forget_record(Comm& comm, uint64_t sequence);
 bool compare_this_call(Comm& comm);
 

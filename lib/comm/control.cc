@@ -34,10 +34,17 @@ void post(Mailbox& own, uint64_t sequence, uint32_t kind, std::string_view mine)
   publish(Published::kMailbox, &own.sequence, sequence);
 }
 
+void Control::wait_for_turn() const {
+  if (expected_.load(std::memory_order_acquire) == 0 || turn_.load() == std::this_thread::get_id())
+    return;
+  comm_.device().drain();
+}
+
 std::vector<std::string> Control::all_gather(ControlKind kind, std::string_view mine) {
   if (mine.size() > kMaxMessage)
     fail(TW_ERROR_INTERNAL, "a control message of %zu bytes, at most %zu", mine.size(),
          kMaxMessage);
+  wait_for_turn();
   comm_.check();
   const uint64_t sequence = ++sequence_;
   const uint32_t own_kind = static_cast<uint32_t>(kind);

@@ -6,13 +6,21 @@
 //   wait    everyone waits until every rank's `sequence` is >= s (acquire), then reads the mailbox
 //   reuse   the owner writes a mailbox again at call s + 2. It has then seen sequence s + 1 of
 //           every rank, which each of them stored after it had read everything of call s
+//
+// Order. Control calls are made in the order of the calls of the comm that make them, whichever
+// thread that is in: queued work that will make some is `expected` from when it is queued until it
+// has made them, and the caller's thread waits for it before a control call of its own. Queued work
+// waits for nothing: what the caller's thread made before it was queued is over.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "lib/comm/call_text.h"
 #include "tilewire.h"
 #include "tilewire/tile/comm_view.h"
 
@@ -59,6 +67,7 @@ struct HostControl {
   char failure[1016];          // why this rank ended the comm; written before the abort words
   ShrinkAttempt shrink[kShrinkAttempts];
   Mailbox mailboxes[2];
+  FusedNote notes[kCallRecords];  // notes[seq % kCallRecords]
 };
 static_assert(sizeof(HostControl) <= sizeof(RankControl::host));
 
@@ -82,9 +91,34 @@ class Control {
   /// `status`: this rank's, when it failed.
   void agree(ControlKind kind, tw_status_t status, const std::string& failure);
 
+  /// Queued work will make control calls, in one ExpectedTurn. (When it never comes to them, the
+  /// comm has ended.)
+  void expect() { expected_.fetch_add(1, std::memory_order_relaxed); }
+
+  /// The scope in which a thread makes control calls that were expected.
+  class ExpectedTurn {
+   public:
+    explicit ExpectedTurn(Control& control) : control_(control) {
+      control_.turn_ = std::this_thread::get_id();
+    }
+    ExpectedTurn(const ExpectedTurn&) = delete;
+    ExpectedTurn& operator=(const ExpectedTurn&) = delete;
+    ~ExpectedTurn() {
+      control_.turn_ = std::thread::id();
+      control_.expected_.fetch_sub(1, std::memory_order_release);
+    }
+
+   private:
+    Control& control_;
+  };
+
  private:
+  void wait_for_turn() const;
+
   Comm& comm_;
   uint64_t sequence_ = 0;
+  std::atomic<int> expected_{0};
+  std::atomic<std::thread::id> turn_{};  // the thread in an ExpectedTurn
 };
 
 }  // namespace tw

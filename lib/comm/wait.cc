@@ -67,6 +67,7 @@ uint64_t this_call(const Comm& comm) {
 bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   const CallRecord& record = comm.control_block(rank).records[sequence % kCallRecords];
   if (load(&record.seq) != sequence) return false;
+  out.seq = sequence;
   out.call = __atomic_load_n(&record.call, __ATOMIC_ACQUIRE);
   out.type = __atomic_load_n(&record.type, __ATOMIC_ACQUIRE);
   out.op = __atomic_load_n(&record.op, __ATOMIC_ACQUIRE);
@@ -77,6 +78,36 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   for (size_t i = 0; i < std::size(out.part); ++i)
     out.part[i] = __atomic_load_n(&record.part[i], __ATOMIC_ACQUIRE);
   return load(&record.seq) == sequence;
+}
+
+FusedNote& note_place(const Comm& comm, int rank, uint64_t sequence) {
+  return host_control(comm.control_block(rank)).notes[sequence % kCallRecords];
+}
+
+/// The words of a note after `seq`.
+constexpr size_t kNoteWords = (sizeof(FusedNote) - sizeof(uint64_t)) / sizeof(uint64_t);
+uint64_t* words_of(FusedNote& note) { return &note.seq + 1; }
+
+/// The note of `rank`'s call `sequence`: false for a call that is not fused.
+bool note_at(const Comm& comm, int rank, uint64_t sequence, FusedNote& out) {
+  FusedNote& note = note_place(comm, rank, sequence);
+  if (load(&note.seq) != sequence) return false;
+  uint64_t words[kNoteWords];
+  for (size_t i = 0; i < kNoteWords; ++i) words[i] = load(words_of(note) + i);
+  out.seq = sequence;
+  std::memcpy(&out.call, words, sizeof words);
+  return load(&note.seq) == sequence;
+}
+
+/// What this rank and `peer` called, in words.
+std::pair<std::string, std::string> calls_text(const Comm& comm, int peer, const CallRecord& mine,
+                                               const CallRecord& theirs) {
+  FusedNote own, other;
+  const bool own_fused = note_at(comm, comm.rank(), mine.seq, own);
+  const bool other_fused = note_at(comm, peer, mine.seq, other);
+  if (own_fused && other_fused) return {fused_text(own, other), fused_text(other, own)};
+  return {own_fused ? fused_text(own, own) : call_text(mine),
+          other_fused ? fused_text(other, other) : call_text(theirs)};
 }
 
 /// Ends the comm by the first call up to `sequence` in which this rank and `peer` differ. Digests
@@ -93,7 +124,7 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
                       mine.type == theirs.type && mine.op == theirs.op &&
                       mine.root == theirs.root && mine.count == theirs.count;
     if (same) continue;
-    const std::string a = call_text(mine), b = call_text(theirs);
+    const auto [a, b] = calls_text(comm, peer, mine, theirs);
     comm.end(
         TW_ERROR_MISMATCH,
         text("call %llu: rank %d called %s, rank %d called %s%s",
@@ -251,6 +282,16 @@ void write_record(Comm& comm, const CallRecord& from) {
   store(&to.digest, from.digest);
   store(&to.parts, from.parts);
   for (size_t i = 0; i < std::size(to.part); ++i) store(&to.part[i], from.part[i]);
+  store(&to.seq, from.seq);
+}
+
+void write_note(Comm& comm, const FusedNote& from) {
+  FusedNote& to = note_place(comm, comm.rank(), from.seq);
+  uint64_t words[kNoteWords];
+  std::memcpy(words, &from.call, sizeof words);
+  store(&to.seq, uint64_t{0});
+  // Whoever reads a word of the new note does not find its old `seq` afterwards.
+  for (size_t i = 0; i < kNoteWords; ++i) store(words_of(to) + i, words[i]);
   store(&to.seq, from.seq);
 }
 

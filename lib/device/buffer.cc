@@ -7,10 +7,21 @@
 
 namespace tw {
 
+namespace {
+
+size_t unit_of(size_t bytes) { return bytes >= kHugePage ? kHugePage : 4096; }
+
+}  // namespace
+
+size_t Buffer::rounded(size_t bytes) {
+  const size_t unit = unit_of(bytes);
+  return (bytes + unit - 1) / unit * unit;
+}
+
 Buffer::Buffer(size_t bytes) {
   if (bytes == 0) return;
-  const size_t unit = bytes >= kHugePage ? kHugePage : 4096;
-  bytes_ = (bytes + unit - 1) / unit * unit;
+  const size_t unit = unit_of(bytes);
+  bytes_ = rounded(bytes);
   // Room to align in; what is too much is given back.
   const size_t room = bytes_ + (unit == kHugePage ? kHugePage : 0);
   void* const at = room < bytes ? MAP_FAILED

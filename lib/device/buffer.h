@@ -13,6 +13,8 @@ class Buffer {
   Buffer() = default;
   /// Throws OUT_OF_MEMORY.
   explicit Buffer(size_t bytes);
+  /// What bytes() of one made with `bytes` is.
+  static size_t rounded(size_t bytes);
   Buffer(Buffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {

@@ -31,7 +31,7 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
   }
 
   void launch(CpuEntry entry, const void* args, int blocks) override {
-    if (blocks == 1) return entry(args, 0, 1);
+    if (blocks == 1) return run_alone(entry, args);
     pool_.run(entry, args, blocks, workers_.load(std::memory_order_relaxed) - 1,
               !crowded_.load(std::memory_order_relaxed));
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "lib/device/float_mode.h"
 #include "tilewire.h"
 
 namespace tw {
@@ -17,6 +18,12 @@ inline constexpr int kCpuTargets = 5;
 
 /// Runs block `block` of `blocks` of a kernel.
 using CpuEntry = void (*)(const void* args, int block, int blocks);
+
+/// Runs the one block of a launch in this thread, as Device::launch does.
+inline void run_alone(CpuEntry entry, const void* args) {
+  const DefaultFloatMode mode;
+  entry(args, 0, 1);
+}
 
 /// One kernel as built into this library (rows of kernels/{kernels,tile_kernels}.def). Entries are
 /// null where it was not built for a target.

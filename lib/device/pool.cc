@@ -69,6 +69,7 @@ int Pool::start_until(int threads) {
 }
 
 void Pool::take_blocks(const Job& job, int first) {
+  const DefaultFloatMode mode;  // workers have that of whoever started them
   for (int block = first; block < job.blocks; block += job.stride)
     job.entry(job.args, block, job.blocks);
 }
