@@ -223,8 +223,8 @@ class Sm80Block {
     if (ok_) agree(poll_all(control_, n, when));
   }
 
-  TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
-                      uint64_t epoch) {
+  TW_FN void announce(At /*at*/, CallRecord* to, const CallRecord& from, uint64_t* next,
+                      uint64_t* entered, uint64_t epoch) {
     if (threadIdx.x != 0) return;
     write_record(to, from, next);
     release(entered, epoch);

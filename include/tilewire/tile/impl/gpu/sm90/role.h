@@ -75,7 +75,7 @@ class Sm90Role {
   template <class When>
   TW_FN void wait_all(At /*at*/, uint32_t /*n*/, When /*when*/) {}
 
-  TW_FN void announce(CallRecord* /*to*/, const CallRecord& /*from*/, uint64_t* /*next*/,
+  TW_FN void announce(At /*at*/, CallRecord* /*to*/, const CallRecord& /*from*/, uint64_t* /*next*/,
                       uint64_t* /*entered*/, uint64_t /*epoch*/) {}
   template <class Line, class Payload>
   TW_FN void enter(At /*at*/, int /*n*/, Line /*line*/, uint64_t /*value*/, Payload /*payload*/) {}

@@ -133,8 +133,8 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     if (to != nullptr) release(to, value);
   }
 
-  TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
-                      uint64_t epoch) {
+  TW_FN void announce(At /*at*/, CallRecord* to, const CallRecord& from, uint64_t* next,
+                      uint64_t* entered, uint64_t epoch) {
     if (lane() != 0) return;
     write_record(to, from, next);
     release(entered, epoch);
