@@ -1,8 +1,8 @@
 // Every place in a tile kernel that signals or waits is left out in turn, and each time something
 // must go wrong, in a way that is known: a wrong value, a time-out where nothing left out has none,
 // a mismatch, a call that is not written down, or (in its build) a report of ThreadSanitizer. The
-// places are those at which the tile layer asks its hook, so a new one is covered by itself; a place
-// in the sources that is never reached is an error, and so is a kernel without a scenario.
+// places are those at which the tile layer asks its hook, so a new one is covered by itself; a
+// place in the sources that is never reached is an error, and so is a kernel without a scenario.
 #include <gtest/gtest.h>
 
 #include <algorithm>

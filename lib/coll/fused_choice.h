@@ -34,8 +34,8 @@ struct FusedLine {
   FusedHow how;
 };
 
-/// Reductions of up to so many bytes go in one shot where no line says otherwise: one hand-over less
-/// is worth the bytes that it costs.
+/// Reductions of up to so many bytes go in one shot where no line says otherwise: one hand-over
+/// less is worth the bytes that it costs.
 inline constexpr size_t kOneShotBytes = size_t{256} << 10;
 
 struct FusedChoice {
