@@ -10,6 +10,7 @@
 
 #include "lib/base/config.h"
 #include "lib/base/error.h"
+#include "lib/coll/tuning_words.h"
 #include "lib/comm/call_text.h"
 
 namespace tw {
@@ -19,20 +20,6 @@ constexpr size_t kNoEnd = SIZE_MAX;
 constexpr size_t kBytesPerBlock = 256 << 10;  // below, a further block costs more than it brings
 constexpr size_t kDefaultChunk = 128 << 10;
 
-/// The words of the tuning files.
-namespace words {
-#define TW_WORD(value, name) [[maybe_unused]] constexpr CollOp name = value;
-TW_COLL_MAP(TW_WORD)
-TW_FUSED_MAP(TW_WORD)
-#undef TW_WORD
-[[maybe_unused]] constexpr FusedHow fused = FusedHow::kFused, one_shot = FusedHow::kOneShot,
-                                    via_owner = FusedHow::kViaOwner, parts = FusedHow::kParts;
-constexpr CollAlgo packet = CollAlgo::kPacket, slot = CollAlgo::kSlot, pull = CollAlgo::kPull,
-                   direct = CollAlgo::kDirect;
-constexpr StorePolicy plain = StorePolicy::kPlain, nontemporal = StorePolicy::kNonTemporal;
-constexpr RanksClass two = RanksClass::kTwo, fits = RanksClass::kFits, over = RanksClass::kOver;
-}  // namespace words
-
 constexpr const char* kAlgoNames[] = {"packet", "slot", "pull", "direct"};
 constexpr const char* kStoreNames[] = {"plain", "nontemporal"};
 constexpr const char* kRanksNames[] = {"two", "fits", "over"};
@@ -41,21 +28,14 @@ std::vector<Machine> read_table() {
   std::vector<Machine> all;
 #define TW_MACHINE(name, vendor, family, first, last, origin) \
   all.push_back({#name, vendor, family, first, last, origin, {}, {}});
-#define TW_CHOICE(op, ranks, up_to, algo, store, chunk)                                         \
-  all.back().lines.push_back({words::op, words::ranks, static_cast<size_t>(up_to), words::algo, \
-                              words::store, static_cast<size_t>(chunk)});
+#define TW_CHOICE(op, ranks, up_to, algo, store, chunk) \
+  all.back().lines.push_back(TW_CHOICE_LINE(op, ranks, up_to, algo, store, chunk));
 #define TW_FUSED(op, ranks, up_to, how) \
-  all.back().fused.push_back({words::op, words::ranks, static_cast<size_t>(up_to), words::how});
+  all.back().fused.push_back(TW_FUSED_LINE(op, ranks, up_to, how));
 #include "lib/coll/tuning.def"
 #undef TW_MACHINE
 #undef TW_CHOICE
 #undef TW_FUSED
-  for (Machine& machine : all) {
-    for (ChoiceLine& line : machine.lines)
-      if (line.up_to == 0) line.up_to = kNoEnd;
-    for (FusedLine& line : machine.fused)
-      if (line.up_to == 0) line.up_to = kNoEnd;
-  }
   return all;
 }
 

@@ -12,9 +12,6 @@ constexpr const char* kHowNames[] = {"fused", "one_shot", "via_owner", "parts"};
 constexpr const char* kUseNames[] = {"always", "never"};
 constexpr const char* kPathNames[] = {"one_shot", "via_owner"};
 
-/// Where no line says otherwise: to here one hand-over less is worth the bytes that it costs.
-constexpr size_t kOneShotBytes = size_t{256} << 10;
-
 /// The line with the least `up_to` that holds; kFused when there is none.
 FusedHow look_up(const std::vector<FusedLine>& lines, RanksClass ranks, CollOp op, size_t bytes) {
   const FusedLine* best = nullptr;

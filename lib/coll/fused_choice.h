@@ -13,7 +13,7 @@ namespace tw {
 
 /// How the ranks relate to the cores that they may run on.
 enum class RanksClass : uint32_t {
-  kTwo,   // two ranks, a core each: hand-over between two caches
+  kTwo,   // one rank, or two, a core each: hand-over between two caches
   kFits,  // three or more ranks, a core each
   kOver,  // more ranks than cores
 };
@@ -34,6 +34,10 @@ struct FusedLine {
   FusedHow how;
 };
 
+/// Reductions of up to so many bytes go in one shot where no line says otherwise: one hand-over
+/// less is worth the bytes that it costs.
+inline constexpr size_t kOneShotBytes = size_t{256} << 10;
+
 struct FusedChoice {
   bool parts;
   ReducePath path;  // of reductions in one kernel
@@ -50,7 +54,8 @@ struct FusedForced {
   std::string agreement() const;
 };
 
-/// The choice by `lines` (a machine's, or none: the default).
+/// The choice by `lines` (a machine's, or none: the default). What is forced wins. Ops that do not
+/// reduce know no path: theirs means nothing.
 FusedChoice choose_fused(const std::vector<FusedLine>& lines, RanksClass ranks,
                          const FusedForced& forced, CollOp op, size_t bytes);
 

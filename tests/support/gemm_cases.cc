@@ -1,5 +1,7 @@
 #include "tests/runner/gemm_cases.h"
 
+#include "tilewire/tile/grid.h"
+
 namespace tw::test {
 namespace {
 
@@ -73,6 +75,20 @@ GemmCase varied(GemmOp op, int turn) {
   return c;
 }
 
+/// Exact, without an epilogue. Layouts 0 .. 3: plain, B packed, B transposed, A transposed.
+GemmCase laid_out(GemmOp op, tw_type_t type, tw_type_t out, int layout) {
+  GemmCase c;
+  c.op = op;
+  c.type = type;
+  c.out = out;
+  c.partial = layout == 0 ? TW_FP32 : out;
+  c.b_packed = layout == 1;
+  c.b_transposed = layout == 2;
+  c.a_transposed = layout == 3;
+  c.placing = static_cast<Placing>(layout % 3);
+  return c;
+}
+
 void add(std::vector<GemmCase>* cases, GemmCase c, size_t m, size_t n, size_t k) {
   c.m = m;
   c.n = n;
@@ -126,18 +142,14 @@ std::vector<GemmCase> gemm_cases(GemmOp op) {
   // Every type to every type, plain, packed and transposed, exact.
   for (const tw_type_t type : kTypes)
     for (const tw_type_t out : kTypes)
-      for (int layout = 0; layout < 4; ++layout) {
-        GemmCase c;
-        c.op = op;
-        c.type = type;
-        c.out = out;
-        c.partial = layout == 0 ? TW_FP32 : out;
-        c.b_packed = layout == 1;
-        c.b_transposed = layout == 2;
-        c.a_transposed = layout == 3;
-        c.placing = static_cast<Placing>(layout % 3);
-        add(&cases, c, 37, 83, 131);
-      }
+      for (int layout = 0; layout < 4; ++layout)
+        add(&cases, laid_out(op, type, out, layout), 37, 83, 131);
+  // K of several multiply steps, and rows that leave in several parts.
+  for (const tw_type_t type : kTypes)
+    for (int layout = 0; layout < 4 && !takes_addend(op); ++layout)
+      add(&cases, laid_out(op, type, TW_FP32, layout), 19, 70, 2 * kCpuTile.k + 70);
+  add(&cases, varied(op, 3), 5, 600, 20);
+  add(&cases, varied(op, 7), 5, 600, 20);
   add(&cases, varied(op, 6), 0, 0, 16);
   add(&cases, varied(op, 7), 5, 0, 16);
   if (!takes_addend(op)) add(&cases, varied(op, 12), 33, 70, 0);
@@ -148,7 +160,7 @@ std::vector<GemmCase> few_gemm_cases(GemmOp op) {
   std::vector<GemmCase> cases;
   constexpr size_t kM[] = {1, 19, 40, 0, 33, 7, 50, 16};
   constexpr size_t kN[] = {40, 130, 65, 64, 70, 1, 131, 97};
-  constexpr size_t kK[] = {16, 33, 20, 16, 1, 24, 19, 40};
+  constexpr size_t kK[] = {16, 33, 20, 16, 1, 24, kCpuTile.k + 88, kCpuTile.k + 8};
   for (int i = 0; i < 8; ++i) add(&cases, varied(op, 5 * i + 3), kM[i], kN[i], kK[i]);
   return cases;
 }

@@ -175,7 +175,7 @@ class TileBlockOps {
 
   /// Writes down what call this rank is in (as Block::record), then `entered` (release).
   /// Role: storer. Scope: system. Order: release. Blocks: no.
-  void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
+  void announce(At at, CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
                 uint64_t epoch);
 
   /// As Block::signal with a payload for each line.

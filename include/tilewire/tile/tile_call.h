@@ -154,7 +154,7 @@ class TileCall {
                             TW_SUM,    -1,     0,
                             r.history, 3,      {r.size[0], r.size[1], r.size[2], 0, 0}};
     RankControl& control = *reinterpret_cast<RankControl*>(view_.comm.heaps[rank()]);
-    block_.announce(&control.records[epoch_ % kCallRecords], record,
+    block_.announce(At::here(), &control.records[epoch_ % kCallRecords], record,
                     &control.records[(epoch_ + 1) % kCallRecords].seq, &control.entered, epoch_);
   }
 

@@ -250,8 +250,9 @@ class CpuTileBlock {
 
   // ---- For TileCall ----
 
-  TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
-                      uint64_t epoch) {
+  TW_FN void announce(At at, CallRecord* to, const CallRecord& from, uint64_t* next,
+                      uint64_t* entered, uint64_t epoch) {
+    if (!Hook::signals(at)) return;
     block_.record(to, from, next);
     block_.publish(Site::kEntered, entered, epoch);
   }

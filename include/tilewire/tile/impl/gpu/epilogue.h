@@ -95,6 +95,16 @@ TW_FN int warp_rows(const Tile& tile) {
   return left < 0 ? 0 : left > kWarpRows ? kWarpRows : left;
 }
 
+/// Those of them that are stored.
+template <class Sums>
+TW_FN RowPart warp_part(const Sums& sum) {
+  const int first = tile_warp() * kWarpRows, rows = warp_rows(sum.tile);
+  const int from = static_cast<int>(sum.only.first) - first;
+  const int to = from + static_cast<int>(sum.only.rows);
+  const int begin = from < 0 ? 0 : from, end = to < rows ? to : rows;
+  return {static_cast<size_t>(begin), static_cast<size_t>(begin < end ? end - begin : 0)};
+}
+
 /// Bias and activation, in place.
 template <Fragment f>
 TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, const Epilogue& e) {
@@ -120,7 +130,7 @@ TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, cons
 }
 
 /// Calls emit(row of the tile, first column, count, values) for each lane's part of each row of
-/// this warp, rows in turn. All lanes take part in every call; count is 0 where there is nothing.
+/// this warp that is stored, rows in turn. All lanes take part in every call; count is 0 where there is nothing.
 template <Fragment f, class Emit>
 TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, Emit emit) {
   const Tile& tile = sum.tile;
@@ -129,14 +139,15 @@ TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, 
   __syncwarp();
   const RowLane at(tile);
   if (e.bias != nullptr || e.activation != Activation::kNone) activate_rows<f>(region, tile, at, e);
-  const int first = tile_warp() * kWarpRows, rows = warp_rows(tile);
+  const RowPart part = warp_part(sum);
+  const int first = tile_warp() * kWarpRows, rows = static_cast<int>(part.first + part.rows);
   const Matrix& residual = e.residual;
   const size_t col = tile.col + 4 * at.q;
   const bool whole =
       at.count == 4 && fours_aligned(residual.at(0, col).data, e.type) && residual.stride % 4 == 0;
   constexpr int kAtOnce = 4;  // residuals on their way
 #pragma unroll 1
-  for (int begin = 0; begin < rows; begin += kAtOnce * at.step) {
+  for (int begin = static_cast<int>(part.first); begin < rows; begin += kAtOnce * at.step) {
     float4 add[kAtOnce];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
@@ -180,7 +191,8 @@ TW_FN void store_rows(const TilePlace& to, char* region, const TileSums<f>& sum,
                       const Epilogue& e) {
   const bool aligned = fours_aligned(to.data, to.type) && to.stride % 4 == 0;
   finish_rows(region, sum, e, [&](int row, int col, int count, float4 x) {
-    store_four(to.data, row * to.stride + col, x, count, aligned && count == 4, to.type);
+    store_four(to.data, (row - sum.only.first) * to.stride + col, x, count, aligned && count == 4,
+               to.type);
   });
 }
 

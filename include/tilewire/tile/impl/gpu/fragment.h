@@ -33,11 +33,13 @@ struct TileSums {
   static constexpr Fragment kFragment = f;
   float d[kSums];
   Tile tile;
+  RowPart only;  // of the tile: what is stored
 };
 
 /// What roles that do not multiply have.
 struct NoSums {
   Tile tile;
+  RowPart only;
 };
 
 template <Fragment f>

@@ -99,15 +99,17 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
     if (!ok_) return;
     stage_rows(region(), sum, epilogue, n == 0 ? TW_FP32 : to(0).type);
     __syncwarp();
-    const int first = tile_warp() * kWarpRows, rows = warp_rows(sum.tile);
+    const int first = tile_warp() * kWarpRows;
+    const RowPart part = warp_part(sum);
 #pragma unroll 1
     for (int i = 0; i < n; ++i) {
       const TilePlace place = to(i);
       if (place.data == nullptr) continue;
       const size_t stride = place.stride * element_bytes(place.type);
       const size_t bytes = sum.tile.cols * element_bytes(place.type);
-      for (int r = 0; r < rows; ++r)
-        store_from_shared(place.data + (first + r) * stride, region() + r * kRegionRow, bytes);
+      for (size_t r = part.first; r < part.first + part.rows; ++r)
+        store_from_shared(place.data + (first + r - sum.only.first) * stride,
+                          region() + r * kRegionRow, bytes);
     }
   }
 
@@ -156,8 +158,8 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
     if (to != nullptr) release(to, value);
   }
 
-  TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
-                      uint64_t epoch) {
+  TW_FN void announce(At /*at*/, CallRecord* to, const CallRecord& from, uint64_t* next,
+                      uint64_t* entered, uint64_t epoch) {
     if (threadIdx.x != 0) return;
     write_record(to, from, next);
     release(entered, epoch);

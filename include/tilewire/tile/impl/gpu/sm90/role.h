@@ -16,7 +16,8 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
  public:
   using TileRole<Self, Sm90Memory>::TileRole;
 
-  TW_FN NoSums accumulator(const Tile& tile) { return {tile}; }
+  TW_FN NoSums accumulator(const Tile& tile) { return {tile, {0, tile.rows}}; }
+  TW_FN void only_rows(NoSums& sum, const RowPart& part) { sum.only = part; }
   TW_FN void mma(NoSums& /*sum*/, const OperandAt& a, const OperandAt& /*b*/) {
     stages_.skip(images_of(a));
   }
@@ -59,7 +60,7 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
   template <class When>
   TW_FN void wait_all(At /*at*/, uint32_t /*n*/, When /*when*/) {}
 
-  TW_FN void announce(CallRecord* /*to*/, const CallRecord& /*from*/, uint64_t* /*next*/,
+  TW_FN void announce(At /*at*/, CallRecord* /*to*/, const CallRecord& /*from*/, uint64_t* /*next*/,
                       uint64_t* /*entered*/, uint64_t /*epoch*/) {}
   template <class Line, class Payload>
   TW_FN void enter(At /*at*/, int /*n*/, Line /*line*/, uint64_t /*value*/, Payload /*payload*/) {}

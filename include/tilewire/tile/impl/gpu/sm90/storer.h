@@ -44,7 +44,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
   template <class To>
   TW_FN void store_all(int n, To to, const TilePlace& everywhere, NoSums& sum,
                        const Epilogue& /*epilogue*/) {
-    const int rows = static_cast<int>(sum.tile.rows), cols = static_cast<int>(sum.tile.cols);
+    const int cols = static_cast<int>(sum.tile.cols);
     take_staged();
     bool sent = false;
     if (ok_ && everywhere.data != nullptr) {
@@ -52,14 +52,14 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
       const bool whole = all_aligned(everywhere.data, everywhere.stride * element, cols * element);
       if (whole) {
         enter_alias();
-        for (int r = 0; r < rows; ++r)
-          send_everywhere(everywhere.data + r * everywhere.stride * element, staged_row(r),
-                          static_cast<int>(cols * element));
+        for (size_t r = 0; r < sum.only.rows; ++r)
+          send_everywhere(everywhere.data + r * everywhere.stride * element,
+                          staged_row(sum.only.first + r), static_cast<int>(cols * element));
       }
       sent = whole;
     }
 #pragma unroll 1
-    for (int i = 0; i < n && ok_ && !sent; ++i) send_rows(to(i), rows, cols);
+    for (int i = 0; i < n && ok_ && !sent; ++i) send_rows(to(i), sum.only, cols);
     give_back_staged();
   }
 
@@ -134,8 +134,8 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     if (to != nullptr) release(to, value);
   }
 
-  TW_FN void announce(CallRecord* to, const CallRecord& from, uint64_t* next, uint64_t* entered,
-                      uint64_t epoch) {
+  TW_FN void announce(At /*at*/, CallRecord* to, const CallRecord& from, uint64_t* next,
+                      uint64_t* entered, uint64_t epoch) {
     if (lane() != 0) return;
     write_record(to, from, next);
     release(entered, epoch);
@@ -216,7 +216,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
 
   // ---- Staging ----
 
-  TW_FN const char* staged_row(int row) const { return memory_.staging + row * kRegionRow; }
+  TW_FN const char* staged_row(size_t row) const { return memory_.staging + row * kRegionRow; }
 
   TW_FN void take_staged() {
     await(&memory_.staged, staged_parity_);
@@ -245,15 +245,16 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
       ptx::store_everywhere_weak(to + i, *reinterpret_cast<const uint4*>(from + i));
   }
 
-  TW_FN void send_rows(const TilePlace& to, int rows, int cols) {
+  TW_FN void send_rows(const TilePlace& to, const RowPart& part, int cols) {
     if (to.data == nullptr) return;
     const size_t element = element_bytes(to.type), stride = to.stride * element;
     const uint32_t bytes = static_cast<uint32_t>(cols * element);
     if (all_aligned(to.data, stride, bytes)) {
-      for (int r = lane(); r < rows; r += 32)
-        ptx::bulk_store(to.data + r * stride, staged_row(r), bytes);
+      for (size_t r = lane(); r < part.rows; r += 32)
+        ptx::bulk_store(to.data + r * stride, staged_row(part.first + r), bytes);
     } else {
-      for (int r = 0; r < rows; ++r) store_from_shared(to.data + r * stride, staged_row(r), bytes);
+      for (size_t r = 0; r < part.rows; ++r)
+        store_from_shared(to.data + r * stride, staged_row(part.first + r), bytes);
     }
   }
 
