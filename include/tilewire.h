@@ -528,7 +528,8 @@ TW_API tw_status_t tw_pack_weights(const tw_gemm_args_t* args, void* packed, siz
 TW_API tw_status_t tw_gemm(const tw_gemm_args_t* args, tw_comm_t comm, tw_stream_t stream);
 
 /* C (m x n, every rank's m rows of A times own B): A is sharded by rows: `a` is this rank's rows[r]
- * rows. The own rows are multiplied where they lie, the peers' as they come. */
+ * rows. The own rows are multiplied where they lie, the peers' as they come; where no rank has more
+ * than 64, all are gathered first. */
 TW_API tw_status_t tw_all_gather_gemm(const tw_gemm_args_t* args, tw_comm_t comm,
                                       tw_stream_t stream);
 

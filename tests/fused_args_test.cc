@@ -49,13 +49,17 @@ struct Uses {
   Room& room;
 
   size_t result() const { return call.m * call.n * call.out_element(); }
-  void partials(const PartialSlots& slots, const TileGrid& grid, bool owned) const {
+  /// `owners`: of rows; none where columns have owners, or nothing has.
+  void partials(const PartialSlots& slots, const TileGrid& grid, const Segments* owners) const {
     const TilePart all = grid;
     for (uint32_t i = 0; i < all.tiles(); ++i) {
       const Tile tile = all.at(i);
-      if (owned && grid.owner(tile) != self) continue;
-      for (int r = 0; r < ranks; ++r)
-        room.data(slots.at(r, owned ? grid.number(tile) : tile.id), slots.bytes);
+      const RowPart own = owners != nullptr ? row_part(*owners, self, tile) : all_rows(tile);
+      if (own.rows == 0 || (grid.cols.count > 1 && tile.col_owner != self)) continue;
+      const size_t bytes =
+          own.rows * divide_up(tile.cols, kPanelCols) * kPanelCols * packed_element(slots.type);
+      EXPECT_LE(bytes, slots.bytes);
+      for (int r = 0; r < ranks; ++r) room.data(slots.at(r, grid.number(tile)), slots.bytes);
     }
   }
 
@@ -64,16 +68,17 @@ struct Uses {
     const size_t lines = turned ? call.k : call.m, width = turned ? call.m : call.k;
     EXPECT_GE(args.gathered_stride, width);
     room.data(args.gathered, lines * args.gathered_stride * packed_element(call.type));
-    if (args.grid.rows.tiles() != 0) room.slot(args.grid.rows.tiles() - 1);
+    room.slot(args.owners.tiles());
   }
   void operator()(const GemmReduceScatterArgs& args) const {
-    partials(args.partials, args.grid, true);
+    partials(args.partials, args.grid, &args.owners);
     const TilePart all = args.grid;
     for (uint32_t i = 0; i < all.tiles(); ++i) room.slot(args.grid.number(all.at(i)));
   }
   void operator()(const GemmAllReduceArgs& args) const {
     const bool by_owner = args.path == ReducePath::kViaOwner;
-    partials(args.partials, args.grid, by_owner);
+    const bool rows_have_owners = by_owner && args.grid.cols.count == 1;
+    partials(args.partials, args.grid, rows_have_owners ? &args.owners : nullptr);
     if (by_owner) room.data(args.staged_c, result());
     if (by_owner && call.hidden.data != nullptr) room.data(args.staged_hidden, result());
     const size_t ids = args.grid.ids();

@@ -181,6 +181,12 @@ Scenario one_tile(Scenario s) {
   return s;
 }
 
+/// Tiles with rows of both ranks.
+Scenario mixed(Scenario s) {
+  s.run.whole_rows = true;
+  return s;
+}
+
 Scenario gathered(Scenario s, size_t n) {
   s.c.gathered = true;
   s.c.n = n;
@@ -200,11 +206,19 @@ std::vector<Scenario> scenarios_of(GemmOp op) {
     case GemmOp::kAllGatherGemm:
       list.push_back(gathered(one_tile(window), 64));
       list.push_back(gathered(own, 0));
+      list.push_back(mixed(own));
+      list.push_back(mixed(window));
+      break;
+    case GemmOp::kGemmReduceScatter:
+      list.push_back(mixed(own));
+      list.push_back(mixed(window));
       break;
     case GemmOp::kGemmAllReduce:
       list.push_back(normed(window, true));
       list.push_back(one_tile(normed(window, false)));
       list.push_back(normed(own, false));
+      list.push_back(mixed(normed(own, true)));
+      list.push_back(mixed(one_tile(normed(window, true))));
       list.push_back(scenario(op, kPrivate, 1, kOneShot));
       list.push_back(normed(scenario(op, kPrivate, 2, kOneShot), false));
       break;

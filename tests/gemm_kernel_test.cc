@@ -119,6 +119,9 @@ TEST_P(GemmKernel, ManyRanks) {
     how.blocks = 2;
     how.path = ranks == 8 ? ReducePath::kOneShot : ReducePath::kViaOwner;
     run(cases, works, ranks, how, kernel_targets().front());
+    how.path = ReducePath::kViaOwner;
+    how.whole_rows = true;
+    run(cases, works, ranks, how, kernel_targets().front());
     if (testing::Test::HasFailure()) return;
   }
 }

@@ -1,8 +1,9 @@
-// C = epilogue(all ranks' rows of A, times B). Every rank pushes its rows to the peers, a piece at a
-// time, then multiplies: its own rows first, from where they lie, then what has come. Few rows,
-// which one tile has, are gathered first, the own ones too: so B is read once.
+// C = epilogue(all ranks' rows of A, times B). Every rank pushes its rows to the peers, a piece at
+// a time, then multiplies: its own rows first, from where they lie, then what has come. Where ranks
+// have few rows all are gathered first, the own ones too, and tiles have several ranks': so B is
+// read once, not once for each rank.
 //
-// Signal slots: t: piece t of the rows has come from its owner. Number of pieces: all have.
+// Signal slots: t: piece t of the rows has come from its owner. Number of pieces, own: all have.
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/tile_call.h"
 #include "tilewire/tile/tile_kernel.h"

@@ -3,8 +3,8 @@
 // One shot (small M): every rank gets every partial tile and adds them all.
 // Via the owner (large M): partial tiles go to the owner of their rows (or columns, where there is
 // no norm), who adds, applies epilogue and norm, and gives finished tiles, or normed rows, to all:
-// once. A tile that one rank owns whole is added to there while it is being multiplied; parts of
-// one whose rows have several owners are added in a second loop, as everything in one shot.
+// once. A tile that one rank owns is added to there while it is still being multiplied; where tiles
+// have rows of several owners, parts are added in a second loop, as everything in one shot.
 #include "kernels/norm/rms_norm.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/tile_call.h"
@@ -21,27 +21,28 @@ class GemmAllReduce {
         grid_(args.grid),
         call_(block, args.tiles),
         one_shot_(args.path == ReducePath::kOneShot),
-        normed_(args.norm.weight != nullptr) {}
+        normed_(args.norm.weight != nullptr),
+        mixed_(!one_shot_ && grid_.cols.count == 1 && grid_.rows.count < args.owners.count) {}
 
   TW_FN void run() {
     for (const Tile tile : block_.tiles(grid_, 0)) {  // the next rank's first, the own ones last
       auto sum = block_.accumulator(tile);
       for (size_t k = 0; k < args_.a.cols; k += Block::kTileK)
         block_.mma(sum, args_.a.at(tile.row, k), args_.b.at(k, tile.col));
-      call_.meet();
+      meet();
       if (one_shot_) {
         give_all(tile, sum);
-      } else if (is_whole(own_part(tile), tile)) {
+      } else if (mixed_ || own_part(tile).rows == 0) {
+        give_owners(tile, sum);
+      } else {
         call_.wait_peers(tile.id);
         add(tile, own_part(tile), sum, call_.rank());
-      } else {
-        give_owners(tile, sum);
       }
     }
-    if (one_shot_ || grid_.rows.count < args_.owners.count)
+    if (one_shot_ || mixed_)
       for (const Tile tile : block_.tiles(grid_, 1)) {
         const RowPart own = own_part(tile);
-        if (own.rows == 0 || (!one_shot_ && is_whole(own, tile))) continue;
+        if (own.rows == 0) continue;
         call_.wait_all(tile.id);
         auto sum = block_.accumulator(tile);
         add(tile, own, sum, /*self=*/-1);
@@ -52,16 +53,16 @@ class GemmAllReduce {
   }
 
  private:
+  /// Before a store to a peer, in whichever loop a block comes to the first.
+  TW_FN void meet() { call_.meet(); }
+
   /// The part of a tile that `rank` finishes.
   TW_FN RowPart part_of(const Tile& tile, int rank) const {
     if (grid_.cols.count == 1) return row_part(args_.owners, rank, tile);
-    return {0, tile.col_owner == rank ? tile.rows : 0};
+    return tile.col_owner == rank ? all_rows(tile) : RowPart{0, 0};
   }
   TW_FN RowPart own_part(const Tile& tile) const {
-    return one_shot_ ? RowPart{0, tile.rows} : part_of(tile, call_.rank());
-  }
-  TW_FN static bool is_whole(const RowPart& part, const Tile& tile) {
-    return part.rows == tile.rows;
+    return one_shot_ ? all_rows(tile) : part_of(tile, call_.rank());
   }
 
   template <class Sum>
@@ -74,17 +75,12 @@ class GemmAllReduce {
   }
 
   template <class Sum>
-  TW_FN void give_owners(const Tile& tile, Sum& sum) {
+  TW_FN void give_owners(const Tile& tile, const Sum& sum) {
     const size_t at = args_.partials.at(call_.rank(), grid_.number(tile));
-    for (int i = 1; i <= call_.size(); ++i) {
-      const int owner = call_.peer(i);
-      const RowPart part = part_of(tile, owner);
-      if (part.rows == 0) continue;
-      block_.only_rows(sum, part);
-      block_.put_all(
-          1, [&](int) { return call_.data(owner, at); }, nullptr, sum, args_.partials.type);
-      call_.signal(owner, tile.id);
-    }
+    block_.put_parts(
+        call_.size(), [&](int r) { return call_.data(r, at); },
+        [&](int r) { return part_of(tile, r); }, sum, args_.partials.type);
+    call_.signal_those(tile.id, [&](int r) { return part_of(tile, r).rows != 0; });
   }
 
   /// Adds the partials of what this rank owns of a tile and gives the result to whom it concerns.
@@ -102,6 +98,7 @@ class GemmAllReduce {
       if (normed_) call_.signal(call_.rank(), grid_.ids() + tile.id);
       return;
     }
+    meet();
     block_.store_all(
         call_.size(),
         [&](int i) {
@@ -131,7 +128,7 @@ class GemmAllReduce {
     const int self = call_.rank();
     const size_t first = one_shot_ ? 0 : args_.owners.begin[self];
     const size_t count = one_shot_ ? grid_.rows.total() : args_.owners.size(self);
-    if (!one_shot_) call_.meet();
+    if (!one_shot_) meet();
     for (const uint32_t i : block_.items(static_cast<uint32_t>(count), 2)) {
       const size_t row = first + i;
       call_.wait_slots(self, grid_.ids() + grid_.id(grid_.rows.tile_of(row), 0),
@@ -185,6 +182,7 @@ class GemmAllReduce {
   const TileGrid& grid_;
   TileCall<Block> call_;
   const bool one_shot_, normed_;
+  const bool mixed_;  // tiles have rows of several owners
 };
 
 template <class Block>

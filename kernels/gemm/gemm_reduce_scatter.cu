@@ -1,9 +1,9 @@
 // C = epilogue(own rows of the sum over ranks of A B). Partial tiles go to the slots of their rows'
 // owners as they are finished, peers' tiles first; each owner adds them in rank order.
 //
-// A tile that has only own rows is added to where it was multiplied, when the peers' have come. One
-// with rows of several owners (few rows: B is read once) goes to each of them, the own rows too,
-// and is added in a second loop.
+// A tile whose rows have one owner is added to there while it is still being multiplied. Where tiles
+// have rows of several owners (few rows: B is read once), each gets its part, the own one too, and
+// they are added in a second loop.
 //
 // Signal slots: number of the tile among its owner's: its partial has come.
 #include "tilewire/kernels/gemm.h"
@@ -17,13 +17,15 @@ TW_FN void gemm_reduce_scatter(Block& block, const GemmReduceScatterArgs& args) 
   TileCall<Block> call(block, args.tiles);
   const TileGrid& grid = args.grid;
   const int self = call.rank();
+  const bool mixed = grid.rows.count < args.owners.count;
   const auto slot = [&](int owner, int sender, const Tile& tile) {
     return call.data(owner, args.partials.at(sender, grid.number(tile)));
   };
-  const auto finish = [&](const Tile& tile, auto& sum, const RowPart& part, int own_sum) {
+  const auto finish = [&](const Tile& tile, auto& sum, const RowPart& own, int own_sum) {
+    block.only_rows(sum, own);
     block.reduce(
         sum, call.size(), own_sum, [&](int r) { return slot(self, r, tile); }, args.partials.type);
-    block.store(args.c.at(tile.row + part.first - args.owners.begin[self], tile.col), sum,
+    block.store(args.c.at(tile.row + own.first - args.owners.begin[self], tile.col), sum,
                 args.epilogue);
   };
 
@@ -31,30 +33,24 @@ TW_FN void gemm_reduce_scatter(Block& block, const GemmReduceScatterArgs& args) 
     auto sum = block.accumulator(tile);
     for (size_t k = 0; k < args.a.cols; k += Block::kTileK)
       block.mma(sum, args.a.at(tile.row, k), args.b.at(k, tile.col));
-    const RowPart own = row_part(args.owners, self, tile);
-    if (own.rows == tile.rows) {
+    if (!mixed && tile.row_owner == self) {
       call.wait_peers(grid.number(tile));
-      finish(tile, sum, own, self);
-      continue;
-    }
-    call.meet();
-    for (int i = 1; i <= call.size(); ++i) {
-      const int owner = call.peer(i);
-      const RowPart part = row_part(args.owners, owner, tile);
-      if (part.rows == 0) continue;
-      block.only_rows(sum, part);
-      block.put_all(
-          1, [&](int) { return slot(owner, self, tile); }, nullptr, sum, args.partials.type);
-      call.signal(owner, grid.number(tile));
+      finish(tile, sum, row_part(args.owners, self, tile), self);
+    } else {
+      call.meet();
+      block.put_parts(
+          call.size(), [&](int r) { return slot(r, self, tile); },
+          [&](int r) { return row_part(args.owners, r, tile); }, sum, args.partials.type);
+      call.signal_those(grid.number(tile),
+                        [&](int r) { return row_part(args.owners, r, tile).rows != 0; });
     }
   }
-  if (grid.rows.count < args.owners.count)
+  if (mixed)
     for (const Tile tile : block.tiles(grid, 1)) {
       const RowPart own = row_part(args.owners, self, tile);
-      if (own.rows == 0 || own.rows == tile.rows) continue;
+      if (own.rows == 0) continue;
       call.wait_all(grid.number(tile));
       auto sum = block.accumulator(tile);
-      block.only_rows(sum, own);
       finish(tile, sum, own, /*own_sum=*/-1);
     }
   call.close();

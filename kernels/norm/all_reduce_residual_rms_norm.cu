@@ -97,8 +97,7 @@ class AllReduceNorm {
   /// Waits for the rows that peers finished; takes them from staging where memory is private.
   TW_FN void take() {
     for (const uint32_t r : block_.items(count(rows_.total()), 2)) {
-      int owner = 0;
-      while (r >= rows_.begin[owner + 1]) ++owner;
+      const int owner = rows_.owner_of_element(r);
       if (owner == call_.rank()) continue;
       const Ready when = call_.when(owner, rows_.tiles() + r);
       copy_in(args_.c, 0, args_.staged_c, r, when);

@@ -26,9 +26,10 @@ class Places {
   size_t end_ = 0;
 };
 
-PartialSlots partial_slots(const TileGrid& grid, size_t count, tw_type_t type, int ranks,
-                           Places& places) {
-  PartialSlots slots{0, slot_bytes(grid, type), count, type};
+/// `rows`: the most of a tile's that one slot gets.
+PartialSlots partial_slots(const TileGrid& grid, size_t rows, size_t count, tw_type_t type,
+                           int ranks, Places& places) {
+  PartialSlots slots{0, slot_bytes(grid, type, rows), count, type};
   slots.offset = places.add(slots.end(ranks));
   return slots;
 }
@@ -54,6 +55,12 @@ GemmLaunch gemm(const GemmCall& call, int blocks) {
 Segments owned_rows(const GemmCall& call, const Place& place, const TileGrid& grid) {
   const RankSizes sizes = row_owners(call, place.size);
   return segments_of(sizes.data(), place.size, grid.rows.step);
+}
+
+size_t largest(const Segments& segments) {
+  size_t most = 0;
+  for (int owner = 0; owner < segments.count; ++owner) most = std::max(most, segments.size(owner));
+  return most;
 }
 
 GemmLaunch all_gather_gemm(const GemmCall& call, const Place& place, int blocks) {
@@ -88,7 +95,8 @@ GemmLaunch gemm_reduce_scatter(const GemmCall& call, const Place& place, int blo
   args.epilogue.first_row = args.owners.begin[place.rank];
   Places places;
   const size_t count = most_owned_tiles(args.grid);
-  args.partials = partial_slots(args.grid, count, call.partial_type, place.size, places);
+  args.partials =
+      partial_slots(args.grid, largest(args.owners), count, call.partial_type, place.size, places);
   return launch(kernels::gemm_reduce_scatter, args, args.grid, count, places.end());
 }
 
@@ -112,7 +120,9 @@ GemmLaunch gemm_all_reduce(const GemmCall& call, const Place& place, ReducePath 
   args.norm = row_norm(call);
   Places places;
   const size_t count = by_owner ? most_owned_tiles(args.grid) : args.grid.ids();
-  args.partials = partial_slots(args.grid, count, call.partial_type, place.size, places);
+  const bool rows_have_owners = by_owner && args.grid.cols.count == 1;
+  args.partials = partial_slots(args.grid, rows_have_owners ? largest(args.owners) : size_t{call.m},
+                                count, call.partial_type, place.size, places);
   args.staged_c = staged(call, path, true, places);
   args.staged_hidden = staged(call, path, call.hidden.data != nullptr, places);
   const size_t slots =

@@ -31,19 +31,20 @@ struct Cut {
   bool rows, cols;
 };
 
-/// Few rows are not cut: a tile has all of them, and B is read once.
+/// Rows that fit a tile are not cut by rank, so that B is read once, not once for each.
 Cut cut_of(const GemmCall& call, bool by_owner, int ranks) {
-  const bool few = call.m <= kCpuTile.rows;
+  const bool fit = call.m <= kCpuTile.rows;
   switch (call.op) {
     case GemmOp::kGemmAllToAll:
       return {true, true};
-    case GemmOp::
-        kAllGatherGemm:  // a rank's rows are worth a pass over B, or all are gathered first
-      return {!few || largest(call.rows.data(), ranks) > kFewRows, false};
+    case GemmOp::kAllGatherGemm:
+      // Many rows of a rank hide a pass over B, and wait for nobody.
+      return {!fit || largest(call.rows.data(), ranks) > kFewRows, false};
     case GemmOp::kGemmReduceScatter:
-      return {!few, false};
-    case GemmOp::kGemmAllReduce:  // a norm wants whole rows
-      return {by_owner && !few, by_owner && few && call.norm_weight == nullptr};
+      return {!fit, false};
+    case GemmOp::kGemmAllReduce:
+      // A norm wants whole rows.
+      return {by_owner && !fit, by_owner && fit && call.norm_weight == nullptr};
     default:
       return {false, false};
   }

@@ -307,12 +307,14 @@ bool compare_this_call(Comm& comm) {
 
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
   const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
+  // This rank's own word follows what another of its blocks waits for: that one tells for whom.
+  const int64_t times = site->peer == w.comm.rank() ? 2 : 1;
   int looks = 0;
   uint64_t seen = 0;
   const Outcome outcome = poll(
-      *context, word, want, context->timeout_ns,
+      *context, word, want, times * context->timeout_ns,
       [&] { return peer_left(w) || calls_differ(w) || waits_for_itself(w, ++looks); }, &seen);
-  if (outcome == Outcome::kTimeOut) time_out(w, context->timeout_ns, seen);
+  if (outcome == Outcome::kTimeOut) time_out(w, times * context->timeout_ns, seen);
   return outcome == Outcome::kTrue;
 }
 

@@ -30,11 +30,11 @@ struct GemmArgs {
   RowNorm norm;
 };
 
-/// C = epilogue(gathered A x B): A's rows are sharded over the ranks, `owners` has a segment for each,
-/// in the pieces in which they travel. Data of the set: the gathered A at `gathered` (an offset), in
-/// A's layout with `gathered_stride` elements. grid.rows is `owners`: then own rows are not copied; or,
-/// for so few rows that reading B is what the product costs, one segment: then tiles have rows of
-/// all ranks, B is read once, and all of A is gathered first.
+/// C = epilogue(gathered A x B). A's rows are sharded over the ranks: `owners` has a segment for
+/// each, in the pieces in which they travel. Data of the set: the gathered A at `gathered` (an
+/// offset), in A's layout with `gathered_stride` elements. grid.rows is `owners`: then own rows are
+/// not copied; or, where each rank has few rows, one segment: then all of A is gathered first, tiles
+/// have rows of several ranks, and B is read once.
 struct AllGatherGemmArgs {
   tw_tile_view tiles;
   TileGrid grid;
@@ -46,14 +46,14 @@ struct AllGatherGemmArgs {
   size_t gathered;
   size_t gathered_stride;
   Operand all;      // the gathered A in own data: `at` coordinates are of all rows
-  Matrix returned;  // where the caller wants the gathered A, own rows included; row layout only
+  Matrix returned;  // where the caller wants the gathered A, own rows included, in A's layout
 };
 
 /// Where partial tiles lie: slot of (sender, tile) at offset + (sender * count + tile number) *
 /// bytes in the owner's data. One struct gives sizes and addresses.
 struct PartialSlots {
   size_t offset;
-  size_t bytes;  // of a slot: slot_bytes(grid, type)
+  size_t bytes;  // of a slot: slot_bytes
   size_t count;  // tiles for which an owner has slots
   tw_type_t type;
 
@@ -63,16 +63,18 @@ struct PartialSlots {
   constexpr size_t end(int ranks) const { return at(ranks, 0); }
 };
 
-/// Bytes of one tile's slot: columns in whole panels. GPUs use tiles of kGpuTile only.
-constexpr size_t slot_bytes(const TileGrid& grid, tw_type_t type) {
+/// Bytes of one tile's slot on CPUs, or of the slot of up to `rows` rows of one: columns in whole
+/// panels.
+constexpr size_t slot_bytes(const TileGrid& grid, tw_type_t type, size_t rows = SIZE_MAX) {
   const size_t element = type == TW_FP32 ? 4 : 2, halves = grid.pair == 0 ? 1 : 2;
   const size_t cols = divide_up(grid.cols.step, kPanelCols) * kPanelCols;
-  return divide_up(grid.rows.step * cols * halves * element, 128) * 128;
+  const size_t most = rows < grid.rows.step ? rows : grid.rows.step;
+  return divide_up(most * cols * halves * element, 128) * 128;
 }
 
-/// C = epilogue(rows that this rank owns of the sum over ranks of A B). `owners` has a segment for each
-/// owner; so has grid.rows, or, for so few rows that a tile has all, one segment: then tiles have
-/// rows of several owners, and B is read once. C, residual: own rows only.
+/// C = epilogue(rows that this rank owns of the sum over ranks of A B). `owners` has a segment for
+/// each owner; so has grid.rows, or, for few rows, one segment: then tiles have rows of several
+/// owners, and B is read once. C, residual: own rows only.
 struct GemmReduceScatterArgs {
   tw_tile_view tiles;
   TileGrid grid;

@@ -84,15 +84,17 @@ struct Tile {
 
 /// Rows first .. first + rows - 1 of a tile.
 struct RowPart {
-  size_t first, rows;
+  uint32_t first, rows;
 };
 /// The rows of a tile that are `owner`'s, where segments of `rows` have owners.
 constexpr RowPart row_part(const Segments& rows, int owner, const Tile& tile) {
   const size_t begin = rows.begin[owner] > tile.row ? rows.begin[owner] : tile.row;
   const size_t tile_end = tile.row + tile.rows;
   const size_t end = rows.begin[owner + 1] < tile_end ? rows.begin[owner + 1] : tile_end;
-  return begin < end ? RowPart{begin - tile.row, end - begin} : RowPart{0, 0};
+  if (begin >= end) return {0, 0};
+  return {static_cast<uint32_t>(begin - tile.row), static_cast<uint32_t>(end - begin)};
 }
+constexpr RowPart all_rows(const Tile& tile) { return {0, static_cast<uint32_t>(tile.rows)}; }
 
 enum class Raster : uint32_t {
   kRowsOuter,  // all columns of one row of tiles, then the next: A stays near

@@ -19,7 +19,7 @@
 //
 // Work. Loops over tiles (or items) take the next number from a counter that all blocks of the
 // launch share. Rule: a tile may wait only for tiles with smaller numbers of the same loop, or of
-// earlier loops, of any rank. So no launch can deadlock, with any number of blocks and of workers
+// earlier loops, of any rank; or for one with the same number that itself waits for nothing first. So no launch can deadlock, with any number of blocks and of workers
 // down to one, in any order.
 //
 // Failure. When a wait fails (the comm has ended), ops do nothing any more, loops end, and the
@@ -87,16 +87,15 @@ class TileBlockOps {
   /// consumer. Scope: system. Order: acquire of the operands' words. Blocks: yes.
   void mma(Accumulator& sum, const OperandAt& a, const OperandAt& b);
 
-  /// What is put, reduced and stored from here on concerns these rows of the tile: slots stay the
-  /// whole tile's (of their other rows nothing is defined), a place is where row `part.first` goes.
-  /// At first: all rows.
+  /// What is reduced and stored from here on concerns these rows of the tile, and nothing is defined
+  /// of the others. A place is then where row `part.first` goes. At first: all rows.
   /// Role: consumer, storer. Scope: block. Order: none. Blocks: no.
   void only_rows(Accumulator& sum, const RowPart& part);
 
-  /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot that `put` wrote for
-  /// this tile, or, for r == self, of the sum itself, rounded to `type` like the others (self = -1:
-  /// none is). The total is rounded to `type`: the bits are those of `put` everywhere and an
-  /// all_reduce.
+  /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot into which put_all, or
+  /// put_parts for these rows, wrote this tile, or, for r == self, of the sum itself, rounded to
+  /// `type` like the others (self = -1: none is). The total is rounded to `type`: the bits are those
+  /// of put_all everywhere and an all_reduce.
   /// Role: consumer. Scope: system. Order: none. Blocks: no.
   template <class Partial>
   void reduce(Accumulator& sum, int ranks, int self, Partial partial, tw_type_t type);
@@ -120,6 +119,12 @@ class TileBlockOps {
   /// Role: consumer, storer. Scope: system. Order: none. Blocks: no.
   template <class Slot>
   void put_all(int n, Slot slot, char* everywhere, const Accumulator& sum, tw_type_t type);
+
+  /// As put_all, but slot(i) gets the rows part(i) (RowPart; without rows: nothing) only. On CPUs
+  /// the slot holds no others; on GPUs it has room for the whole tile.
+  /// Role: consumer, storer. Scope: system. Order: none. Blocks: no.
+  template <class Slot, class Part>
+  void put_parts(int n, Slot slot, Part part, const Accumulator& sum, tw_type_t type);
 
   // ---- Bulk ----
 
@@ -158,7 +163,8 @@ class TileBlockOps {
   // ---- Signals ----
 
   /// Stores `value` into word(0 .. n-1) (uint64_t*, null: left out) after everything that any role
-  /// of this block stored before is complete and visible to the peers.
+  /// of this block stored before is complete and visible to the peers, and after what it waited for
+  /// (`wait`, `wait_all`) has come.
   /// Role: storer. Scope: system. Order: release. Blocks: no.
   template <class Word>
   void signal(At at, int n, Word word, uint64_t value);

@@ -101,6 +101,13 @@ class TileCall {
         epoch_);
   }
 
+  /// The same at each rank r for which those(r).
+  template <class Those>
+  TW_FN void signal_those(size_t slot, Those those, At at = At::here()) {
+    block_.signal(
+        at, size(), [&](int r) { return those(r) ? word_at(r, rank(), slot) : nullptr; }, epoch_);
+  }
+
   /// When what `sender` signals with `slot` may be read: for OperandAt::after and copy_all.
   TW_FN Ready when(int sender, size_t slot, At at = At::here()) const {
     return {word_at(rank(), sender, slot), epoch_, sender, slot, at};

@@ -98,8 +98,7 @@ class CpuTileBlock {
     float* const sums = reinterpret_cast<float*>(scratch_ + TileScratch::kSums);
     return {{sums, sums + TileScratch::kHalfSums / sizeof(float)},
             tile,
-            0,
-            tile.rows,
+            all_rows(tile),
             divide_up(tile.rows, 16) * 16,
             {0, 0},
             true};
@@ -120,10 +119,7 @@ class CpuTileBlock {
              /*bf16=*/false);
   }
 
-  TW_FN void only_rows(CpuAccumulator& sum, const RowPart& part) {
-    sum.first = part.first;
-    sum.rows = part.rows;
-  }
+  TW_FN void only_rows(CpuAccumulator& sum, const RowPart& part) { sum.only = part; }
 
   template <class Partial>
   TW_FN void reduce(CpuAccumulator& sum, int ranks, int self, Partial partial, tw_type_t type) {
@@ -131,7 +127,7 @@ class CpuTileBlock {
     if (sum.zero) clear(sum);
     sum.zero = false;
     with_type(type, [&](auto t) {
-      each_run(sum, [&](float* x, size_t at, size_t n) {
+      each_run(sum, sum.only, [&](float* x, size_t at, size_t n) {
         const char* from[kMaxFusedRanks] = {};
         for (int r = 0; r < ranks; ++r) from[r] = r == self ? nullptr : partial(r) + at * t.kBytes;
         add_partials<t.kType>(x, n, from, ranks);
@@ -143,9 +139,9 @@ class CpuTileBlock {
     if (to.data == nullptr || !go_on()) return;
     if (epilogue.empty() && !sum.zero && sum.skip[0] == 0) return store_sums(to, sum);
     SumLines lines(sum, scratch_);
-    for (size_t i = 0; i < sum.rows; ++i)
+    for (size_t i = 0; i < sum.only.rows; ++i)
       store_line(to.data + i * to.stride * type_bytes(to.type),
-                 lines.result(sum.first + i, epilogue), to.type, sum.tile.cols);
+                 lines.result(sum.only.first + i, epilogue), to.type, sum.tile.cols);
   }
 
   template <class To>
@@ -159,8 +155,8 @@ class CpuTileBlock {
       return;
     }
     SumLines lines(sum, scratch_);
-    for (size_t i = 0; i < sum.rows; ++i) {
-      const float* const line = lines.result(sum.first + i, epilogue);
+    for (size_t i = 0; i < sum.only.rows; ++i) {
+      const float* const line = lines.result(sum.only.first + i, epilogue);
       for (int p = 0; p < n; ++p) {
         const TilePlace place = to(p);
         if (place.data == nullptr) continue;
@@ -175,11 +171,23 @@ class CpuTileBlock {
                      tw_type_t type) {
     if (!go_on()) return;
     if (sum.zero) clear(sum);
-    CpuAccumulator whole = sum;  // the same sums
-    each_run(whole, [&](const float* x, size_t at, size_t count) {
+    CpuAccumulator same = sum;
+    each_run(same, all_rows(sum.tile), [&](const float* x, size_t at, size_t count) {
       for (int p = 0; p < n; ++p)
         if (char* const to = slot(p)) give_line(to + at * type_bytes(type), x, type, count);
     });
+  }
+
+  template <class Slot, class Part>
+  TW_FN void put_parts(int n, Slot slot, Part part, const CpuAccumulator& sum, tw_type_t type) {
+    if (!go_on()) return;
+    if (sum.zero) clear(sum);
+    CpuAccumulator same = sum;
+    for (int p = 0; p < n; ++p)
+      if (const RowPart rows = part(p); rows.rows != 0)
+        each_run(same, rows, [&, to = slot(p)](const float* x, size_t at, size_t count) {
+          give_line(to + at * type_bytes(type), x, type, count);
+        });
   }
 
   // ---- Bulk ----
@@ -237,7 +245,8 @@ class CpuTileBlock {
   template <class Word>
   TW_FN void signal(At at, int n, Word word, uint64_t value) {
     if (!Hook::signals(at)) return;
-    for (int i = 0; ok_ && i < n; ++i) block_.publish(Site::kSignal, word(i), value);
+    for (int i = 0; ok_ && i < n; ++i)
+      if (uint64_t* const to = word(i)) block_.publish(Site::kSignal, to, value);
   }
 
   TW_FN void wait(At at, const Ready& when) {
@@ -294,10 +303,10 @@ class CpuTileBlock {
   /// The sums themselves, rounded, of a tile that begins with a panel.
   TW_FN static void store_sums(const TilePlace& to, const CpuAccumulator& sum) {
     with_type(to.type, [&](auto t) {
-      for (size_t i = 0; i < sum.rows; ++i)
+      for (size_t i = 0; i < sum.only.rows; ++i)
         for (size_t j = 0; j < sum.tile.cols; j += kPanelCols) {
           const size_t left = sum.tile.cols - j, n = left < kPanelCols ? left : kPanelCols;
-          const float* const from = sum.row(0, j / kPanelCols, sum.first + i);
+          const float* const from = sum.row(0, j / kPanelCols, sum.only.first + i);
           char* const at = to.data + (i * to.stride + j) * t.kBytes;
           for_lanes(n, [&](size_t l, size_t lanes) {
             store_some<t.kType>(at + l * t.kBytes, load_vector<Floats>(from + l), lanes);

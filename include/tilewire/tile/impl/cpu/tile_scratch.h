@@ -32,10 +32,10 @@ static_assert(TileScratch::kEnd <= kTileScratch && kTileScratch % 4096 == 0);
 struct CpuAccumulator {
   float* half[2];
   Tile tile;
-  size_t first, rows;  // what is put, reduced and stored: `only_rows`
-  size_t panel_rows;   // the tile's rows, rounded up to whole tile registers
-  size_t skip[2];      // columns of the first panel that are left of the tile
-  bool zero;           // nothing was added yet; memory is not written
+  RowPart only;       // what is reduced and stored
+  size_t panel_rows;  // the tile's rows, rounded up to whole tile registers
+  size_t skip[2];     // columns of the first panel that are left of the tile
+  bool zero;          // nothing was added yet; memory is not written
 
   TW_FN int halves() const { return tile.pair == 0 ? 1 : 2; }
   TW_FN size_t panels(int h) const { return divide_up(skip[h] + tile.cols, kPanelCols); }

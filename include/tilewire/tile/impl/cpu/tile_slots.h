@@ -1,6 +1,6 @@
-// A tile's sums as they travel between ranks. A slot has the tile's columns in chunks of 32, the
-// second half's after the first's; in a chunk all rows of the tile, one after the other. That is
-// how sums lie in scratch, so a chunk is one run of both.
+// A tile's sums, or some rows of them, as they travel between ranks. A slot has the tile's columns
+// in chunks of 32, the second half's after the first's; in a chunk the rows, one after the other.
+// That is how sums lie in scratch, so a chunk is one run of both.
 #pragma once
 
 #include <cstddef>
@@ -31,23 +31,23 @@ TW_FN void move_shifted(CpuAccumulator& sum, int h, size_t i, size_t first, floa
   }
 }
 
-/// f(x, at, n) for runs of the sums: x[0 .. n-1], n a multiple of 32, belong at elements at .. of a
-/// slot, and may be changed.
+/// f(x, at, n) for runs of the sums of `part`: x[0 .. n-1], n a multiple of 32, belong at elements
+/// at .. of a slot, and may be changed.
 template <class F>
-TW_INLINE void each_run(CpuAccumulator& sum, F f) {
+TW_INLINE void each_run(CpuAccumulator& sum, const RowPart& part, F f) {
   const size_t chunks = divide_up(sum.tile.cols, kPanelCols);
   for (int h = 0; h < sum.halves(); ++h)
     for (size_t c = 0; c < chunks; ++c) {
-      const size_t chunk = (static_cast<size_t>(h) * chunks + c) * sum.tile.rows;
+      const size_t chunk = (static_cast<size_t>(h) * chunks + c) * part.rows;
       if (sum.skip[h] == 0) {
-        f(sum.row(h, c, sum.first), (chunk + sum.first) * kPanelCols, sum.rows * kPanelCols);
+        f(sum.row(h, c, part.first), chunk * kPanelCols, part.rows * kPanelCols);
         continue;
       }
-      for (size_t i = sum.first; i < sum.first + sum.rows; ++i) {
+      for (size_t i = 0; i < part.rows; ++i) {
         float line[kPanelCols] = {};
-        move_shifted<true>(sum, h, i, c * kPanelCols, line);
+        move_shifted<true>(sum, h, part.first + i, c * kPanelCols, line);
         f(line, (chunk + i) * kPanelCols, kPanelCols);
-        move_shifted<false>(sum, h, i, c * kPanelCols, line);
+        move_shifted<false>(sum, h, part.first + i, c * kPanelCols, line);
       }
     }
 }

@@ -95,14 +95,12 @@ TW_FN int warp_rows(const Tile& tile) {
   return left < 0 ? 0 : left > kWarpRows ? kWarpRows : left;
 }
 
-/// Those of them that are stored.
-template <class Sums>
-TW_FN RowPart warp_part(const Sums& sum) {
-  const int first = tile_warp() * kWarpRows, rows = warp_rows(sum.tile);
-  const int from = static_cast<int>(sum.only.first) - first;
-  const int to = from + static_cast<int>(sum.only.rows);
+/// Those of them that are in `part`.
+TW_FN RowPart warp_part(const Tile& tile, const RowPart& part) {
+  const int from = static_cast<int>(part.first) - tile_warp() * kWarpRows;
+  const int to = from + static_cast<int>(part.rows), rows = warp_rows(tile);
   const int begin = from < 0 ? 0 : from, end = to < rows ? to : rows;
-  return {static_cast<size_t>(begin), static_cast<size_t>(begin < end ? end - begin : 0)};
+  return {static_cast<uint32_t>(begin), static_cast<uint32_t>(begin < end ? end - begin : 0)};
 }
 
 /// Bias and activation, in place.
@@ -139,7 +137,7 @@ TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, 
   __syncwarp();
   const RowLane at(tile);
   if (e.bias != nullptr || e.activation != Activation::kNone) activate_rows<f>(region, tile, at, e);
-  const RowPart part = warp_part(sum);
+  const RowPart part = warp_part(tile, sum.only);
   const int first = tile_warp() * kWarpRows, rows = static_cast<int>(part.first + part.rows);
   const Matrix& residual = e.residual;
   const size_t col = tile.col + 4 * at.q;

@@ -33,7 +33,7 @@ struct TileSums {
   static constexpr Fragment kFragment = f;
   float d[kSums];
   Tile tile;
-  RowPart only;  // of the tile: what is stored
+  RowPart only;  // of the tile: what is reduced and stored
 };
 
 /// What roles that do not multiply have.

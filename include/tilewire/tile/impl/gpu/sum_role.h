@@ -29,10 +29,9 @@ class SumRole : public Role {
     Sums sum;
     clear(sum);
     sum.tile = tile;
-    sum.only = {0, tile.rows};
+    sum.only = all_rows(tile);
     return sum;
   }
-  /// Slots carry whole tiles here; what is stored is cut.
   TW_FN void only_rows(Sums& sum, const RowPart& part) { sum.only = part; }
 
   // ---- Rows: after a failure there may be nothing to read, and nobody to write to ----

@@ -84,7 +84,7 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
   template <class Partial>
   TW_FN void reduce(Sums& sum, int ranks, int self, Partial partial, tw_type_t type) {
     settle(sum);
-    if (ok_) add_slots(sum, ranks, self, partial, type);
+    if (ok_ && warp_part(sum.tile, sum.only).rows != 0) add_slots(sum, ranks, self, partial, type);
   }
 
   TW_FN void store(const TilePlace& to, Sums& sum, const Epilogue& epilogue) {
@@ -100,7 +100,7 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
     stage_rows(region(), sum, epilogue, n == 0 ? TW_FP32 : to(0).type);
     __syncwarp();
     const int first = tile_warp() * kWarpRows;
-    const RowPart part = warp_part(sum);
+    const RowPart part = warp_part(sum.tile, sum.only);
 #pragma unroll 1
     for (int i = 0; i < n; ++i) {
       const TilePlace place = to(i);
@@ -126,6 +126,13 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
         *reinterpret_cast<uint4*>(in_global(to) + part + at) = v;
       });
     }
+  }
+
+  template <class Slot, class Part>
+  TW_FN void put_parts(int n, Slot slot, Part part, const Sums& sum, tw_type_t type) {
+    put_all(
+        n, [&](int i) { return warp_part(sum.tile, part(i)).rows == 0 ? nullptr : slot(i); },
+        nullptr, sum, type);
   }
 
   // ---- Bulk ----

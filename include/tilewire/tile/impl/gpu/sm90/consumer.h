@@ -73,7 +73,7 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
   template <class Partial>
   TW_FN void reduce(Sums& sum, int ranks, int self, Partial partial, tw_type_t type) {
     settle(sum);
-    if (ok_) add_slots(sum, ranks, self, partial, type);
+    if (ok_ && warp_part(sum.tile, sum.only).rows != 0) add_slots(sum, ranks, self, partial, type);
   }
 
   TW_FN void store(const TilePlace& to, Sums& sum, const Epilogue& epilogue) {
@@ -102,6 +102,11 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
     give_staging();
   }
 
+  template <class Slot, class Part>
+  TW_FN void put_parts(int n, Slot slot, Part /*part*/, const Sums& sum, tw_type_t type) {
+    put_all(n, slot, nullptr, sum, type);
+  }
+
   template <class To>
   TW_FN void store_all(int n, To to, char* everywhere, const Row& row, tw_type_t type) {
     announce_later_ = true;
@@ -110,7 +115,17 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
 
   // ---- Signals ----
 
-  /// The storer signals; it is told when this role has stored something itself.
+  /// What was waited for must have come before the storer's next signal.
+  template <class When>
+  TW_FN void wait_all(At at, uint32_t n, When when) {
+    announce_later_ = true;
+    Base::wait_all(at, n, when);
+  }
+  TW_FN void wait(At at, const Ready& when) {
+    wait_all(at, 1, [&](uint32_t) { return when; });
+  }
+
+  /// The storer signals; it is told when this role has stored, or waited for, something itself.
   template <class Word>
   TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {
     if (!announce_later_) return;
@@ -183,7 +198,7 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
 
   uint32_t full_parity_ = 0;     // bit s: of stage s
   int held_ = -1;                // the stage that the running group reads, or none
-  bool announce_later_ = false;  // this role has stored something itself since the last signal
+  bool announce_later_ = false;  // this role has stored or waited since the last signal
   // Of the storer's last answer. Before the first there is nothing to wait for: the phase before a
   // barrier's first has parity 1 and counts as ended.
   uint32_t unstaged_parity_ = 1, unhanded_parity_ = 1;

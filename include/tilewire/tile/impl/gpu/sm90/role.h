@@ -16,7 +16,7 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
  public:
   using TileRole<Self, Sm90Memory>::TileRole;
 
-  TW_FN NoSums accumulator(const Tile& tile) { return {tile, {0, tile.rows}}; }
+  TW_FN NoSums accumulator(const Tile& tile) { return {tile, all_rows(tile)}; }
   TW_FN void only_rows(NoSums& sum, const RowPart& part) { sum.only = part; }
   TW_FN void mma(NoSums& /*sum*/, const OperandAt& a, const OperandAt& /*b*/) {
     stages_.skip(images_of(a));
@@ -32,6 +32,9 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
   template <class Slot, class Sum>
   TW_FN void put_all(int /*n*/, Slot /*slot*/, char* /*everywhere*/, const Sum& /*sum*/,
                      tw_type_t /*type*/) {}
+  template <class Slot, class Part, class Sum>
+  TW_FN void put_parts(int /*n*/, Slot /*slot*/, Part /*part*/, const Sum& /*sum*/,
+                       tw_type_t /*type*/) {}
   template <class To>
   TW_FN void copy_all(int n, To to, char* everywhere, size_t to_stride, const char* from,
                       size_t from_stride, size_t rows, size_t bytes, const Ready& /*when*/ = {}) {

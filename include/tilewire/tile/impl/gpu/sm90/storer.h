@@ -38,7 +38,7 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
   // ---- Results ----
 
   TW_FN void store(const TilePlace& /*to*/, NoSums& /*sum*/, const Epilogue& /*epilogue*/) {
-    consumers_stored_ = true;
+    consumers_went_on_ = true;
   }
 
   template <class To>
@@ -82,6 +82,22 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     give_back_staged();
   }
 
+  template <class Slot, class Part>
+  TW_FN void put_parts(int n, Slot slot, Part part, const NoSums& sum, tw_type_t type) {
+    const uint32_t bytes = slot_part(type), parts = slot_parts(sum.tile);
+    take_staged();
+#pragma unroll 1
+    for (uint32_t i = lane(); ok_ && i < n * parts; i += 32) {
+      const uint32_t w = i % parts;
+      const RowPart rows = part(static_cast<int>(i / parts));
+      if (rows.rows != 0 && rows.first < (w + 1) * kWarpRows &&
+          w * kWarpRows < rows.first + rows.rows)
+        ptx::bulk_store(slot(static_cast<int>(i / parts)) + w * bytes,
+                        memory_.staging + w * kRegionBytes, bytes);
+    }
+    give_back_staged();
+  }
+
   // ---- Bulk ----
 
   template <class To>
@@ -121,10 +137,16 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
   template <class To>
   TW_FN void store_all(int /*n*/, To /*to*/, char* /*everywhere*/, const Row& /*row*/,
                        tw_type_t /*type*/) {
-    consumers_stored_ = true;
+    consumers_went_on_ = true;
   }
 
   // ---- Signals ----
+
+  TW_FN void wait(At /*at*/, const Ready& /*when*/) { consumers_went_on_ = true; }
+  template <class When>
+  TW_FN void wait_all(At /*at*/, uint32_t /*n*/, When /*when*/) {
+    consumers_went_on_ = true;
+  }
 
   template <class Word>
   TW_FN void signal(At /*at*/, int n, Word word, uint64_t value) {
@@ -203,8 +225,8 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
   /// All that any role stored before is known to this warp. What other roles made of a failure
   /// came after they knew of it, so that it is seen here: nothing is announced then.
   TW_FN void complete() {
-    if (consumers_stored_) {
-      consumers_stored_ = false;
+    if (consumers_went_on_) {
+      consumers_went_on_ = false;
       await(&memory_.handed, handed_parity_);
       handed_parity_ ^= 1;
       arrive(&memory_.unhanded);
@@ -270,8 +292,8 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
 
   uint32_t in_parity_ = 0;  // bit s: of stage s
   uint32_t staged_parity_ = 0, handed_parity_ = 0;
-  bool consumers_stored_ = false;  // since the last signal
-  bool aliased_ = false;           // stored through a multicast address in this launch
+  bool consumers_went_on_ = false;  // they stored or waited since the last signal
+  bool aliased_ = false;            // stored through a multicast address in this launch
 };
 
 }  // namespace TW_NS
