@@ -3,8 +3,8 @@
 // One shot (small M): every rank gets every partial tile and adds them all.
 // Via the owner (large M): partial tiles go to the owner of their rows (or columns, where there is
 // no norm), who adds, applies epilogue and norm, and gives finished tiles, or normed rows, to all:
-// once. A tile that one rank owns is added to there while it is still being multiplied; where tiles
-// have rows of several owners, parts are added in a second loop, as everything in one shot.
+// once. Own tiles, which are multiplied last, take the peers' partials at once; where tiles have
+// rows of several owners, parts are added in a second loop, as everything in one shot.
 #include "kernels/norm/rms_norm.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/tile_call.h"

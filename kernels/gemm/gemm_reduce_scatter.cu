@@ -1,9 +1,9 @@
 // C = epilogue(own rows of the sum over ranks of A B). Partial tiles go to the slots of their rows'
 // owners as they are finished, peers' tiles first; each owner adds them in rank order.
 //
-// A tile whose rows have one owner is added to there while it is still being multiplied. Where tiles
-// have rows of several owners (few rows: B is read once), each gets its part, the own one too, and
-// they are added in a second loop.
+// Own rows' tiles, which are multiplied last, take the peers' partials at once. Where tiles have
+// rows of several owners (few rows: B is read once), each gets its part, the own one too, and they
+// are added in a second loop.
 //
 // Signal slots: number of the tile among its owner's: its partial has come.
 #include "tilewire/kernels/gemm.h"

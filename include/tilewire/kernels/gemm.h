@@ -32,9 +32,9 @@ struct GemmArgs {
 
 /// C = epilogue(gathered A x B). A's rows are sharded over the ranks: `owners` has a segment for
 /// each, in the pieces in which they travel. Data of the set: the gathered A at `gathered` (an
-/// offset), in A's layout with `gathered_stride` elements. grid.rows is `owners`: then own rows are
-/// not copied; or, where each rank has few rows, one segment: then all of A is gathered first, tiles
-/// have rows of several ranks, and B is read once.
+/// offset), in A's layout with `gathered_stride` elements. grid.rows is `owners`: then own rows
+/// are not copied; or, where each rank has few rows, one segment: then all of A is gathered first,
+/// tiles have rows of several ranks, and B is read once.
 struct AllGatherGemmArgs {
   tw_tile_view tiles;
   TileGrid grid;
@@ -92,8 +92,8 @@ enum class ReducePath : uint32_t {
 };
 
 /// C = epilogue(sum over ranks of A B), then optionally RMSNorm, on every rank. kViaOwner: owners
-/// have rows, as in GemmReduceScatterArgs, or, for few rows without a norm, columns: grid.cols has a
-/// segment for each. kOneShot: nobody owns anything.
+/// have rows, as in GemmReduceScatterArgs, or, for few rows without a norm, columns: grid.cols has
+/// a segment for each. kOneShot: nobody owns anything.
 ///
 /// Signal slots: tile id: its partial has come. ids + tile id: its result (norm: its rows of
 /// hidden) is there. 2 ids + r: normed row r is there.

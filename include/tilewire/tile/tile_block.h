@@ -19,8 +19,8 @@
 //
 // Work. Loops over tiles (or items) take the next number from a counter that all blocks of the
 // launch share. Rule: a tile may wait only for tiles with smaller numbers of the same loop, or of
-// earlier loops, of any rank; or for one with the same number that itself waits for nothing first. So no launch can deadlock, with any number of blocks and of workers
-// down to one, in any order.
+// earlier loops, of any rank; or for one with the same number that waits for nothing itself. So no
+// launch can deadlock, with any number of blocks and of workers down to one, in any order.
 //
 // Failure. When a wait fails (the comm has ended), ops do nothing any more, loops end, and the
 // kernel falls through to its end; it needs no `if`. `ok()` tells. What needs anything that did not
@@ -87,15 +87,15 @@ class TileBlockOps {
   /// consumer. Scope: system. Order: acquire of the operands' words. Blocks: yes.
   void mma(Accumulator& sum, const OperandAt& a, const OperandAt& b);
 
-  /// What is reduced and stored from here on concerns these rows of the tile, and nothing is defined
-  /// of the others. A place is then where row `part.first` goes. At first: all rows.
+  /// What is reduced and stored from here on concerns these rows of the tile, and nothing is
+  /// defined of the others. A place is then where row `part.first` goes. At first: all rows.
   /// Role: consumer, storer. Scope: block. Order: none. Blocks: no.
   void only_rows(Accumulator& sum, const RowPart& part);
 
   /// sum = sum over r = 0 .. ranks-1, in that order, of partial(r), a slot into which put_all, or
   /// put_parts for these rows, wrote this tile, or, for r == self, of the sum itself, rounded to
-  /// `type` like the others (self = -1: none is). The total is rounded to `type`: the bits are those
-  /// of put_all everywhere and an all_reduce.
+  /// `type` like the others (self = -1: none is). The total is rounded to `type`: the bits are
+  /// those of put_all everywhere and an all_reduce.
   /// Role: consumer. Scope: system. Order: none. Blocks: no.
   template <class Partial>
   void reduce(Accumulator& sum, int ranks, int self, Partial partial, tw_type_t type);
@@ -199,8 +199,8 @@ class TileBlockOps {
 
   /// The last thing a block does; every role has done its work when it returns. In the last block
   /// of the launch to get here: sets the counters to 0, adds 1 to counters->launches, and then sets
-  /// *epoch to `value`. Nothing after a
-  /// failure. Role: all. Scope: device. Order: acq_rel. Blocks: no.
+  /// *epoch to `value`. Nothing after a failure.
+  /// Role: all. Scope: device. Order: acq_rel. Blocks: no.
   void finish(TileCounters* counters, uint64_t* epoch, uint64_t value);
 };
 #endif

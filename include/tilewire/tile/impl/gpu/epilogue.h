@@ -128,7 +128,8 @@ TW_FN void activate_rows(char* region, const Tile& tile, const RowLane& at, cons
 }
 
 /// Calls emit(row of the tile, first column, count, values) for each lane's part of each row of
-/// this warp that is stored, rows in turn. All lanes take part in every call; count is 0 where there is nothing.
+/// this warp that is stored, rows in turn. All lanes take part in every call; count is 0 where
+/// there is nothing.
 template <Fragment f, class Emit>
 TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, Emit emit) {
   const Tile& tile = sum.tile;
