@@ -211,7 +211,7 @@ GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path, bool queued
   if (launch.peers_write) let_peers_write(call, out.data());
   const CpuEntry entry = launch.kernel->entry(comm_.device().target());
   return {[this, next, memory = std::move(memory), record, store, out, entry, blocks,
-           args = std::move(launch.args)] {
+           args = launch.args] {
             write_note(comm_, next.note);
             if (memory.grows) grow_queued(next);
             tw_tile_view view = workspace_.view(record, *memory.local);
@@ -234,7 +234,9 @@ GemmWork Fused::prepare_local(const GemmCall& call) {
   const GemmLaunch launch = gemm_launch(call, place(), ReducePath::kOneShot, comm_.max_blocks());
   const Local memory =
       workspace_.local(need_alone(launch, blocks_of(launch, call.max_blocks), call.k));
-  return {local_part(launch, call.max_blocks, memory), 0};
+  GemmWork work;
+  work.run = local_part(launch, call.max_blocks, memory);
+  return work;
 }
 
 Fused::Part Fused::local_part(const GemmLaunch& launch, int max_blocks, const Local& memory) {
