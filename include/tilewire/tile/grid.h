@@ -32,25 +32,25 @@ struct Segments {
   constexpr uint32_t tiles() const { return tile[count]; }
   constexpr size_t total() const { return begin[count]; }
   constexpr size_t size(int owner) const { return begin[owner + 1] - begin[owner]; }
-  constexpr int owner_of(uint32_t t) const {
+  [[gnu::always_inline]] constexpr int owner_of(uint32_t t) const {
     int owner = 0;
     while (t >= tile[owner + 1]) ++owner;
     return owner;
   }
   /// Whose element `i` of the dimension is, and which tile has it.
-  constexpr int owner_of_element(size_t i) const {
+  [[gnu::always_inline]] constexpr int owner_of_element(size_t i) const {
     int owner = 0;
     while (i >= begin[owner + 1]) ++owner;
     return owner;
   }
-  constexpr uint32_t tile_of(size_t i) const {
+  [[gnu::always_inline]] constexpr uint32_t tile_of(size_t i) const {
     const int owner = owner_of_element(i);
     return tile[owner] + static_cast<uint32_t>((i - begin[owner]) / step);
   }
-  constexpr size_t tile_begin(int owner, uint32_t t) const {
+  [[gnu::always_inline]] constexpr size_t tile_begin(int owner, uint32_t t) const {
     return begin[owner] + static_cast<size_t>(t - tile[owner]) * step;
   }
-  constexpr size_t tile_size(int owner, uint32_t t) const {
+  [[gnu::always_inline]] constexpr size_t tile_size(int owner, uint32_t t) const {
     const size_t left = begin[owner + 1] - tile_begin(owner, t);
     return left < step ? left : step;
   }
@@ -87,14 +87,17 @@ struct RowPart {
   uint32_t first, rows;
 };
 /// The rows of a tile that are `owner`'s, where segments of `rows` have owners.
-constexpr RowPart row_part(const Segments& rows, int owner, const Tile& tile) {
+[[gnu::always_inline]] constexpr RowPart row_part(const Segments& rows, int owner,
+                                                  const Tile& tile) {
   const size_t begin = rows.begin[owner] > tile.row ? rows.begin[owner] : tile.row;
   const size_t tile_end = tile.row + tile.rows;
   const size_t end = rows.begin[owner + 1] < tile_end ? rows.begin[owner + 1] : tile_end;
   if (begin >= end) return {0, 0};
   return {static_cast<uint32_t>(begin - tile.row), static_cast<uint32_t>(end - begin)};
 }
-constexpr RowPart all_rows(const Tile& tile) { return {0, static_cast<uint32_t>(tile.rows)}; }
+[[gnu::always_inline]] constexpr RowPart all_rows(const Tile& tile) {
+  return {0, static_cast<uint32_t>(tile.rows)};
+}
 
 enum class Raster : uint32_t {
   kRowsOuter,  // all columns of one row of tiles, then the next: A stays near
@@ -154,7 +157,7 @@ struct TileGrid {
   }
 
   /// Number of a tile among those of its owner, from 0.
-  constexpr uint32_t number(const Tile& tile) const {
+  [[gnu::always_inline]] constexpr uint32_t number(const Tile& tile) const {
     if (cols.count <= 1) return tile.id - id(rows.tile[tile.row_owner], 0);
     const uint32_t first = cols.tile[tile.col_owner], end = cols.tile[tile.col_owner + 1];
     return tile.row_tile * (end - first) + tile.col_tile - first;
@@ -174,7 +177,8 @@ struct TileGrid {
   }
 
   /// The i-th tile number of `range`, when segment `first` comes first.
-  static constexpr uint32_t turned(const Segments& s, TileRange range, int first, uint32_t i) {
+  [[gnu::always_inline]] static constexpr uint32_t turned(const Segments& s, TileRange range,
+                                                          int first, uint32_t i) {
     if (range.size() != s.tiles()) return range.begin + i;
     const uint32_t t = i + s.tile[first];
     return t < s.tiles() ? t : t - s.tiles();
