@@ -57,12 +57,6 @@ Segments owned_rows(const GemmCall& call, const Place& place, const TileGrid& gr
   return segments_of(sizes.data(), place.size, grid.rows.step);
 }
 
-size_t largest(const Segments& segments) {
-  size_t most = 0;
-  for (int owner = 0; owner < segments.count; ++owner) most = std::max(most, segments.size(owner));
-  return most;
-}
-
 GemmLaunch all_gather_gemm(const GemmCall& call, const Place& place, int blocks) {
   AllGatherGemmArgs args{};
   const size_t element = packed_element(call.type);
@@ -95,8 +89,8 @@ GemmLaunch gemm_reduce_scatter(const GemmCall& call, const Place& place, int blo
   args.epilogue.first_row = args.owners.begin[place.rank];
   Places places;
   const size_t count = most_owned_tiles(args.grid);
-  args.partials =
-      partial_slots(args.grid, largest(args.owners), count, call.partial_type, place.size, places);
+  args.partials = partial_slots(args.grid, largest(row_owners(call, place.size)), count,
+                                call.partial_type, place.size, places);
   return launch(kernels::gemm_reduce_scatter, args, args.grid, count, places.end());
 }
 
@@ -121,8 +115,9 @@ GemmLaunch gemm_all_reduce(const GemmCall& call, const Place& place, ReducePath 
   Places places;
   const size_t count = by_owner ? most_owned_tiles(args.grid) : args.grid.ids();
   const bool rows_have_owners = by_owner && args.grid.cols.count == 1;
-  args.partials = partial_slots(args.grid, rows_have_owners ? largest(args.owners) : size_t{call.m},
-                                count, call.partial_type, place.size, places);
+  args.partials =
+      partial_slots(args.grid, rows_have_owners ? largest(row_owners(call, place.size)) : call.m,
+                    count, call.partial_type, place.size, places);
   args.staged_c = staged(call, path, true, places);
   args.staged_hidden = staged(call, path, call.hidden.data != nullptr, places);
   const size_t slots =
@@ -138,7 +133,7 @@ GemmLaunch gemm_all_to_all(const GemmCall& call, const Place& place, int blocks)
   args.c = call.c;
   args.epilogue = call.epilogue;
   Places places;
-  const size_t most_cols = *std::max_element(call.cols.begin(), call.cols.end());
+  const size_t most_cols = largest(call.cols);
   args.staged = places.add(call.m * most_cols * call.out_element());
   return launch(kernels::gemm_all_to_all, args, args.grid, args.grid.ids(), places.end(), true);
 }

@@ -18,8 +18,6 @@ uint32_t equal_steps(size_t size, size_t most, size_t unit) {
   return static_cast<uint32_t>(std::max(unit, up(divide_up(size, count), unit)));
 }
 
-size_t largest(const size_t* sizes, int n) { return *std::max_element(sizes, sizes + n); }
-
 size_t tiles(const size_t* sizes, int n, size_t step) {
   size_t sum = 0;
   for (int i = 0; i < n; ++i) sum += divide_up(sizes[i], step);
@@ -32,14 +30,14 @@ struct Cut {
 };
 
 /// Rows that fit a tile are not cut by rank, so that B is read once, not once for each.
-Cut cut_of(const GemmCall& call, bool by_owner, int ranks) {
+Cut cut_of(const GemmCall& call, bool by_owner) {
   const bool fit = call.m <= kCpuTile.rows;
   switch (call.op) {
     case GemmOp::kGemmAllToAll:
       return {true, true};
     case GemmOp::kAllGatherGemm:
       // Many rows of a rank hide a pass over B, and wait for nobody.
-      return {!fit || largest(call.rows.data(), ranks) > kFewRows, false};
+      return {!fit || largest(call.rows) > kFewRows, false};
     case GemmOp::kGemmReduceScatter:
       return {!fit, false};
     case GemmOp::kGemmAllReduce:
@@ -65,15 +63,15 @@ RankSizes column_parts(size_t n, int ranks) {
 }  // namespace
 
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks) {
-  const Cut cut = cut_of(call, by_owner, place.size);
+  const Cut cut = cut_of(call, by_owner);
   const int row_parts = cut.rows ? place.size : 1, col_parts = cut.cols ? place.size : 1;
   RankSizes row_sizes{call.m}, col_sizes{call.n};
   if (cut.rows) row_sizes = row_owners(call, place.size);
   if (cut.cols)
     col_sizes = call.op == GemmOp::kGemmAllToAll ? call.cols : column_parts(call.n, place.size);
   // Rows that one rank multiplies.
-  const size_t m = call.op == GemmOp::kGemmAllToAll ? largest(row_sizes.data(), row_parts) : call.m;
-  size_t row_step = equal_steps(largest(row_sizes.data(), row_parts), kCpuTile.rows, kRowUnit);
+  const size_t m = call.op == GemmOp::kGemmAllToAll ? largest(row_sizes) : call.m;
+  size_t row_step = equal_steps(largest(row_sizes), kCpuTile.rows, kRowUnit);
   size_t col_step = m <= kFewRows ? kColUnit : kCpuTile.cols / (call.paired() ? 2 : 1);
   const size_t wanted = static_cast<size_t>(blocks) * kTilesPerBlock;
   const auto count = [&] {
@@ -93,6 +91,8 @@ TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int 
   if (col_parts > 1) grid.first_col_owner = next;
   return grid;
 }
+
+size_t largest(const RankSizes& sizes) { return *std::ranges::max_element(sizes); }
 
 RankSizes row_owners(const GemmCall& call, int ranks) {
   return call.op == GemmOp::kGemmAllReduce ? nearly_equal(call.m, ranks) : call.rows;

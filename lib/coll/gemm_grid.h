@@ -15,6 +15,8 @@ inline constexpr size_t kFewRows = 64;
 /// `blocks`: the most that a launch of the comm may have.
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks);
 
+size_t largest(const RankSizes& sizes);
+
 /// How many rows of a call's matrices are each rank's.
 RankSizes row_owners(const GemmCall& call, int ranks);
 

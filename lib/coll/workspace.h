@@ -77,9 +77,6 @@ class Workspace {
 
   // ---- In the caller's thread, in the order of the calls ----
 
-  /// Bytes that peers reach here, once all that has been planned is done.
-  size_t planned() const { return planned_; }
-
   /// The workspace will hold `bytes`: whether it must grow for that. Throws OUT_OF_RESOURCES when
   /// with it, and `most` beside it, the comm would have more than config.max_memory.
   bool plan(size_t bytes, const LocalNeed& most);
@@ -114,7 +111,7 @@ class Workspace {
   tw_tile_view common_view(const LocalMemory& local, TileCounters* counters) const;
 
   Comm& comm_;
-  size_t planned_ = 0;
+  size_t planned_ = 0;  // bytes that peers reach here, once all that has been planned is done
   std::shared_ptr<const LocalMemory> local_;
   std::unique_ptr<Window> window_;  // device's order, as what follows
   TileCounters counters_{}, local_counters_{};

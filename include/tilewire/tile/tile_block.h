@@ -15,7 +15,7 @@
 // the ring of stages goes; storers lag behind. So a wait binds what it stands at: `wait` binds the
 // consumer's later ops; an operand that must be waited for is bound by `after`, so that the loader
 // can fetch the other operand, which depends on nothing, before. `signal` comes after everything
-// that any role of this block has stored before it.
+// that any role of this block has stored, and after what `wait` has waited for, before it.
 //
 // Work. Loops over tiles (or items) take the next number from a counter that all blocks of the
 // launch share. Rule: a tile may wait only for tiles with smaller numbers of the same loop, or of

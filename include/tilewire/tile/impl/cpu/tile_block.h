@@ -123,8 +123,7 @@ class CpuTileBlock {
 
   template <class Partial>
   TW_FN void reduce(CpuAccumulator& sum, int ranks, int self, Partial partial, tw_type_t type) {
-    if (!go_on()) return;
-    if (sum.zero) clear(sum);
+    if (!go_on(sum)) return;
     sum.zero = false;
     with_type(type, [&](auto t) {
       each_run(sum, sum.only, [&](float* x, size_t at, size_t n) {
@@ -136,8 +135,8 @@ class CpuTileBlock {
   }
 
   TW_FN void store(const TilePlace& to, CpuAccumulator& sum, const Epilogue& epilogue) {
-    if (to.data == nullptr || !go_on()) return;
-    if (epilogue.empty() && !sum.zero && sum.skip[0] == 0) return store_sums(to, sum);
+    if (to.data == nullptr || !go_on(sum)) return;
+    if (epilogue.empty() && sum.skip[0] == 0) return store_sums(to, sum);
     SumLines lines(sum, scratch_);
     for (size_t i = 0; i < sum.only.rows; ++i)
       store_line(to.data + i * to.stride * type_bytes(to.type),
@@ -147,9 +146,8 @@ class CpuTileBlock {
   template <class To>
   TW_FN void store_all(int n, To to, const TilePlace& /*everywhere*/, CpuAccumulator& sum,
                        const Epilogue& epilogue) {
-    if (!go_on()) return;
-    if (epilogue.empty() && !sum.zero && sum.skip[0] == 0 &&
-        view_.store != StorePolicy::kNonTemporal) {
+    if (!go_on(sum)) return;
+    if (epilogue.empty() && sum.skip[0] == 0 && view_.store != StorePolicy::kNonTemporal) {
       for (int p = 0; p < n; ++p)
         if (const TilePlace place = to(p); place.data != nullptr) store_sums(place, sum);
       return;
@@ -169,8 +167,7 @@ class CpuTileBlock {
   template <class Slot>
   TW_FN void put_all(int n, Slot slot, char* /*everywhere*/, const CpuAccumulator& sum,
                      tw_type_t type) {
-    if (!go_on()) return;
-    if (sum.zero) clear(sum);
+    if (!go_on(sum)) return;
     CpuAccumulator same = sum;
     each_run(same, all_rows(sum.tile), [&](const float* x, size_t at, size_t count) {
       for (int p = 0; p < n; ++p)
@@ -180,8 +177,7 @@ class CpuTileBlock {
 
   template <class Slot, class Part>
   TW_FN void put_parts(int n, Slot slot, Part part, const CpuAccumulator& sum, tw_type_t type) {
-    if (!go_on()) return;
-    if (sum.zero) clear(sum);
+    if (!go_on(sum)) return;
     CpuAccumulator same = sum;
     for (int p = 0; p < n; ++p)
       if (const RowPart rows = part(p); rows.rows != 0)
@@ -297,6 +293,12 @@ class CpuTileBlock {
   TW_FN bool go_on() {
     ok_ = ok_ && block_.go_on();
     return ok_;
+  }
+  /// As above, before the sums are read.
+  TW_FN bool go_on(const CpuAccumulator& sum) {
+    if (!go_on()) return false;
+    if (sum.zero) clear(sum);
+    return true;
   }
   TW_FN static constexpr size_t type_bytes(tw_type_t type) { return packed_element(type); }
 

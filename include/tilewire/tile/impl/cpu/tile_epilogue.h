@@ -18,15 +18,12 @@ class SumLines {
   /// Row i of half h, in a line of its own.
   TW_FN float* load(int h, size_t i) {
     float* const to = line(h);
-    if (sum_.zero) {
-      for (size_t j = 0; j < sum_.tile.cols; ++j) to[j] = 0;
-      return to;
-    }
     each_part(h, [&](size_t panel, size_t from, size_t at, size_t n) {
       copy(to + at, sum_.row(h, panel, i) + from, n);
     });
     return to;
   }
+
   /// Row i after the epilogue, not yet rounded.
   TW_FN const float* result(size_t i, const Epilogue& e) {
     const size_t n = sum_.tile.cols, col = sum_.tile.col;

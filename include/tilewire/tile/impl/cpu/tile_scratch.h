@@ -23,7 +23,7 @@ struct TileScratch {
   static constexpr size_t kLeftStep = kRightStep + 2 * kCpuTile.cols * kCpuTile.k * sizeof(float);
   static constexpr size_t kLines = kLeftStep + kCpuTile.rows * kCpuTile.k * sizeof(float);
   static constexpr size_t kLine = kMostPanels * kPanelCols * sizeof(float);
-  static constexpr size_t kEnd = kLines + 4 * kLine;
+  static constexpr size_t kEnd = kLines + 2 * kLine;  // one of each half
 };
 static_assert(TileScratch::kEnd <= kTileScratch && kTileScratch % 4096 == 0);
 

@@ -11,7 +11,8 @@
 //                        that the loader waits for whoever had the stage last
 //   number_full, _empty  the next number of a loop, loader -> consumers' warps and storer
 //   staged, unstaged     results in `staging`, consumers' warps -> storer
-//   handed, unhanded     "what we stored ourselves may be announced", consumers' warps -> storer
+//   handed, unhanded     "what we stored ourselves, or waited for, may be announced", consumers'
+//                        warps -> storer
 //
 // Waits on mbarriers end when the block has failed, which they look for themselves. What was waited
 // for is then not there: stores and signals are left out, all inside the block goes on as if. Only
