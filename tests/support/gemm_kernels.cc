@@ -176,7 +176,10 @@ void GemmRank::fill(const tw_tile_view& view) {
   const Segments owners = segments(rows_, run_.tile_rows);
   const size_t out = element_of(c_.out), results = up(c_.m * c_.n * out, 128);
   const Matrix c = c_out_.matrix(), hidden = hidden_.matrix();
-  PartialSlots partials{0, slot_bytes(grid, c_.partial),
+  // Slots of tiles with rows of several owners have room for one owner's, and no more.
+  const size_t slot_rows =
+      run_.whole_rows ? *std::max_element(rows_.begin(), rows_.end()) : run_.tile_rows;
+  PartialSlots partials{0, slot_bytes(grid, c_.partial, slot_rows),
                         size_t{most_tiles(grid.rows)} * most_tiles(grid.cols), c_.partial};
   const size_t staged = up(partials.end(ranks_), 128);
   switch (c_.op) {
