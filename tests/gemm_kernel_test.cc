@@ -1,9 +1,14 @@
 // Tile kernels on thread ranks over memory laid out by hand, without the library's host side: the
 // case table by every target that this machine runs, with launches that follow one another on the
 // same signals and the same never cleared memory. Under ThreadSanitizer this checks the protocols'
-// memory order.
+// memory order. Of the triples of case, target and way to run, `make check` takes one in two or
+// three, such that every case meets every target and every way, and every target every way;
+// `make check-long` takes all.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -25,13 +30,21 @@ Works work_out(const std::vector<GemmCase>& cases, int ranks) {
   return works;
 }
 
-/// Runs the cases one after the other, each kLaunches times with other inputs, as launches of one
-/// tile set.
+/// Whether case `i` is among those of turn `turn`: one in `parts`, in no step with what the case
+/// table varies, and in `parts` turns that follow one another each case once.
+bool takes(size_t i, size_t turn, size_t parts) {
+  const uint64_t mixed = (i + 1) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
+  return (mixed + turn) % parts == 0;
+}
+
+/// Runs the cases of `turn` one after the other, each kLaunches times with other inputs, as launches
+/// of one tile set.
 void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, const GemmRun& run,
-         const KernelTarget& target) {
+         const KernelTarget& target, size_t turn = 0, size_t parts = 1) {
   TileWorld world(room_for(cases, ranks, run));
   world.run([&](int rank) {
     for (size_t i = 0; i < cases.size(); ++i) {
+      if (!takes(i, turn, parts)) continue;
       GemmRank own(world, cases[i], run, rank);
       for (size_t launch = 0; launch < kLaunches; ++launch) {
         const GemmWork& work = works[i * kLaunches + launch];
@@ -53,11 +66,18 @@ void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, cons
 // The protocols are the same for all targets.
 std::vector<KernelTarget> targets_here() { return {kernel_targets().front()}; }
 constexpr int kRanks[] = {2, 3};
-constexpr int kManyRanks[] = {5, 8};
+constexpr size_t kParts = 2;
 #else
 std::vector<KernelTarget> targets_here() { return kernel_targets(); }
 constexpr int kRanks[] = {1, 2, 3};
+constexpr size_t kParts = 3;
+#endif
+#if defined(TW_SANITIZE_THREAD) || defined(TW_SANITIZE_ADDRESS)
+constexpr int kManyRanks[] = {5, 8};
+constexpr size_t kFewParts = 2;
+#else
 constexpr int kManyRanks[] = {5, 8, 16};
+constexpr size_t kFewParts = 1;
 #endif
 
 constexpr GemmOp kKernels[] = {
@@ -98,41 +118,55 @@ std::vector<GemmRun> runs_of(GemmOp op) {
 TEST_P(GemmKernel, Cases) {
   const std::vector<GemmCase> cases = gemm_cases_here(GetParam());
   const std::vector<KernelTarget> targets = targets_here();
+  const std::vector<GemmRun> ways = runs_of(GetParam());
+  const size_t parts = std::getenv("TW_TEST_LONG") != nullptr ? 1 : std::min(kParts, ways.size());
+  size_t turn = 0;
   for (const int ranks : kRanks) {
     if (is_local(GetParam()) && ranks != kRanks[0]) continue;
     const Works works = work_out(cases, ranks);
     // What ranks do to each other is the same for all targets.
     const size_t count = ranks == 2 || is_local(GetParam()) ? targets.size() : 1;
-    for (size_t t = 0; t < count; ++t)
-      for (const GemmRun& how : runs_of(GetParam())) {
-        run(cases, works, ranks, how, targets[t]);
+    for (size_t t = 0; t < count; ++t, ++turn)
+      for (size_t w = 0; w < ways.size(); ++w) {
+        run(cases, works, ranks, ways[w], targets[t], turn + w, parts);
         if (testing::Test::HasFailure()) return;
       }
   }
 }
 
-TEST_P(GemmKernel, ManyRanks) {
+#if !defined(TW_SANITIZE_THREAD)
+TEST_P(GemmKernel, OverEmulatedTiles) {
   const std::vector<GemmCase> cases = few_gemm_cases(GetParam());
+  run(cases, work_out(cases, 2), 2, runs_of(GetParam()).back(), emulated_amx(), 0, kFewParts);
+}
+#endif
+
+std::string op_name(const testing::TestParamInfo<GemmOp>& info) { return name_of(info.param); }
+INSTANTIATE_TEST_SUITE_P(Ops, GemmKernel, testing::ValuesIn(kKernels), op_name);
+
+class FusedKernel : public GemmKernel {};
+
+TEST_P(FusedKernel, ManyRanks) {
+  const std::vector<GemmCase> cases = few_gemm_cases(GetParam());
+  size_t turn = 0;
   for (const int ranks : kManyRanks) {
     const Works works = work_out(cases, ranks);
     GemmRun how;
     how.blocks = 2;
     how.path = ranks == 8 ? ReducePath::kOneShot : ReducePath::kViaOwner;
-    run(cases, works, ranks, how, kernel_targets().front());
+    run(cases, works, ranks, how, kernel_targets().front(), turn++, kFewParts);
     how.path = ReducePath::kViaOwner;
     how.whole_rows = true;
-    run(cases, works, ranks, how, kernel_targets().front());
+    run(cases, works, ranks, how, kernel_targets().front(), turn, kFewParts);
     if (testing::Test::HasFailure()) return;
   }
 }
 
-TEST_P(GemmKernel, OverEmulatedTiles) {
-  const std::vector<GemmCase> cases = few_gemm_cases(GetParam());
-  run(cases, work_out(cases, 2), 2, runs_of(GetParam()).back(), emulated_amx());
-}
-
-INSTANTIATE_TEST_SUITE_P(Ops, GemmKernel, testing::ValuesIn(kKernels),
-                         [](const auto& info) { return std::string(name_of(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Ops, FusedKernel,
+                         testing::Values(GemmOp::kAllGatherGemm, GemmOp::kGemmReduceScatter,
+                                         GemmOp::kGemmAllReduce, GemmOp::kGemmAllToAll,
+                                         GemmOp::kAllReduceNorm),
+                         op_name);
 
 }  // namespace
 }  // namespace tw::test

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/support/add_scaled.h"
+
 // The kernels' conversions, in a namespace of their own.
 #undef TW_NS
 #define TW_NS tw::gemm_call
@@ -226,7 +228,7 @@ std::vector<double> GemmOperands::products(int a_rank, int b_rank) const {
     for (size_t j = 0; j < b_cols(); ++j) row[j] = value_of(b_rank, kB, k, j);
     for (size_t i = 0; i < p.m; ++i) {
       const double a = value_of(a_rank, kA, i, k);
-      for (size_t j = 0; j < b_cols(); ++j) sums[i * b_cols() + j] += a * row[j];
+      add_scaled(sums.data() + i * b_cols(), a, row.data(), b_cols());
     }
   }
   return sums;

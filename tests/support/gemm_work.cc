@@ -1,7 +1,9 @@
 // The reference: what each rank must get.
+#include <algorithm>
 #include <cmath>
 
 #include "tests/runner/gemm_cases.h"
+#include "tests/support/add_scaled.h"
 
 namespace tw::test {
 namespace {
@@ -44,29 +46,27 @@ Values make(size_t rows, size_t cols, tw_type_t type, bool random, int range, do
   return v;
 }
 
-/// A B. Whole numbers / 8: in 64-bit integers, in units of 1 / 64.
-Values product(const Values& a, const Values& b, bool random) {
+/// A B, in units of 1 / `unit` of what a and b hold.
+template <class T>
+Values product_in(const Values& a, const Values& b, float unit) {
   Values c{a.rows, b.cols, std::vector<float>(a.rows * b.cols)};
-  std::vector<double> row(b.cols);
-  std::vector<int64_t> whole(b.cols);
+  const auto in_units = [&](float x) { return static_cast<T>(x * unit); };
+  std::vector<T> right(b.data.size()), row;
+  std::transform(b.data.begin(), b.data.end(), right.begin(), in_units);
   for (size_t i = 0; i < a.rows; ++i) {
     row.assign(b.cols, 0);
-    whole.assign(b.cols, 0);
-    for (size_t k = 0; k < a.cols; ++k) {
-      const float x = a.at(i, k);
-      const float* const y = &b.data[k * b.cols];
-      if (random) {
-        for (size_t j = 0; j < b.cols; ++j) row[j] += static_cast<double>(x) * y[j];
-      } else {
-        const auto units = static_cast<int64_t>(x * 8);
-        for (size_t j = 0; j < b.cols; ++j) whole[j] += units * static_cast<int64_t>(y[j] * 8);
-      }
-    }
+    for (size_t k = 0; k < a.cols; ++k)
+      add_scaled(row.data(), in_units(a.at(i, k)), right.data() + k * b.cols, b.cols);
     for (size_t j = 0; j < b.cols; ++j)
       c.data[i * b.cols + j] =
-          static_cast<float>(random ? row[j] : static_cast<double>(whole[j]) / 64);
+          static_cast<float>(static_cast<double>(row[j]) / (static_cast<double>(unit) * unit));
   }
   return c;
+}
+
+/// A B. What is not random are whole numbers / 8: in 64-bit integers.
+Values product(const Values& a, const Values& b, bool random) {
+  return random ? product_in<double>(a, b, 1) : product_in<int64_t>(a, b, 8);
 }
 
 double activated(double x, Activation activation) {

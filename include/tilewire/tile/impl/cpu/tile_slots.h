@@ -11,10 +11,15 @@
 
 namespace TW_NS {
 
+TW_FN void clear_half(const CpuAccumulator& sum, int h) {
+  const size_t count = sum.panels(h) * sum.panel_rows * kPanelCols;
+  for (size_t i = 0; i < count; ++i) sum.half[h][i] = 0;
+}
+
 /// Writes the zeros of a sum to which nothing was added.
 TW_FN void clear(const CpuAccumulator& sum) {
-  for (int h = 0; h < sum.halves(); ++h)
-    for (size_t i = 0; i < sum.panels(h) * sum.panel_rows * kPanelCols; ++i) sum.half[h][i] = 0;
+  clear_half(sum, 0);
+  if (sum.halves() == 2) clear_half(sum, 1);
 }
 
 /// Columns first .. first + 31 of a row whose tile does not begin with a panel, as far as they
