@@ -79,6 +79,19 @@ def test_programs(folder):
     expect("queued on streams, private buffers, every op", done.returncode == 0 and "avg" in done.stdout, output(done))
 
 
+
+def test_local():
+    done = run(["build/perf/tile_perf", "--benchmark_min_time=0.001", "--benchmark_filter=129x|rows"])
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("gemm/", "rows/"))]
+    roofs = [float(field[5:]) for row in rows for field in row if field.startswith("roof=")]
+    targets = {row[0].split("/")[2] for row in rows}
+    expect("GEMM and row ops of one core, every target", done.returncode == 0 and "cpu_portable" in targets
+           and len(rows) == 6 * len(targets) and len(roofs) == 2 * len(targets), output(done))
+    expect("their share of the roofline", all(0 < roof < 1.5 for roof in roofs), roofs)
+    done = run(["build/perf/local_perf", "--benchmark_min_time=0.001"])
+    expect("loops of one core", done.returncode == 0 and "ns" in done.stdout, output(done))
+
+
 def test_refusals(folder):
     expect("a world of one is refused", run(["build/perf/all_reduce_perf", *SMALL]).returncode != 0)
     expect("unless asked for", run(["build/perf/all_reduce_perf", *SMALL, "--alone"]).returncode == 0)
@@ -192,6 +205,7 @@ def main():
     expect("the programs build", built.returncode == 0, output(built))
     with tempfile.TemporaryDirectory() as folder:
         test_programs(folder)
+        test_local()
         test_refusals(folder)
         test_gemm_programs(folder)
     print(f"1..{len(results)}")

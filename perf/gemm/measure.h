@@ -3,11 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #include "perf/gemm/gemm_op.h"
+#include "perf/runner/loops.h"
 
 namespace tw::perf {
 
@@ -54,10 +53,6 @@ class GemmMeasure {
     char* at = nullptr;
     size_t bytes = 0;
   };
-  struct Free {
-    void operator()(char* at) const { std::free(at); }
-  };
-  using Private = std::unique_ptr<char, Free>;
   struct Batch {
     double whole, call;
   };

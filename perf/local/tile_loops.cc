@@ -10,7 +10,9 @@ namespace {
 template <class Add>
 double multiply(size_t rounds, double flops, Add add) {
   constexpr size_t kSums = Target::kVectorBytes == 64 ? 24 : 10;
-  Floats sums[kSums] = {};
+  Floats sums[kSums];
+  volatile float first = 0;  // else they would all be known to be alike
+  for (Floats& sum : sums) sum = splat<Floats>(first);
   for (size_t i = 0; i < rounds; ++i) repeat<kSums>([&](auto s) { sums[s] = add(sums[s]); });
   volatile float used = 0;
   for (const Floats& sum : sums) used = used + sum[0];
@@ -25,7 +27,7 @@ double multiply_fp32(size_t rounds) {
 
 double multiply_bf16(size_t rounds) {
 #if defined(TW_TARGET_CPU_AMX)
-  alignas(64) char zeros[1024] = {};
+  alignas(64) static const char zeros[1024] = {};
   AmxTiles tiles;
   tiles.configure(16);
   _tile_loadd(4, zeros, 64);

@@ -89,13 +89,13 @@ class Gemm {
         copies_(std::max<size_t>(1, kMemory / bytes_of_b(shape, type))) {
     const auto [m, n, k] = shape;
     const size_t element = packed_element(type);
-    char* const a = allocate_private(m * k * element);
-    char* const b = allocate_private(k * n * element);
+    char* const a = allocate(m * k * element);
+    char* const b = allocate(k * n * element);
     std::memset(a, 0x3c, m * k * element);  // numbers, not zeros: 0.0115 as bf16 and fp32
     std::memset(b, 0x3c, k * n * element);
     const Operand plain{b, n, k, n, type, MatrixLayout::kRows, nullptr};
     for (size_t i = 0; i < copies_; ++i) {
-      packed_.push_back(allocate_private(bytes_of_b(shape, type)));
+      packed_.push_back(allocate(bytes_of_b(shape, type)));
       loops.pack(packed_.back(), plain);
     }
     part_.resize(8192);
@@ -107,13 +107,13 @@ class Gemm {
     args_.tiles.epoch = &epoch_;
     args_.tiles.counters = &counters_;
     args_.tiles.scratch_bytes = tile_scratch(rows, k);
-    args_.tiles.scratch = allocate_private(args_.tiles.scratch_bytes);
+    args_.tiles.scratch = allocate(args_.tiles.scratch_bytes);
     args_.tiles.record.call = kCollOps;
     args_.grid = tile_grid(whole(m, static_cast<uint32_t>(rows)), whole(n, kCpuTile.cols),
                            Raster::kRowsOuter);
     args_.a = {a, k, m, k, type, MatrixLayout::kRows, nullptr};
     args_.b = {nullptr, n, k, n, type, MatrixLayout::kPacked, nullptr};
-    args_.c = {allocate_private(m * n * element), n, type};
+    args_.c = {allocate(m * n * element), n, type};
   }
 
   void run() {
@@ -126,7 +126,13 @@ class Gemm {
     return packed_bytes(PackedFor::kCpu, s.k, s.n, type);
   }
 
+  char* allocate(size_t bytes) {
+    memory_.emplace_back(allocate_private(bytes));
+    return memory_.back().get();
+  }
+
   const TileLoops& loops_;
+  std::vector<Private> memory_;
   GemmArgs args_{};
   TileCounters counters_;
   uint64_t epoch_;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <ctime>
+#include <memory>
 #include <vector>
 
 namespace tw::perf {
@@ -30,5 +32,10 @@ void touch(const void* p, size_t bytes);
 
 // Zeroed, 2 MiB aligned, huge pages asked for; std::free takes it. Throws std::bad_alloc.
 char* allocate_private(size_t bytes);
+
+struct FreePrivate {
+  void operator()(char* at) const { std::free(at); }
+};
+using Private = std::unique_ptr<char, FreePrivate>;
 
 }  // namespace tw::perf

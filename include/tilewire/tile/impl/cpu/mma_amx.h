@@ -8,6 +8,7 @@
 // Tile registers: 0-3 sums, 4-5 A, 6-7 B.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,6 +20,27 @@
 
 namespace TW_NS {
 
+/// What LDTILECFG reads.
+struct alignas(64) AmxConfiguration {
+  uint8_t palette = 1, start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+/// By rows of A. Constants: to g++ the intrinsic reads 8 bytes, and it leaves out stores to the rest.
+struct AmxConfigurations {
+  constexpr AmxConfigurations() {
+    for (int rows = 0; rows <= 16; ++rows)
+      for (int i = 0; i < 8; ++i) {
+        of[rows].row_bytes[i] = 64;
+        of[rows].rows[i] = static_cast<uint8_t>(i < 6 ? rows : 16);
+      }
+  }
+  AmxConfiguration of[17];
+};
+inline constexpr AmxConfigurations kAmxConfigurations;
+
 class AmxTiles {
  public:
   AmxTiles() = default;
@@ -29,6 +51,8 @@ class AmxTiles {
   }
 
   TW_FN void multiply(const MmaStep& s) {
+    // The loads' intrinsics do not say that they read what was stored before.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     configure(s.rows < 16 ? static_cast<int>(s.rows) : 16);
     const size_t row_blocks = divide_up(s.rows, 32);
     if (s.rows <= 16) return rows_of<1, 0, 32>(s, 0);
@@ -43,25 +67,13 @@ class AmxTiles {
   TW_FN void configure(int rows) {
     if (rows_ == rows) return;
     rows_ = rows;
-    Configuration c;
-    for (int i = 0; i < 8; ++i) {
-      c.row_bytes[i] = 64;
-      c.rows[i] = static_cast<uint8_t>(i < 6 ? rows : 16);
-    }
-    _tile_loadconfig(&c);
+    _tile_loadconfig(&kAmxConfigurations.of[rows]);
   }
 
  private:
   static constexpr size_t kRowBytes = kCpuTile.k * 2;  // of A
   static constexpr size_t kSumBytes = kPanelCols * sizeof(float);
   static constexpr size_t kTileBytes = 1024;
-
-  struct alignas(64) Configuration {
-    uint8_t palette = 1, start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-  };
 
   /// `ahead_b`: lines of B's next step that a block fetches with each group of 32 k, so that all
   /// blocks together fetch all.
