@@ -1,0 +1,34 @@
+// Which earlier instructions a later one must come after: those with an access to a part of the
+// same memory where one of the two writes (read after write, write after read, write after write).
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "lib/program/program.h"
+
+namespace tw {
+
+/// Takes the instructions of one or more launches in order. What lies behind a later write of the
+/// same memory is not told again: whoever comes after the write comes after that as well.
+class Conflicts {
+ public:
+  explicit Conflicts(const Program& program);
+
+  /// Tells `found` the conflicts of the next instruction, some more than once, then takes it in.
+  void take(int instruction, int launch,
+            const std::function<void(int instruction, int launch)>& found);
+
+ private:
+  struct Past {
+    Access access;
+    int instruction;
+    int launch;
+  };
+  std::vector<Past>& pasts_of(const Region& region);
+
+  const Program& program_;
+  std::vector<std::vector<Past>> pasts_;  // of each device's tensors
+};
+
+}  // namespace tw
