@@ -1,6 +1,7 @@
 # tests/<stem>_test.cc  -> build/tests/<stem>_test, linked with the internal archive and GoogleTest
 # tests/<stem>_test.{sh,py}  run as they are
 # tests/support/*.cc    -> linked into every test that needs it
+# tests/tools/<name>.cc -> build/tests/tools/<name>, linked as a test
 # tests/examples/NN_name.{c,cc,cu} -> build/examples/NN_name, linked with the shared library
 # Stems whose name ends in _mpi (tests and examples) and everything in perf/ see MPI.
 
@@ -25,6 +26,13 @@ $(support): $(support_objects)
 
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
+
+# ---- Small models and llama.cpp's logits of them, checked in -----------------------------------------
+.PHONY: llama-fixtures
+llama-fixtures: $(B)/tests/tools/write_llama_models  ## tests/fixtures/llama anew, by llama.cpp (wheels from PyPI)
+	@tests/tools/deps llama
+	@rm -rf $(B)/llama_models && $< $(B)/llama_models
+	@build/venv-llama/bin/python tests/tools/make_llama_fixtures $(B)/llama_models tests/fixtures/llama
 
 # tests/fuzz/<stem>_fuzz.cc -> $(B)/fuzz/<stem>_fuzz: libFuzzer, so CXX=clang++ VARIANT=fuzz only.
 $(B)/fuzz/%_fuzz: $(B)/obj/tests/fuzz/%_fuzz.o $(support) $(internal)
