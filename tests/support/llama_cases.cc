@@ -15,63 +15,71 @@ LlamaConfig sized(LlamaFamily family, int hidden, int heads, int kv_heads, int h
   return c;
 }
 
-}  // namespace
+void add(std::vector<LlamaCase>& cases, const char* name, const LlamaConfig& config) {
+  cases.push_back({name, config, 1000 + cases.size(), 40});
+}
 
-std::vector<LlamaCase> llama_cases() {
+void add_llama(std::vector<LlamaCase>& cases) {
   using enum LlamaFamily;
-  std::vector<LlamaCase> cases;
-  const auto add = [&](const char* name, const LlamaConfig& config) {
-    cases.push_back({name, config, 1000 + cases.size(), 40});
-  };
-
   LlamaConfig c = sized(kLlama, 32, 2, 2, 64);
   c.tied = true;
-  add("llama_tied", c);
+  add(cases, "llama_tied", c);
 
   c = sized(kLlama, 40, 4, 2, 64);
   c.ffn = 56;
   c.vocab = 101;
-  add("llama_untied", c);
+  add(cases, "llama_untied", c);
 
   // The 32 wave lengths are from 6.3 to 4.7e5 tokens: some on each side of 8 and 32, some between.
   c = sized(kLlama, 32, 2, 1, 64);
   c.tied = true;
   c.rope_theta = 500000;
   c.rope = {RopeScaling::kLlama3, 8, 1, 4, 32};
-  add("llama_rope3", c);
+  add(cases, "llama_rope3", c);
 
   c = sized(kLlama, 32, 2, 1, 80);
   c.rope.kind = RopeScaling::kLinear;
   c.rope.factor = 4;
-  add("llama_linear", c);
+  add(cases, "llama_linear", c);
 
   c = sized(kLlama, 32, 2, 1, 64);
   c.qkv_bias = c.o_bias = c.mlp_bias = true;
   c.rms_eps = 1e-3;
-  add("llama_biases", c);
+  add(cases, "llama_biases", c);
 
   c = sized(kLlama, 24, 9, 3, 64);
   c.tied = true;
-  add("llama_uneven", c);
+  add(cases, "llama_uneven", c);
+}
 
+void add_others(std::vector<LlamaCase>& cases) {
+  using enum LlamaFamily;
   // llama.cpp wants heads x head size = hidden of this family.
-  c = sized(kQwen2, 128, 2, 1, 64);
+  LlamaConfig c = sized(kQwen2, 128, 2, 1, 64);
   c.ffn = 32;
   c.tied = true;
   c.qkv_bias = true;
   c.rms_eps = 1e-6;
   c.rope_theta = 1e6;
-  add("qwen2", c);
+  add(cases, "qwen2", c);
 
   c = sized(kQwen3, 32, 2, 1, 128);
   c.qk_norm = true;
   c.rms_eps = 1e-6;
   c.rope_theta = 1e6;
-  add("qwen3", c);
+  add(cases, "qwen3", c);
 
   c = sized(kMistral, 32, 2, 1, 96);
   c.window = 7;
-  add("mistral", c);
+  add(cases, "mistral", c);
+}
+
+}  // namespace
+
+std::vector<LlamaCase> llama_cases() {
+  std::vector<LlamaCase> cases;
+  add_llama(cases);
+  add_others(cases);
   return cases;
 }
 
