@@ -30,7 +30,7 @@ void add_llama(std::vector<LlamaCase>& cases) {
   c.vocab = 101;
   add(cases, "llama_untied", c);
 
-  // The 32 wave lengths are from 6.3 to 4.7e5 tokens: some on each side of 8 and 32, some between.
+  // Wave lengths are 6.3, 9.5, 14.3 ... 2e6 tokens: some on each side of 8 and 32, some between.
   c = sized(kLlama, 32, 2, 1, 64);
   c.tied = true;
   c.rope_theta = 500000;
