@@ -1,6 +1,6 @@
 # The library (lib/<layer>/**/*.cc and the CPU kernels) and the programs (lib/cli/<program>.cc).
 
-lib_layers := base device topo boot net comm coll program api
+lib_layers := base device topo boot net comm coll program model api
 lib_sources := $(sort $(shell find $(wildcard $(addprefix lib/,$(lib_layers))) -name '*.cc' 2>/dev/null))
 lib_objects := $(lib_sources:%.cc=$(B)/obj/%.o) $(kernel_objects) $(gpu_objects)
 
