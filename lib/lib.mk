@@ -23,6 +23,9 @@ library: $(so_link) $(internal)
 $(B)/obj/lib/%.o: lib/%.cc $(flags_file) $(defines_file)
 	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(lib_defines) -c $< -o $@
 
+# The expansion of weights must give the same bits with and without fused multiply-adds.
+$(B)/obj/lib/model/quant.o: cxx_flags += -ffp-contract=off
+
 $(internal): $(lib_objects) $(objects_file)
 	$(call quiet,AR)rm -f $@; ar rcs $@ $(lib_objects)
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 namespace tw {
 
 class Gguf;
+struct GgufTensor;
 
 enum class Family { kLlama, kQwen2, kQwen3, kMistral };
 enum class RopeScaling { kNone, kLinear, kLlama3 };
@@ -50,14 +52,19 @@ struct ModelDesc {
 /// "llama", "qwen2", "qwen3", "mistral".
 const char* family_name(Family family);
 
-/// From metadata and tensors. Throws INVALID_ARGUMENT naming the key that is missing or out of
-/// range, UNSUPPORTED naming key, value and what is supported.
-ModelDesc desc_of(const Gguf& gguf);
+/// From the metadata of `gguf` and the tensors that `find` finds by name (null: there is none): those
+/// of a split model lie in several files. Throws INVALID_ARGUMENT naming the key that is missing or
+/// out of range, UNSUPPORTED naming key, value and what is supported.
+using FindGgufTensor = std::function<const GgufTensor*(std::string_view name)>;
+ModelDesc desc_of(const Gguf& gguf, const FindGgufTensor& find);
 
 /// From the text of a config.json; `path` names it in errors.
 ModelDesc desc_of_config(std::string_view config, const std::string& path);
 
 /// Throws INVALID_ARGUMENT unless the numbers fit together; `path` names the file in errors.
 void check_desc(const ModelDesc& desc, const std::string& path);
+
+/// Sets rope_divisors from the scaling's other members.
+void set_rope_divisors(ModelDesc* desc);
 
 }  // namespace tw

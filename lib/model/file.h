@@ -5,10 +5,10 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "lib/model/desc.h"
@@ -80,20 +80,23 @@ class ModelFile {
   void set_progress(Progress call, uint64_t all);
 
  private:
-  void open_gguf(const std::string& path);
-  void open_safetensors(const std::vector<std::string>& files, const std::string& folder);
+  void open_parts();
+  void open_gguf();
+  void open_safetensors();
   void add(std::string name, const Weight& weight, const std::string& path);
   void check_weights() const;
+  const Weight& weight(std::string_view name, const WeightRange& range) const;
+  static uint64_t bytes_of_row(const Weight& weight, const WeightRange& range);
   template <class T>
   void read_block(std::string_view name, const WeightRange& range, T* out, uint64_t stride) const;
   void count(uint64_t bytes) const;
 
-  std::string path_;
+  std::string path_;    // of the file or index that stands for the model
   std::string folder_;  // of a safetensors model: config.json and tokenizer.json stand in it
   std::vector<std::unique_ptr<Gguf>> ggufs_;
   std::vector<std::unique_ptr<Safetensors>> safetensors_;
   ModelDesc desc_;
-  std::unordered_map<std::string, Weight> weights_;
+  std::map<std::string, Weight, std::less<>> weights_;
   uint64_t bytes_ = 0;
   Progress progress_;
   uint64_t all_ = 0;

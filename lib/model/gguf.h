@@ -6,11 +6,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "lib/model/mapped_file.h"
@@ -68,8 +68,8 @@ class Gguf {
   const GgufValue* find(std::string_view key) const;
 
   /// Typed reads. Nothing (or an empty list) when there is no such key; a value of another kind
-  /// throws INVALID_ARGUMENT naming key, type and what was expected. Numbers convert between the
-  /// number types as long as the value stays the same; integers and bools are not mixed.
+  /// throws INVALID_ARGUMENT naming key, type and what was expected. Any width and sign serves as an
+  /// integer, any integer as a number; bools are neither.
   std::optional<std::string_view> text(std::string_view key) const;
   std::optional<int64_t> integer(std::string_view key) const;
   std::optional<double> number(std::string_view key) const;
@@ -85,11 +85,13 @@ class Gguf {
 
  private:
   friend class GgufReader;
+  [[noreturn]] void refuse(std::string_view key, const char* expected) const;
+
   MappedFile file_;
   std::string path_;
-  std::unordered_map<std::string_view, GgufValue> values_;
+  std::map<std::string_view, GgufValue> values_;
   std::vector<GgufTensor> tensors_;
-  std::unordered_map<std::string_view, size_t> places_;  // of tensors, by name
+  std::map<std::string_view, size_t> places_;  // of tensors, by name
 };
 
 }  // namespace tw

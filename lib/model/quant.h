@@ -30,9 +30,11 @@ enum class QuantType : uint32_t { TW_QUANT_MAP(TW_QUANT_ENUM) };
 
 struct QuantFormat {
   const char* name;
-  size_t block;  // elements
+  size_t block;  // elements; at most kMaxQuantBlock
   size_t bytes;  // of a block
 };
+
+constexpr size_t kMaxQuantBlock = 256;
 
 /// Null when ggml's type `number` is not supported.
 const QuantFormat* find_quant_format(uint32_t number);

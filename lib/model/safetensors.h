@@ -5,9 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "lib/model/mapped_file.h"
@@ -18,7 +18,7 @@ namespace tw {
 struct SafeTensor {
   std::string name;
   QuantType type;               // F32, F16 or BF16
-  std::vector<uint64_t> shape;  // the slowest first, as in the file; at most 8
+  std::vector<uint64_t> shape;  // the slowest first, as in the file; at most 8 dims
   std::string_view data;
 };
 
@@ -34,7 +34,7 @@ class Safetensors {
   /// By place in the file.
   const std::vector<SafeTensor>& tensors() const { return tensors_; }
   /// Null when there is no such tensor.
-  const SafeTensor* find_tensor(const std::string& name) const;
+  const SafeTensor* find_tensor(std::string_view name) const;
 
  private:
   void read(std::string_view bytes);
@@ -42,11 +42,11 @@ class Safetensors {
   MappedFile file_;
   std::string path_;
   std::vector<SafeTensor> tensors_;
-  std::unordered_map<std::string, size_t> places_;
+  std::map<std::string_view, size_t> places_;
 };
 
-/// The files of a model.safetensors.index.json, in order of first mention, each a plain file name
-/// (anything else is INVALID_ARGUMENT); `path` names the index in errors.
+/// The files of a model.safetensors.index.json by name, each a plain file name (anything else is
+/// INVALID_ARGUMENT); `path` names the index in errors.
 std::vector<std::string> index_files(std::string_view index, const std::string& path);
 
 }  // namespace tw
