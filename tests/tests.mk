@@ -63,6 +63,12 @@ demo:  ## an all-reduce between two processes of this machine
 	$(B)/bin/tw_run -n 2 $(B)/examples/02_all_reduce
 	@echo "The Llama demo comes with the model layer."
 
+.PHONY: model-fixtures
+model-fixtures:  ## write tests/fixtures/models again (PyPI packages gguf and safetensors)
+	@$(PYTHON) -m venv build/venv-fixtures
+	@build/venv-fixtures/bin/pip -q install --require-hashes -r tests/tools/model_fixtures.txt
+	@build/venv-fixtures/bin/python tests/tools/make_model_fixtures
+
 # ---- Examples ---------------------------------------------------------------------------------------
 example_sources := $(wildcard tests/examples/*.c tests/examples/*.cc)
 example_programs := $(patsubst tests/examples/%,$(B)/examples/%,$(basename $(example_sources)))
