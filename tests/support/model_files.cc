@@ -93,6 +93,15 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_, error);
 }
 
+std::string refused_seeds(const std::string& stem, bool (*run)(std::string_view)) {
+  std::string refused = "there are none";
+  for (const auto& entry : std::filesystem::directory_iterator("tests/fuzz/seeds/" + stem)) {
+    if (refused == "there are none") refused.clear();
+    if (!run(read_text(entry.path().string()))) refused += entry.path().string() + "\n";
+  }
+  return refused;
+}
+
 namespace {
 
 template <class T>

@@ -74,6 +74,9 @@ class TemporaryFolder {
   std::string path_;
 };
 
+/// The seeds of a fuzz target that `run` does not take, or "there are none".
+std::string refused_seeds(const std::string& stem, bool (*run)(std::string_view));
+
 /// Weights that differ from the digests of fixture `model`, by name; also of those that `file` lacks.
 std::string wrong_weights(const ModelFile& file, const std::string& model);
 
