@@ -12,7 +12,7 @@ namespace tw {
 namespace {
 
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxValues = size_t{1} << 23;
+constexpr size_t kMaxValues = size_t{1} << 22;
 
 /// Follows the parser and throws at what is out of bounds.
 class Watch {
@@ -22,7 +22,9 @@ class Watch {
   bool operator()(int depth, Json::parse_event_t event, const Json& parsed) {
     if (++values_ > kMaxValues)
       fail(TW_ERROR_INVALID_ARGUMENT, "%s: more than %zu values", path_.c_str(), kMaxValues);
-    if (depth >= kMaxDepth)
+    const bool opens =
+        event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    if (opens && depth >= kMaxDepth)
       fail(TW_ERROR_INVALID_ARGUMENT, "%s: nested deeper than %d", path_.c_str(), kMaxDepth);
     if (event == Json::parse_event_t::object_start) keys_.emplace_back();
     if (event == Json::parse_event_t::key)

@@ -18,7 +18,7 @@ constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 constexpr size_t kMaxTokenizerBytes = size_t{64} << 20;
 
 /// `text`, an object, parsed. Throws INVALID_ARGUMENT beginning with `path` when it is none, is longer
-/// than `max_bytes`, nests deeper than 32, has more than 2^23 values, or an object of it has a key
+/// than `max_bytes`, nests deeper than 32, has more than 2^22 values, or an object of it has a key
 /// twice.
 Json parse_json(std::string_view text, size_t max_bytes, const std::string& path);
 

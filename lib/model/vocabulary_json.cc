@@ -186,7 +186,8 @@ void Reader::read_merges(const Json& model) {
     }
     const std::string& pair = result_.merges.back();
     const size_t space = pair.find(' ');
-    if (space == 0 || space + 1 >= pair.size() || pair.find(' ', space + 1) != std::string::npos)
+    if (space == 0 || space == std::string::npos || space + 1 == pair.size() ||
+        pair.find(' ', space + 1) != std::string::npos)
       refuse(text("key \"model.merges\" has %s; expected two texts without spaces",
                   name_text(pair).c_str()));
   }
