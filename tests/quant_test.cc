@@ -44,6 +44,9 @@ std::vector<T> expanded(const GgufTensor& tensor, const void* from) {
   return values;
 }
 
+uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
+uint32_t bits_of(uint16_t value) { return value; }
+
 /// The first element whose bytes differ, -1 when none does. NaNs need only be NaNs: hardware that
 /// gguf-py runs on makes them quiet or not.
 template <class T>
@@ -55,7 +58,7 @@ int64_t first_difference(const std::vector<T>& a, const std::vector<T>& b) {
       return (value & 0x7fff) > 0x7f80;
   };
   for (size_t i = 0; i < a.size(); ++i)
-    if (std::memcmp(&a[i], &b[i], sizeof(T)) != 0 && !(is_nan(a[i]) && is_nan(b[i])))
+    if (bits_of(a[i]) != bits_of(b[i]) && !(is_nan(a[i]) && is_nan(b[i])))
       return static_cast<int64_t>(i);
   return -1;
 }

@@ -79,8 +79,8 @@ void set_rope_divisors(ModelDesc* desc) {
     desc->rope_divisors.assign(static_cast<size_t>(pairs), desc->rope_factor);
     return;
   }
-  // Llama 3.1's rule: pairs that turn often in the original context stay, those that turn rarely are
-  // stretched by the factor, those between are blended. In fp32, in the order that llama.cpp's
+  // Llama 3.1's rule: pairs that turn often in the original context stay, those that turn rarely
+  // are stretched by the factor, those between are blended. In fp32, in the order that llama.cpp's
   // converter uses, so that both files of a model give the same.
   const auto original = static_cast<float>(desc->rope_original_context);
   const float low = desc->rope_low_freq_factor;

@@ -52,9 +52,9 @@ struct ModelDesc {
 /// "llama", "qwen2", "qwen3", "mistral".
 const char* family_name(Family family);
 
-/// From the metadata of `gguf` and the tensors that `find` finds by name (null: there is none): those
-/// of a split model lie in several files. Throws INVALID_ARGUMENT naming the key that is missing or
-/// out of range, UNSUPPORTED naming key, value and what is supported.
+/// From the metadata of `gguf` and the tensors that `find` finds by name (null: there is none):
+/// those of a split model lie in several files. Throws INVALID_ARGUMENT naming the key that is
+/// missing or out of range, UNSUPPORTED naming key, value and what is supported.
 using FindGgufTensor = std::function<const GgufTensor*(std::string_view name)>;
 ModelDesc desc_of(const Gguf& gguf, const FindGgufTensor& find);
 

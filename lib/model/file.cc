@@ -13,8 +13,8 @@ namespace {
 
 constexpr uint64_t kProgressBytes = 1 << 20;
 
-/// Where a GGUF of architecture "llama" keeps row `row` of Hugging Face's q_proj or k_proj: there the
-/// two halves of a head lie interleaved, because llama.cpp turns neighbours.
+/// Where a GGUF of architecture "llama" keeps row `row` of Hugging Face's q_proj or k_proj: there
+/// the two halves of a head lie interleaved, because llama.cpp turns neighbours.
 uint64_t interleaved_row(uint64_t row, uint64_t head_size) {
   const uint64_t half = head_size / 2;
   const uint64_t in_head = row % head_size;
@@ -76,7 +76,7 @@ const Weight& ModelFile::weight(std::string_view name, const WeightRange& range)
   return found;
 }
 
-// ---- Reading ----------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 template <class T>
 void ModelFile::read_block(std::string_view name, const WeightRange& range, T* out,
@@ -128,7 +128,7 @@ void ModelFile::read_rows(std::string_view name, uint64_t first_row, uint64_t ro
   read_block(name, {first_row, rows, 0, cols}, out, cols);
 }
 
-// ---- Progress ---------------------------------------------------------------------------------------
+// ---- Progress -----------------------------------------------------------------------------------
 
 uint64_t ModelFile::bytes_of_row(const Weight& weight, const WeightRange& range) {
   const QuantFormat& format = quant_format(weight.type);

@@ -40,9 +40,10 @@ struct WeightRange {
 /// Reading is const and may be done by several threads at once.
 class ModelFile {
  public:
-  /// `path`: a .gguf (any part of a split one), a .safetensors, a model.safetensors.index.json, or a
-  /// folder with one of them. Weights are mapped, not read; every weight that the model needs must be
-  /// there with its shape. Throws INVALID_ARGUMENT or UNSUPPORTED, naming file and key or tensor.
+  /// `path`: a .gguf (any part of a split one), a .safetensors, a model.safetensors.index.json, or
+  /// a folder with one of them. Weights are mapped, not read; every weight that the model needs
+  /// must be there with its shape. Throws INVALID_ARGUMENT or UNSUPPORTED, naming file and key or
+  /// tensor.
   explicit ModelFile(const std::string& path);
   ~ModelFile();
   ModelFile(const ModelFile&) = delete;
@@ -59,8 +60,8 @@ class ModelFile {
   /// The same; throws INVALID_ARGUMENT naming it when there is none.
   const Weight& weight(std::string_view name) const;
 
-  /// Expands rows first_row ... of `name` to bf16 or fp32, dense, in Hugging Face's order of rows (a
-  /// GGUF of architecture "llama" stores q and k interleaved). Touches only these rows of the
+  /// Expands rows first_row ... of `name` to bf16 or fp32, dense, in Hugging Face's order of rows
+  /// (a GGUF of architecture "llama" stores q and k interleaved). Touches only these rows of the
   /// mapping. Throws INVALID_ARGUMENT naming weight and range when they reach beyond it.
   void read_rows(std::string_view name, uint64_t first_row, uint64_t rows, uint16_t* out) const;
   void read_rows(std::string_view name, uint64_t first_row, uint64_t rows, float* out) const;
@@ -74,8 +75,8 @@ class ModelFile {
   uint64_t bytes() const { return bytes_; }
   uint64_t bytes_of(std::string_view name, const WeightRange& range) const;
 
-  /// `call(done, all)` during reads, from the thread that reads, at most once a megabyte and once at
-  /// the end of a read. `all`: what this rank will read. Set before the first read.
+  /// `call(done, all)` during reads, from the thread that reads, at most once a megabyte and once
+  /// at the end of a read. `all`: what this rank will read. Set before the first read.
   using Progress = std::function<void(uint64_t done, uint64_t all)>;
   void set_progress(Progress call, uint64_t all);
 

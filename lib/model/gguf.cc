@@ -75,13 +75,20 @@ auto visit(const GgufValue& value, size_t i, Take take) {
   fail(TW_ERROR_INTERNAL, "not a number: type %u", static_cast<unsigned>(value.type));
 }
 
+template <class T>
+int64_t to_int64(T number) {
+  // Where the type is int8_t these are numbers, not characters.
+  if constexpr (std::is_same_v<T, int8_t>) return int64_t{number};
+  return static_cast<int64_t>(number);
+}
+
 // True and the value when element i is an integer of 64 bits.
 bool to_integer(const GgufValue& value, size_t i, int64_t* result) {
   if (!is_number(value.type)) return false;
   return visit(value, i, [result](auto number) {
     using Number = decltype(number);
     if constexpr (std::is_integral_v<Number>) {
-      *result = static_cast<int64_t>(number);
+      *result = to_int64(number);
       return std::in_range<int64_t>(number);
     } else {
       return false;
@@ -91,7 +98,7 @@ bool to_integer(const GgufValue& value, size_t i, int64_t* result) {
 
 }  // namespace
 
-// ---- Reading ----------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 class GgufReader {
  public:
@@ -129,7 +136,8 @@ class GgufReader {
 
   std::string_view string(const char* what) { return take(number<uint64_t>(what), what); }
 
-  // Refuses a count of things, each of at least `least` bytes, that the rest of the file cannot hold.
+  // Refuses a count of things, each of at least `least` bytes, that the rest of the file cannot
+  // hold.
   void check_count(uint64_t count, uint64_t least, uint64_t most, const char* what) {
     const uint64_t room = (bytes_.size() - at_) / least;
     if (count > room || count > most)
@@ -179,7 +187,7 @@ void GgufReader::read_header() {
 }
 
 void GgufReader::read_key(uint64_t index) {
-  where_ = text("key %llu of %llu", static_cast<unsigned long long>(index + 1),
+  where_ = text("key %llu of %llu", static_cast<unsigned long long>(index) + 1,
                 static_cast<unsigned long long>(keys_));
   const std::string_view key = string("its name");
   where_ = "key " + name_text(key);
@@ -220,10 +228,10 @@ void GgufReader::read_value(GgufValue* value) {
       if (c != 0 && c != 1) refuse(text("a bool of %d; valid: 0 and 1", c));
 }
 
-// ---- Tensors ----------------------------------------------------------------------------------------
+// ---- Tensors ------------------------------------------------------------------------------------
 
 void GgufReader::read_tensor(uint64_t index) {
-  where_ = text("tensor %llu of %llu", static_cast<unsigned long long>(index + 1),
+  where_ = text("tensor %llu of %llu", static_cast<unsigned long long>(index) + 1,
                 static_cast<unsigned long long>(tensors_));
   GgufTensor tensor{};
   tensor.name = string("its name");
@@ -297,7 +305,7 @@ void GgufReader::place_tensors() {
   }
 }
 
-// ---- Looking up -------------------------------------------------------------------------------------
+// ---- Looking up ---------------------------------------------------------------------------------
 
 Gguf::Gguf(const std::string& path) : file_(path), path_(path) {
   GgufReader(this, file_.bytes()).read();

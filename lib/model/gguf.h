@@ -68,8 +68,8 @@ class Gguf {
   const GgufValue* find(std::string_view key) const;
 
   /// Typed reads. Nothing (or an empty list) when there is no such key; a value of another kind
-  /// throws INVALID_ARGUMENT naming key, type and what was expected. Any width and sign serves as an
-  /// integer, any integer as a number; bools are neither.
+  /// throws INVALID_ARGUMENT naming key, type and what was expected. Any width and sign serves as
+  /// an integer, any integer as a number; bools are neither.
   std::optional<std::string_view> text(std::string_view key) const;
   std::optional<int64_t> integer(std::string_view key) const;
   std::optional<double> number(std::string_view key) const;

@@ -1,5 +1,5 @@
-// Hugging Face's names of a model's weights: which there are, with which shapes, and what GGUF calls
-// them.
+// Hugging Face's names of a model's weights: which there are, with which shapes, and what GGUF
+// calls them.
 #pragma once
 
 #include <cstdint>

@@ -31,8 +31,8 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-/// What a split file's name is without "-00001-of-00003.gguf", and the digits of "00003"; "" when it
-/// is not so named.
+/// What a split file's name is without "-00001-of-00003.gguf", and the digits of "00003"; "" when
+/// it is not so named.
 std::string split_stem(const std::string& path, std::string* count) {
   constexpr std::string_view kForm = "-00001-of-00003.gguf";
   if (path.size() <= kForm.size()) return "";
@@ -47,7 +47,7 @@ std::string split_stem(const std::string& path, std::string* count) {
 /// The file to open of a folder.
 std::string choose(const std::string& folder) {
   for (const char* name : {kIndex, kSingle})
-    if (const std::string path = folder + "/" + name; exists(path)) return path;
+    if (std::string path = folder + "/" + name; exists(path)) return path;
   std::set<std::string> models;  // a split one once
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -117,7 +117,7 @@ void ModelFile::add(std::string name, const Weight& weight, const std::string& p
          path.c_str(), name_text(place->first).c_str());
 }
 
-// ---- GGUF -------------------------------------------------------------------------------------------
+// ---- GGUF ---------------------------------------------------------------------------------------
 
 void ModelFile::open_parts() {
   std::string digits;
@@ -135,7 +135,7 @@ void ModelFile::open_parts() {
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: a model of %lld files; valid: 1 to %lld", path_.c_str(),
          static_cast<long long>(count), static_cast<long long>(kMaxParts));
   for (int64_t i = 0; i < count; ++i) {
-    const std::string part = stem + text("-%05lld-of-%05lld.gguf", static_cast<long long>(i + 1),
+    const std::string part = stem + text("-%05lld-of-%05lld.gguf", static_cast<long long>(i) + 1,
                                          static_cast<long long>(count));
     ggufs_.push_back(std::make_unique<Gguf>(part));
     const Gguf& gguf = *ggufs_.back();
@@ -171,7 +171,7 @@ void ModelFile::open_gguf() {
     }
 }
 
-// ---- safetensors ------------------------------------------------------------------------------------
+// ---- safetensors --------------------------------------------------------------------------------
 
 void ModelFile::open_safetensors() {
   folder_ = folder_of(path_);
@@ -190,7 +190,7 @@ void ModelFile::open_safetensors() {
   }
 }
 
-// ---- Both -------------------------------------------------------------------------------------------
+// ---- Both ---------------------------------------------------------------------------------------
 
 void ModelFile::check_weights() const {
   const std::vector<ExpectedWeight> expected = expected_weights(desc_);

@@ -43,7 +43,7 @@ uint16_t to_bf16(float value) {
   return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
 }
 
-// ---- One block of each format. `y` never overlaps it. ----------------------------------------------
+// ---- One block of each format. `y` never overlaps it. -------------------------------------------
 
 void expand_q4_0(const uint8_t* __restrict x, float* __restrict y) {
   const float scale = half_at(x);
@@ -154,7 +154,7 @@ void expand_q6_k(const uint8_t* __restrict x, float* __restrict y) {
   }
 }
 
-// ---- Many blocks ------------------------------------------------------------------------------------
+// ---- Many blocks --------------------------------------------------------------------------------
 
 void store(const float* __restrict from, size_t count, uint16_t* __restrict to) {
   for (size_t i = 0; i < count; ++i) to[i] = to_bf16(from[i]);

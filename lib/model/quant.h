@@ -1,7 +1,7 @@
 // Element types of weight files, and their expansion to fp32 and bf16.
 //
-// Formats and arithmetic are ggml's: the fp32 values are those of its dequantize_row functions, byte
-// for byte (products and sums in the same order, none of them contracted).
+// Formats and arithmetic are ggml's: the fp32 values are those of its dequantize_row functions,
+// byte for byte (products and sums in the same order, none of them contracted).
 #pragma once
 
 #include <cstddef>

@@ -141,7 +141,8 @@ void Reader::read_tokens(const Json& model) {
   }
 }
 
-// What llama.cpp's converter takes for a control token even where the file does not call it special.
+// What llama.cpp's converter takes for a control token even where the file does not call it
+// special.
 bool looks_special(std::string_view token) {
   return (token.starts_with("<|") && token.ends_with("|>")) || token == "<pad>" ||
          token == "<mask>";
@@ -193,8 +194,8 @@ void Reader::read_merges(const Json& model) {
   }
 }
 
-// SentencePiece merges the neighbours whose union has the highest score; the merges were made by that
-// score, so minus the number of a union's first merge orders alike.
+// SentencePiece merges the neighbours whose union has the highest score; the merges were made by
+// that score, so minus the number of a union's first merge orders alike.
 void Reader::set_scores() {
   std::map<std::string_view, size_t> ids;
   for (size_t i = 0; i < result_.tokens.size(); ++i) ids.emplace(result_.tokens[i], i);

@@ -1,5 +1,5 @@
-// What the fuzz target of GGUF files does with one input, a file's bytes. A unit test runs the seeds
-// through it.
+// What the fuzz target of GGUF files does with one input, a file's bytes. A unit test runs the
+// seeds through it.
 #pragma once
 
 #include <cstdint>

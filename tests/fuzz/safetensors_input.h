@@ -1,5 +1,5 @@
-// What the fuzz target of Hugging Face's files does with one input. A unit test runs the seeds through
-// it. The first byte says what the rest is:
+// What the fuzz target of Hugging Face's files does with one input. A unit test runs the seeds
+// through it. The first byte says what the rest is:
 //   's' a safetensors file   'c' a config.json   'i' an index   't' a tokenizer.json
 //   'k' a tokenizer_config.json, beside a small tokenizer.json
 #pragma once

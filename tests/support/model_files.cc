@@ -70,6 +70,10 @@ std::string thrown(const std::function<void()>& call, tw_status_t* status) {
   return "";
 }
 
+bool says(const std::string& said, const std::string& part) {
+  return said.find(part) != std::string::npos;
+}
+
 std::string fixture(const std::string& name) { return "tests/fixtures/models/" + name; }
 
 std::string read_text(const std::string& path) {

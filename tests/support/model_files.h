@@ -57,6 +57,9 @@ std::string safetensors_bytes(std::string_view header, size_t data);
 /// What `call` throws, "" when nothing. `status`, unless null, gets the status.
 std::string thrown(const std::function<void()>& call, tw_status_t* status = nullptr);
 
+/// Whether an error's sentence has `part`; for EXPECT_PRED2, which prints both.
+bool says(const std::string& said, const std::string& part);
+
 std::string fixture(const std::string& name);
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, std::string_view bytes);
@@ -77,7 +80,8 @@ class TemporaryFolder {
 /// The seeds of a fuzz target that `run` does not take, or "there are none".
 std::string refused_seeds(const std::string& stem, bool (*run)(std::string_view));
 
-/// Weights that differ from the digests of fixture `model`, by name; also of those that `file` lacks.
+/// Weights that differ from the digests of fixture `model`, by name; also of those that `file`
+/// lacks.
 std::string wrong_weights(const ModelFile& file, const std::string& model);
 
 }  // namespace tw
