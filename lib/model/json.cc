@@ -12,16 +12,15 @@ namespace tw {
 namespace {
 
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxValues = size_t{1} << 22;
 
 /// Follows the parser and throws at what is out of bounds.
 class Watch {
  public:
-  explicit Watch(const std::string& path) : path_(path) {}
+  Watch(const std::string& path, size_t max_values) : path_(path), max_values_(max_values) {}
 
   bool operator()(int depth, Json::parse_event_t event, const Json& parsed) {
-    if (++values_ > kMaxValues)
-      fail(TW_ERROR_INVALID_ARGUMENT, "%s: more than %zu values", path_.c_str(), kMaxValues);
+    if (++values_ > max_values_)
+      fail(TW_ERROR_INVALID_ARGUMENT, "%s: more than %zu values", path_.c_str(), max_values_);
     const bool opens =
         event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
     if (opens && depth >= kMaxDepth)
@@ -47,17 +46,19 @@ class Watch {
   }
 
   const std::string& path_;
+  size_t max_values_;
   size_t values_ = 0;
   std::vector<std::vector<std::string>> keys_;  // of the objects that are open
 };
 
 }  // namespace
 
-Json parse_json(std::string_view text, size_t max_bytes, const std::string& path) {
+Json parse_json(std::string_view text, size_t max_bytes, const std::string& path,
+                size_t max_values) {
   if (text.size() > max_bytes)
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: %zu bytes of JSON; valid: up to %zu", path.c_str(),
          text.size(), max_bytes);
-  Watch watch(path);
+  Watch watch(path, max_values);
   Json json;
   try {
     json = Json::parse(text, [&watch](int depth, Json::parse_event_t event, const Json& parsed) {

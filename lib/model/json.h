@@ -16,11 +16,13 @@ using Json = nlohmann::json;
 
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 constexpr size_t kMaxTokenizerBytes = size_t{64} << 20;
+constexpr size_t kMaxJsonValues = size_t{1} << 22;
 
 /// `text`, an object, parsed. Throws INVALID_ARGUMENT beginning with `path` when it is none, is
-/// longer than `max_bytes`, nests deeper than 32, has more than 2^22 values, or an object of it
+/// longer than `max_bytes`, nests deeper than 32, has more than `max_values`, or an object of it
 /// has a key twice.
-Json parse_json(std::string_view text, size_t max_bytes, const std::string& path);
+Json parse_json(std::string_view text, size_t max_bytes, const std::string& path,
+                size_t max_values = kMaxJsonValues);
 
 /// Typed reads of an object's members. Nothing when there is no such key or it is null; a value of
 /// another kind throws INVALID_ARGUMENT naming `path`, key and value.

@@ -58,7 +58,7 @@ Vocabulary vocabulary_of(const TokenizerTexts& texts);
 /// The name of the pre-tokenizer whose last split has this regular expression; "" when unknown.
 std::string_view pre_of_regex(std::string_view regex);
 
-/// Sets `eot` where the file has not: a control token with the text of one that ends a turn. Throws
+/// Sets `eot` where the file has not: to the token whose text is "<|eot_id|>" or "<|im_end|>". Throws
 /// INVALID_ARGUMENT when an id is no token's; `path` names the file.
 void finish_vocabulary(Vocabulary* vocabulary, const std::string& path);
 
