@@ -193,8 +193,7 @@ TEST(Gguf, ValuesThatMeanNothingAreRefused) {
 TEST(Gguf, TensorsThatDoNotFitAreRefused) {
   const auto one = [](const std::vector<uint64_t>& shape, uint32_t type, uint64_t offset,
                       tw_status_t status = TW_ERROR_INVALID_ARGUMENT) {
-    const std::string said =
-        refusal(GgufBytes().tensor("T", shape, type, offset).bytes(64), status);
+    std::string said = refusal(GgufBytes().tensor("T", shape, type, offset).bytes(64), status);
     EXPECT_NE(said.find("tensor \"T\": "), std::string::npos) << said;
     return said;
   };

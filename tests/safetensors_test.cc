@@ -285,12 +285,14 @@ TEST(Tokenizer, PreTokenizersAreKnownByWhatTheySplitBy) {
 }
 
 TEST(Tokenizer, SentencePieceAsBytePairs) {
-  const Vocabulary read = vocabulary(
-      Json::parse(
-          R"({"added_tokens":[{"id":0,"content":"<unk>","special":true},{"id":1,"content":"<s>","special":true}],
+  const Vocabulary read =
+      vocabulary(Json::parse(
+                     R"({"added_tokens":[{"id":0,"content":"<unk>","special":true},
+                              {"id":1,"content":"<s>","special":true}],
               "model":{"type":"BPE","byte_fallback":true,"unk_token":"<unk>",
-              "vocab":{"<unk>":0,"<s>":1,"<0x0A>":2,"a":3,"b":4,"ab":5,"ba":6},"merges":["b a","a b"]}})"),
-      R"({"add_bos_token":false})");
+              "vocab":{"<unk>":0,"<s>":1,"<0x0A>":2,"a":3,"b":4,"ab":5,"ba":6},
+              "merges":["b a","a b"]}})"),
+                 R"({"add_bos_token":false})");
   EXPECT_EQ(read.model, "llama");
   EXPECT_EQ(read.unknown, 0);
   EXPECT_TRUE(read.add_space_prefix);

@@ -31,7 +31,7 @@ struct Vocabulary {
   // -1: there is none.
   int64_t bos = -1;
   int64_t eos = -1;
-  int64_t eot = -1;  // ends a turn of a chat, where that is not eos
+  int64_t eot = -1;  // ends a turn of a chat; often eos itself
   int64_t unknown = -1;
   int64_t padding = -1;
   bool add_bos = false;
@@ -58,7 +58,7 @@ Vocabulary vocabulary_of(const TokenizerTexts& texts);
 /// The name of the pre-tokenizer whose last split has this regular expression; "" when unknown.
 std::string_view pre_of_regex(std::string_view regex);
 
-/// Sets `eot` where the file has not: to the token whose text is "<|eot_id|>" or "<|im_end|>". Throws
+/// Sets `eot` where the file has not: to the token of text "<|eot_id|>" or "<|im_end|>". Throws
 /// INVALID_ARGUMENT when an id is no token's; `path` names the file.
 void finish_vocabulary(Vocabulary* vocabulary, const std::string& path);
 
