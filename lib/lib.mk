@@ -36,6 +36,15 @@ $(so_file): $(lib_objects) $(objects_file) lib/tilewire.map
 $(so_link): $(so_file)
 	@ln -sf $(notdir $(so_file)) $(B)/lib/$(so_name); ln -sf $(so_name) $@
 
+# Text and tokens (lib/text), for programs and tests; the library itself does not need PCRE2. With the
+# part of lib/base that it uses, because the shared library shows nothing but tw_*.
+text_archive := $(B)/lib/libtilewire_text.a
+text_objects := $(patsubst %.cc,$(B)/obj/%.o,$(sort $(wildcard lib/text/*.cc)) lib/base/error.cc)
+text_libs := $(text_archive) -lpcre2-8
+
+$(text_archive): $(text_objects)
+	$(call quiet,AR)rm -f $@; ar rcs $@ $(text_objects)
+
 # Programs use the public API only, so they link the shared library like any user's.
 use_so := -L$(B)/lib -ltilewire -Wl,-rpath,'$$ORIGIN/../lib'
 cli_programs := $(patsubst lib/cli/%.cc,$(B)/bin/%,$(wildcard lib/cli/*.cc))

@@ -13,6 +13,7 @@ KERNEL_SEES = re.compile(r"^(tilewire/(tile/(?!impl/)|kernels/|\w+_device\.h$)|k
 OWNERS = {
     "hwloc.h": ("lib/topo/",),
     "sodium.h": ("lib/boot/", "lib/net/", "lib/base/", "tests/"),
+    "pcre2.h": ("lib/text/",),
     "mpi.h": ("include/tilewire/mpi.h", "perf/", "tests/"),
     "cuda.h": (), "cuda_runtime.h": (),
     "dlfcn.h": ("lib/device/", "lib/net/", "lib/base/", "tests/", "perf/"),
@@ -50,9 +51,13 @@ def arrow(path, quote, target):
         return "public headers include only public headers"
     # make tune measures the choice table, which the public API does not show.
     tunes = path == "perf/tune.cc" and layer(target) == "coll"
-    if path.startswith(("lib/cli/", "tests/examples/", "perf/")) and layer(target) not in ("", "cli") and not tunes:
+    # The programs' own text and tokens: no part of the library.
+    tokens = path.startswith("lib/cli/") and layer(target) == "text"
+    if path.startswith(("lib/cli/", "tests/examples/", "perf/")) and layer(target) not in ("", "cli") and not tunes and not tokens:
         return "programs, examples and perf use the public API only"
     mine, other = layer(path), layer(target)
+    if mine == "text" and other not in ("", "text", "base"):
+        return f"lib/text may not include lib/{other}"
     if mine in LEVELS and other in LEVELS and mine != other and LEVELS[other] >= LEVELS[mine]:
         return f"lib/{mine} may not include lib/{other}"
     if mine in LEVELS and other and other not in LEVELS:
