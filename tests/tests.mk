@@ -25,7 +25,7 @@ $(support): $(support_objects)
 	$(call quiet,AR)rm -f $@; ar rcs $@ $(support_objects)
 
 # Tests of lib/text, and what makes their fixtures.
-uses_text := $(B)/tests/tokenizer_test $(B)/fuzz/tokenizer_fuzz $(B)/tests/text_lines
+uses_text := $(B)/tests/tokenizer_test $(B)/fuzz/tokenizer_fuzz $(B)/tests/tools/text_lines
 $(uses_text): $(text_archive)
 $(uses_text): own_libs = $(text_libs)
 
@@ -42,6 +42,10 @@ llama-fixtures: $(B)/tests/tools/write_llama_models  ## tests/fixtures/llama ane
 # tests/fuzz/<stem>_fuzz.cc -> $(B)/fuzz/<stem>_fuzz: libFuzzer, so CXX=clang++ VARIANT=fuzz only.
 $(B)/fuzz/%_fuzz: $(B)/obj/tests/fuzz/%_fuzz.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(own_libs) $(internal) -fsanitize=fuzzer $(link_flags) $(libs) -o $@
+
+.PHONY: text-fixtures
+text-fixtures: $(B)/tests/tools/text_lines  ## tests/fixtures/text anew, from llama.cpp's tokenizer (PyPI)
+	$(PYTHON) tests/tools/text_fixtures $<
 
 # ---- tests/<name>.cu: kernels that are only compiled, for what ptxas says of them (gpu_build_test.sh) --
 gpu: $(foreach t,$(gpu_targets),$(patsubst tests/%.cu,build/gpu/%.$(t).cubin,$(wildcard tests/*.cu)))
