@@ -159,11 +159,10 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool special, bool cont
 std::string StreamDecoder::put(int32_t id) {
   std::string_view piece = tokenizer_.piece(id);
   const TokenType type = tokenizer_.type(id);
-  const bool marks = type == TokenType::kControl || type == TokenType::kUserDefined;
-  if (drop_space_ && !marks && piece.starts_with(' ')) piece.remove_prefix(1);
+  if (drop_space_ && !is_named(type) && piece.starts_with(' ')) piece.remove_prefix(1);
   // encode() puts a space behind each special token, too.
-  drop_space_ =
-      marks && tokenizer_.vocabulary().add_space_prefix && tokenizer_.vocabulary().model == "llama";
+  drop_space_ = is_named(type) && tokenizer_.vocabulary().add_space_prefix &&
+                tokenizer_.vocabulary().model == "llama";
   if (!special_ && (type == TokenType::kControl || type == TokenType::kUnknown)) return {};
   held_ += piece;
   std::string ready = held_.substr(0, held_.size() - utf8::unfinished_size(held_));

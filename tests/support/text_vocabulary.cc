@@ -99,7 +99,10 @@ Vocabulary sentence_vocabulary(bool inner_spaces) {
   for (int id = 0; id < kTokensOfSentences; ++id) {
     if (source.types[id] != static_cast<int32_t>(TokenType::kNormal)) continue;
     const std::string bytes = bytes_of_letters(source.tokens[id]).value_or("");
-    if (bytes.empty() || !is_text(bytes) || (has_inner_space(bytes) && !inner_spaces)) continue;
+    // llama.cpp reads tokens as C strings, so none may hold a NUL.
+    if (bytes.empty() || bytes.find('\0') != std::string::npos || !is_text(bytes) ||
+        (has_inner_space(bytes) && !inner_spaces))
+      continue;
     const std::string token = replaced(bytes, " ", kSpaceMark);
     // Pairs of equal scores: the leftmost is joined first.
     if (taken.insert(token).second) add(vocabulary, token, TokenType::kNormal, -float(id / 2));
