@@ -25,7 +25,7 @@ $(support): $(support_objects)
 	$(call quiet,AR)rm -f $@; ar rcs $@ $(support_objects)
 
 # Tests of lib/text, and what makes their fixtures.
-uses_text := $(B)/tests/tokenizer_test $(B)/tests/chat_test $(B)/fuzz/tokenizer_fuzz $(B)/tests/tools/text_lines
+uses_text := $(patsubst %,$(B)/tests/%,tokenizer_test words_test chat_test tools/text_lines) $(B)/fuzz/tokenizer_fuzz
 $(uses_text): $(text_archive)
 $(uses_text): own_libs = $(text_libs)
 

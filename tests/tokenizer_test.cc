@@ -15,7 +15,6 @@
 #include "lib/base/error.h"
 #include "lib/text/byte_alphabet.h"
 #include "lib/text/utf8.h"
-#include "lib/text/words.h"
 #include "tests/fuzz/tokenizer_input.h"
 #include "tests/support/text_lines.h"
 #include "tests/support/text_vocabulary.h"
@@ -38,7 +37,7 @@ std::string shown(const std::string& line) {
   return result;
 }
 
-// ---- llama.cpp's ids --------------------------------------------------------------------------------
+// ---- llama.cpp's ids ----------------------------------------------------------------------------
 Vocabulary vocabulary_of(const std::string& name) {
   if (name == "llama" || name == "llama-inner") return sentence_vocabulary(name == "llama-inner");
   return smollm2_vocabulary(name.c_str());
@@ -119,62 +118,7 @@ TEST(Tokenizer, LinesComeBackInvalidBytesIncluded) {
   EXPECT_GT(incomplete, 10);
 }
 
-// ---- Patterns by hand -------------------------------------------------------------------------------
-std::string cut(const char* pre, std::string_view line) {
-  std::vector<std::string_view> words;
-  WordPattern(pre).split(line, words);
-  std::string result;
-  for (const std::string_view word : words) result += "[" + std::string(word) + "]";
-  return result;
-}
-
-TEST(WordPattern, Gpt2) {
-  EXPECT_EQ(cut("gpt-2", "Hello  world's 123 I'LL"), "[Hello][ ][ world]['s][ 123][ I]['][LL]");
-  EXPECT_EQ(cut("gpt-2", "a\n\n b  "), "[a][\n\n][ b][  ]");
-  EXPECT_EQ(cut("gpt-2", "x=1; ..."), "[x][=][1][;][ ...]");
-}
-
-TEST(WordPattern, SmolLm) {
-  EXPECT_EQ(cut("smollm", "v12 34"), "[v][1][2][ ][3][4]");
-  EXPECT_EQ(cut("smollm", "a   5   b"), "[a][   ][5][  ][ b]");
-  EXPECT_EQ(cut("smollm", "½Ⅷ٣x"), "[½][Ⅷ][٣][x]");
-}
-
-TEST(WordPattern, Llama3) {
-  EXPECT_EQ(cut("llama-bpe", "I'LL pay 12345$\n\n ok"), "[I]['LL][ pay][ ][123][45][$\n\n][ ok]");
-  EXPECT_EQ(cut("llama-bpe", "(foo) \t\n x"), "[(foo][)][ \t\n][ x]");
-  EXPECT_EQ(cut("llama-bpe", "a'ſ"), "[a]['ſ]");
-}
-
-TEST(WordPattern, Qwen2) {
-  EXPECT_EQ(cut("qwen2", "I'Ve 2024\r\n  x"), "[I]['Ve][ ][2][0][2][4][\r\n][ ][ x]");
-}
-
-TEST(WordPattern, SpacesAreUnicodes) {
-  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
-    EXPECT_EQ(cut(pre, "a\u3000\u00A0b").substr(0, 3), "[a]") << pre;
-    EXPECT_EQ(cut(pre, "!\u180E!"), "[!\u180E!]") << pre;  // a format character, no space
-    EXPECT_EQ(cut(pre, "\u0085\u0085"), "[\u0085\u0085]") << pre;
-  }
-}
-
-TEST(WordPattern, AnInvalidByteIsLikeAReplacementCharacter) {
-  EXPECT_EQ(cut("gpt-2", "ab\xFF\xC3 cd"), "[ab][\xFF\xC3][ cd]");
-  EXPECT_EQ(cut("gpt-2", "ab\uFFFD\uFFFD cd"), "[ab][\uFFFD\uFFFD][ cd]");
-}
-
-TEST(WordPattern, AnUnknownNameIsRefused) {
-  try {
-    const WordPattern pattern("falcon");
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.status(), TW_ERROR_INVALID_ARGUMENT);
-    EXPECT_STREQ(error.what(),
-                 "pre-tokenizer \"falcon\" is unknown; valid: gpt-2, smollm, llama-bpe, qwen2");
-  }
-}
-
-// ---- Special tokens, begin of text ------------------------------------------------------------------
+// ---- Special tokens, begin of text --------------------------------------------------------------
 TEST(Tokenizer, SpecialTokensOnlyWhereAskedFor) {
   const Tokenizer tokenizer(smollm2_vocabulary());
   const std::string name = "<|im_start|>";
@@ -224,7 +168,7 @@ TEST(Tokenizer, SurrogatesKeepTheirBytes) {
   EXPECT_EQ(tokenizer.decode(tokenizer.encode(surrogate, false, false), false), surrogate);
 }
 
-// ---- Sentence pieces ----------------------------------------------------------------------------------
+// ---- Sentence pieces ----------------------------------------------------------------------------
 TEST(SentencePieces, SpacePrefixComesAndGoes) {
   const Tokenizer tokenizer(fuzz::small_sentences());
   const auto id = [&](const char* token) { return tokenizer.find(token); };
@@ -282,7 +226,7 @@ TEST(SentencePieces, AsByDefinition) {
   }
 }
 
-// ---- Streams --------------------------------------------------------------------------------------------
+// ---- Streams ------------------------------------------------------------------------------------
 TEST(StreamDecoder, OnlyWholeCharactersComeOut) {
   const Tokenizer tokenizer(small_vocabulary("gpt-2"));
   const std::string line = "a😀é\xFF\xE2\x82z\xF0\x9F";
@@ -312,7 +256,7 @@ TEST(Tokenizer, IdsOutOfRangeAreRefused) {
   }
 }
 
-// ---- Long texts -----------------------------------------------------------------------------------------
+// ---- Long texts ---------------------------------------------------------------------------------
 TEST(Tokenizer, LongTextsWithoutASpaceTakeNLogN) {
   constexpr size_t kBytes = 1 << 18;
   std::string letters;
@@ -335,7 +279,7 @@ TEST(Tokenizer, LongTextsWithoutASpaceTakeNLogN) {
     }
 }
 
-// ---- Vocabularies that nobody should make ---------------------------------------------------------------
+// ---- Vocabularies that nobody should make -------------------------------------------------------
 std::string refusal(const Vocabulary& vocabulary) {
   try {
     const Tokenizer tokenizer(vocabulary);

@@ -30,8 +30,8 @@ class ChatFormat {
 
   /// The prompt, to be encoded with `special` and with the vocabulary's add_bos: the beginning of
   /// text is not in it. `add_generation_prompt`: ends with the head of the assistant's turn. A
-  /// conversation that does not begin with a system message gets the template's own, if the template
-  /// has one (ChatML). Raw: the messages' contents, a line break between them.
+  /// conversation that does not begin with a system message gets the template's own, if there is
+  /// one (ChatML). Raw: the messages' contents, a line break between them.
   std::string format(std::span<const ChatMessage> messages, bool add_generation_prompt) const;
 
   /// Whether a model that gives this token has ended its turn or the text.

@@ -16,9 +16,9 @@ namespace tw {
 /// Calls on one object may overlap.
 class Tokenizer {
  public:
-  /// Throws INVALID_ARGUMENT for a model or pre-tokenizer that is unknown (the valid ones are named)
-  /// and for fields that contradict each other: ids out of range, lists of different lengths,
-  /// merges that are not two parts. Of equal tokens encode() uses the first.
+  /// Throws INVALID_ARGUMENT for an unknown model or pre-tokenizer (the valid ones are named) and
+  /// for fields that contradict each other: ids out of range, lists of different lengths, merges
+  /// that are not two parts. Of equal tokens encode() uses the first.
   explicit Tokenizer(Vocabulary vocabulary);
 
   /// The tokens of `text`, which may be any bytes; decode() gives the same bytes back as far as the
@@ -32,8 +32,8 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text, bool special, bool add_bos) const;
 
   /// The bytes of `ids`. `special`: control and unknown tokens give their names, else nothing.
-  /// Throws INVALID_ARGUMENT for an id out of range. The space that add_space_prefix put in front is
-  /// taken away again.
+  /// Throws INVALID_ARGUMENT for an id out of range. The space that add_space_prefix put in front
+  /// is taken away again.
   std::string decode(std::span<const int32_t> ids, bool special) const;
 
   /// The bytes of one token; a control token's name. Throws like decode().

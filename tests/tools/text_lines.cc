@@ -1,10 +1,6 @@
-// text_lines lines | text_lines llama|llama-inner: the tests' lines, or the tokens of a made-up vocabulary, for
-// tests/tools/text_fixtures. Lines and tokens in hexadecimal, one a line; a token's type and score
-// behind it.
-#include "tests/support/text_lines.h"
-
+// text_lines lines|llama|llama-inner: the tests' lines, or the tokens of a made-up vocabulary with
+// their types and scores, for tests/tools/text_fixtures. One a line, the bytes in hexadecimal.
 #include <cstdio>
-#include <cstring>
 #include <string>
 
 #include "tests/support/text_vocabulary.h"
