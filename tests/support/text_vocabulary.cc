@@ -105,7 +105,9 @@ Vocabulary sentence_vocabulary(bool inner_spaces) {
       continue;
     const std::string token = replaced(bytes, " ", kSpaceMark);
     // Pairs of equal scores: the leftmost is joined first.
-    if (taken.insert(token).second) add(vocabulary, token, TokenType::kNormal, -float(id / 2));
+    const int rank = id / 2;
+    if (taken.insert(token).second)
+      add(vocabulary, token, TokenType::kNormal, -static_cast<float>(rank));
   }
   return vocabulary;
 }

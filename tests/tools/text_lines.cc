@@ -1,5 +1,7 @@
 // text_lines lines|llama|llama-inner: the tests' lines, or the tokens of a made-up vocabulary with
 // their types and scores, for tests/tools/text_fixtures. One a line, the bytes in hexadecimal.
+#include "tests/support/text_lines.h"
+
 #include <cstdio>
 #include <string>
 
