@@ -57,6 +57,8 @@ TEST(Chat, AMessageThatIsPutTogetherIsNoDefault) {
   const ChatFormat chat(with_template(kQwen2));
   EXPECT_EQ(chat.format(kTalk, false).substr(0, 52),
             "<|im_start|>system\nYou are Qwen.\nBe brief.<|im_end|>");
+  const ChatFormat longer(with_template("<|im_start|>systematic<|im_end|>"));
+  EXPECT_EQ(longer.format(kTalk, false).substr(0, 17), "<|im_start|>user\n");
   const ChatFormat plain(with_template("{{ '<|im_start|>' + message['role'] }}"));
   EXPECT_EQ(plain.format(kTalk, false).substr(0, 17), "<|im_start|>user\n");
 }

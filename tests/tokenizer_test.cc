@@ -162,6 +162,16 @@ TEST(Tokenizer, MergesFromTheLeftAndByRank) {
   EXPECT_EQ(tokenizer.encode("bbc", false, false), (Ids{id("b"), id("bc")}));
 }
 
+TEST(Tokenizer, AWordThatIsATokenStaysWholeWithLlama3) {
+  for (const char* pre : {"llama-bpe", "qwen2", "gpt-2", "smollm"}) {
+    Vocabulary vocabulary = small_vocabulary(pre);
+    vocabulary.tokens.emplace_back("xyz");  // no merges lead there
+    vocabulary.types.push_back(static_cast<int32_t>(TokenType::kNormal));
+    const size_t tokens = Tokenizer(vocabulary).encode("xyz", false, false).size();
+    EXPECT_EQ(tokens, std::string(pre) == "llama-bpe" ? 1u : 3u) << pre;
+  }
+}
+
 TEST(Tokenizer, SurrogatesKeepTheirBytes) {
   const Tokenizer tokenizer(smollm2_vocabulary());
   const std::string surrogate = "x\xED\xA0\x80y";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "lib/base/error.h"
+#include "lib/text/utf8.h"
 
 namespace tw {
 namespace {
@@ -39,16 +40,41 @@ TEST(WordPattern, Qwen2) {
 }
 
 TEST(WordPattern, SpacesAreUnicodes) {
+  for (const char* space :
+       {"\t", "\n", "\v", "\f", "\r", " ", "\u0085", "\u00A0", "\u1680", "\u2000", "\u2005",
+        "\u200A", "\u2028", "\u2029", "\u202F", "\u205F", "\u3000"})
+    EXPECT_EQ(cut("smollm", std::string("!") + space + space),
+              std::string("[!][") + space + space + "]");
+  for (const char* other : {"\u200B", "\u2060", "\uFEFF", "\u001C", "\u180E"})
+    EXPECT_EQ(cut("smollm", std::string("!") + other), std::string("[!") + other + "]");
   for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
     EXPECT_EQ(cut(pre, "a\u3000\u00A0b").substr(0, 3), "[a]") << pre;
-    EXPECT_EQ(cut(pre, "!\u180E!"), "[!\u180E!]") << pre;  // a format character, no space
-    EXPECT_EQ(cut(pre, "\u0085\u0085"), "[\u0085\u0085]") << pre;
   }
 }
 
 TEST(WordPattern, AnInvalidByteIsLikeAReplacementCharacter) {
   EXPECT_EQ(cut("gpt-2", "ab\xFF\xC3 cd"), "[ab][\xFF\xC3][ cd]");
   EXPECT_EQ(cut("gpt-2", "ab\uFFFD\uFFFD cd"), "[ab][\uFFFD\uFFFD][ cd]");
+}
+
+TEST(Utf8, WellFormedCharacters) {
+  for (const char* good : {"a", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
+                           "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    const std::string_view text = good;
+    EXPECT_EQ(utf8::character_size(text), text.size());
+    EXPECT_EQ(utf8::unfinished_size(text), 0u);
+    for (size_t size = 1; size < text.size(); ++size) {
+      EXPECT_EQ(utf8::character_size(text.substr(0, size)), 0u);
+      EXPECT_EQ(utf8::unfinished_size(text.substr(0, size)), size);
+    }
+  }
+  // Overlong, surrogates, above U+10FFFF, no beginning, no continuation.
+  for (const char* bad :
+       {"\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xFF", "\xC3z", "\xE2\x82z"}) {
+    EXPECT_EQ(utf8::character_size(bad), 0u);
+    EXPECT_EQ(utf8::unfinished_size(bad), 0u);
+  }
 }
 
 TEST(WordPattern, AnUnknownNameIsRefused) {

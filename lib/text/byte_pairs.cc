@@ -58,7 +58,7 @@ class PairTable {
 class BytePairs : public TokenModel {
  public:
   explicit BytePairs(const Vocabulary& vocabulary);
-  void encode(std::string_view text, bool first, std::vector<int32_t>& ids) const override;
+  void encode(std::string_view text, std::vector<int32_t>& ids) const override;
 
  private:
   struct Scratch {
@@ -115,7 +115,7 @@ void BytePairs::read_merges(const Vocabulary& vocabulary) {
   }
 }
 
-void BytePairs::encode(std::string_view text, bool /*first*/, std::vector<int32_t>& ids) const {
+void BytePairs::encode(std::string_view text, std::vector<int32_t>& ids) const {
   std::vector<std::string_view> words;
   pattern_.split(text, words);
   Scratch scratch;

@@ -14,7 +14,7 @@ namespace {
 class SentencePieces : public TokenModel {
  public:
   explicit SentencePieces(const Vocabulary& vocabulary);
-  void encode(std::string_view text, bool first, std::vector<int32_t>& ids) const override;
+  void encode(std::string_view text, std::vector<int32_t>& ids) const override;
 
  private:
   struct Scratch {
@@ -74,8 +74,8 @@ size_t SentencePieces::end_of_word(std::string_view text, size_t begin) const {
   return std::min(text.find(kSpaceMark, begin), text.size());
 }
 
-void SentencePieces::encode(std::string_view text, bool first, std::vector<int32_t>& ids) const {
-  std::string marked = vocabulary_.add_space_prefix && first ? std::string(kSpaceMark) : "";
+void SentencePieces::encode(std::string_view text, std::vector<int32_t>& ids) const {
+  std::string marked = vocabulary_.add_space_prefix ? std::string(kSpaceMark) : "";
   marked += replaced(text, " ", kSpaceMark);
   if (marked.size() > INT32_MAX)
     fail(TW_ERROR_INVALID_ARGUMENT, "a text of %zu bytes is too long; valid: up to %d", text.size(),

@@ -19,9 +19,9 @@ class TokenModel {
   TokenModel& operator=(const TokenModel&) = delete;
   virtual ~TokenModel() = default;
 
-  /// Appends the tokens of `text` (not empty), in which special tokens are not looked for. `first`:
-  /// it is the beginning or follows a special token. Calls on one object may overlap.
-  virtual void encode(std::string_view text, bool first, std::vector<int32_t>& ids) const = 0;
+  /// Appends the tokens of `text` (not empty), in which special tokens are not looked for. It is the
+  /// beginning or follows a special token. Calls on one object may overlap.
+  virtual void encode(std::string_view text, std::vector<int32_t>& ids) const = 0;
 };
 
 /// Both keep views of `vocabulary`, which must stay where it is. They throw INVALID_ARGUMENT for a

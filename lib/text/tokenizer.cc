@@ -115,13 +115,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool special, bool
     ids.push_back(vocabulary_.bos);
   }
   if (text.empty()) return ids;
-  bool first = true;
   for (const Part& part : find_special(text, special)) {
     if (part.token >= 0)
       ids.push_back(part.token);
     else
-      model_->encode(text.substr(part.begin, part.size), first, ids);
-    first = part.token >= 0;
+      model_->encode(text.substr(part.begin, part.size), ids);
   }
   return ids;
 }
