@@ -1,5 +1,4 @@
 // Byte-level BPE: a word's bytes, joined by the list of merges, the first of the list first.
-#include <array>
 #include <bit>
 #include <utility>
 

@@ -1,5 +1,7 @@
 #include "lib/text/token_model.h"
 
+#include <algorithm>
+
 namespace tw {
 namespace {
 
