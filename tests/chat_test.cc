@@ -94,7 +94,7 @@ TEST(Chat, WhatEndsATurn) {
   Vocabulary vocabulary = small_vocabulary("llama-bpe");
   vocabulary.eot = 2;
   vocabulary.tokens.emplace_back("<|eot_id|>");
-  vocabulary.types.push_back(static_cast<int32_t>(TokenType::kControl));
+  vocabulary.types.push_back(TokenType::kControl);
   const ChatFormat llama3{Tokenizer(vocabulary)};
   const auto last = static_cast<int32_t>(vocabulary.tokens.size()) - 1;
   for (const int32_t id : {1, 2, last}) EXPECT_TRUE(llama3.ends_turn(id)) << id;

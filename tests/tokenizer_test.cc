@@ -136,7 +136,7 @@ TEST(Tokenizer, UserDefinedAlwaysAndTheLongestFirst) {
   Vocabulary vocabulary = small_vocabulary("gpt-2");
   for (const char* token : {"<mi", "<mine>!"}) {
     vocabulary.tokens.emplace_back(token);
-    vocabulary.types.push_back(static_cast<int32_t>(TokenType::kUserDefined));
+    vocabulary.types.push_back(TokenType::kUserDefined);
   }
   const Tokenizer tokenizer(vocabulary);
   const int32_t mine = tokenizer.find("<mine>");
@@ -166,7 +166,7 @@ TEST(Tokenizer, AWordThatIsATokenStaysWholeWithLlama3) {
   for (const char* pre : {"llama-bpe", "qwen2", "gpt-2", "smollm"}) {
     Vocabulary vocabulary = small_vocabulary(pre);
     vocabulary.tokens.emplace_back("xyz");  // no merges lead there
-    vocabulary.types.push_back(static_cast<int32_t>(TokenType::kNormal));
+    vocabulary.types.push_back(TokenType::kNormal);
     const size_t tokens = Tokenizer(vocabulary).encode("xyz", false, false).size();
     EXPECT_EQ(tokens, std::string(pre) == "llama-bpe" ? 1u : 3u) << pre;
   }
@@ -334,7 +334,7 @@ TEST(Vocabulary, OddOnesAreUsedAsFarAsTheyGo) {
   // Duplicates, an empty token, letters outside the alphabet, types and merges of nothing.
   Vocabulary odd = small_vocabulary("gpt-2");
   for (const char* token : {"abc", "", "漢字", "\xFF"}) odd.tokens.emplace_back(token);
-  odd.types.resize(odd.tokens.size(), 99);
+  odd.types.resize(odd.tokens.size(), static_cast<TokenType>(99));
   for (const char* merge : {"漢 字", "x y", "xy z", "a b"}) odd.merges.emplace_back(merge);
   const Tokenizer tokenizer(odd);
   EXPECT_EQ(tokenizer.encode("abc", true, false), Ids{tokenizer.find("abc")});
@@ -351,10 +351,10 @@ TEST(Vocabulary, MissingBytesAreLeftOutOrUnknown) {
   Vocabulary no_pieces;
   no_pieces.model = "llama";
   no_pieces.tokens = {"<unk>", "a"};
-  no_pieces.types = {2, 1};
+  no_pieces.types = {TokenType::kUnknown, TokenType::kNormal};
   no_pieces.scores = {0, 0};
   EXPECT_EQ(Tokenizer(no_pieces).encode("xa", true, false), Ids{1});
-  no_pieces.unk = 0;
+  no_pieces.unknown = 0;
   EXPECT_EQ(Tokenizer(no_pieces).encode("éa", true, false), (Ids{0, 1}));
 }
 

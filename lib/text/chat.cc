@@ -65,7 +65,7 @@ ChatFormat::ChatFormat(const Tokenizer& tokenizer) {
         "the model's file has %s; known are ChatML and Llama 3; the prompt is passed on as it is",
         words.empty() ? "no chat template" : "a chat template of another kind");
   }
-  ends_ = {vocabulary.eos, vocabulary.eot};
+  ends_ = {static_cast<int32_t>(vocabulary.eos), static_cast<int32_t>(vocabulary.eot)};
   for (const char* name :
        {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "</s>"}) {
     const int32_t id = tokenizer.find(name);

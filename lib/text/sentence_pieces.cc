@@ -130,7 +130,7 @@ void SentencePieces::spell(std::string_view symbol, std::vector<int32_t>& ids) c
     const int32_t id = byte_tokens_[static_cast<unsigned char>(byte)];
     if (id < 0) {
       ids.resize(begin);
-      if (vocabulary_.unk >= 0) ids.push_back(vocabulary_.unk);
+      if (vocabulary_.unknown >= 0) ids.push_back(static_cast<int32_t>(vocabulary_.unknown));
       return;
     }
     ids.push_back(id);

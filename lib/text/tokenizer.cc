@@ -27,16 +27,20 @@ void check_sizes(const Vocabulary& v) {
 void check_ids(const Vocabulary& v) {
   const struct {
     const char* name;
-    int32_t id;
-  } named[] = {{"bos", v.bos}, {"eos", v.eos}, {"eot", v.eot}, {"unk", v.unk}, {"pad", v.pad}};
+    int64_t id;
+  } named[] = {{"bos", v.bos},
+               {"eos", v.eos},
+               {"eot", v.eot},
+               {"unknown", v.unknown},
+               {"padding", v.padding}};
   for (const auto& [name, id] : named)
     if (id < -1 || id >= static_cast<int64_t>(v.tokens.size()))
-      fail(TW_ERROR_INVALID_ARGUMENT, "token %s = %d; valid: 0 to %zu, or -1 for none", name, id,
-           v.tokens.size() - 1);
+      fail(TW_ERROR_INVALID_ARGUMENT, "token %s = %lld; valid: 0 to %zu, or -1 for none", name,
+           static_cast<long long>(id), v.tokens.size() - 1);
 }
 
 TokenType type_of(const Vocabulary& v, size_t id) {
-  return v.types.empty() ? TokenType::kNormal : static_cast<TokenType>(v.types[id]);
+  return v.types.empty() ? TokenType::kNormal : v.types[id];
 }
 
 bool is_named(TokenType type) {
@@ -112,7 +116,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool special, bool
   if (add_bos) {
     if (vocabulary_.bos < 0)
       fail(TW_ERROR_INVALID_ARGUMENT, "the vocabulary has no token for the beginning of a text");
-    ids.push_back(vocabulary_.bos);
+    ids.push_back(static_cast<int32_t>(vocabulary_.bos));
   }
   if (text.empty()) return ids;
   for (const Part& part : find_special(text, special)) {

@@ -8,7 +8,7 @@
 namespace tw {
 
 /// A token's type, by GGUF's numbers.
-enum class TokenType : int32_t {
+enum class TokenType : uint8_t {
   kNormal = 1,
   kUnknown = 2,
   kControl = 3,
@@ -22,14 +22,14 @@ struct Vocabulary {
   std::string pre;                  // gpt2 only: which pattern cuts the text into words
   std::vector<std::string> tokens;  // gpt2: in its alphabet of printable stand-ins for bytes
   std::vector<float> scores;        // llama only, one a token; the highest is merged first
-  std::vector<int32_t> types;       // TokenType, one a token; empty: all are normal
+  std::vector<TokenType> types;     // one a token; empty: all are normal
   std::vector<std::string> merges;  // gpt2 only: "a b", the first is merged first
   // Ids of tokens with a meaning; -1: there is none.
-  int32_t bos = -1;
-  int32_t eos = -1;
-  int32_t eot = -1;
-  int32_t unk = -1;
-  int32_t pad = -1;
+  int64_t bos = -1;
+  int64_t eos = -1;
+  int64_t eot = -1;  // ends a turn of a chat, where that is not eos
+  int64_t unknown = -1;
+  int64_t padding = -1;
   // Whether a text begins with bos and ends with eos. A file that does not say means add_bos for
   // model "llama" and for pre "llama-bpe", and no add_eos.
   bool add_bos = false;

@@ -22,10 +22,10 @@ inline Vocabulary small_sentences() {
   vocabulary.tokens.resize(3);
   vocabulary.types.resize(3);
   for (int byte = 0; byte < 256; ++byte) vocabulary.tokens.push_back(text("<0x%02X>", byte));
-  vocabulary.types.resize(vocabulary.tokens.size(), static_cast<int32_t>(TokenType::kByte));
+  vocabulary.types.resize(vocabulary.tokens.size(), TokenType::kByte);
   for (const char* token : {"▁", "▁▁", "a", "b", "ab", "▁a", "▁ab", "aa", "é"})
     vocabulary.tokens.emplace_back(token);
-  vocabulary.types.resize(vocabulary.tokens.size(), static_cast<int32_t>(TokenType::kNormal));
+  vocabulary.types.resize(vocabulary.tokens.size(), TokenType::kNormal);
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id)
     vocabulary.scores.push_back(-static_cast<float>(id % 7));
   vocabulary.add_space_prefix = true;

@@ -16,7 +16,7 @@ constexpr int kTokensOfSentences = 12000;
 
 void add(Vocabulary& vocabulary, const std::string& token, TokenType type, float score = 0) {
   vocabulary.tokens.push_back(token);
-  vocabulary.types.push_back(static_cast<int32_t>(type));
+  vocabulary.types.push_back(type);
   vocabulary.scores.push_back(score);
 }
 
@@ -59,8 +59,8 @@ Vocabulary smollm2_vocabulary(const char* pre) {
   vocabulary.pre = pre;
   vocabulary.bos = 1;
   vocabulary.eos = 2;
-  vocabulary.unk = 0;
-  vocabulary.pad = 2;
+  vocabulary.unknown = 0;
+  vocabulary.padding = 2;
   std::ifstream file(kFile);
   if (!file) fail(TW_ERROR_SYSTEM, "%s cannot be read (tests run in the root folder)", kFile);
   std::string line;
@@ -85,7 +85,7 @@ Vocabulary sentence_vocabulary(bool inner_spaces) {
   Vocabulary vocabulary;
   vocabulary.model = "llama";
   vocabulary.pre = "default";
-  vocabulary.unk = 0;
+  vocabulary.unknown = 0;
   vocabulary.bos = 1;
   vocabulary.eos = 2;
   vocabulary.add_bos = true;
@@ -97,7 +97,7 @@ Vocabulary sentence_vocabulary(bool inner_spaces) {
   add(vocabulary, "<extra>", TokenType::kUserDefined);
   std::set<std::string> taken(vocabulary.tokens.begin(), vocabulary.tokens.end());
   for (int id = 0; id < kTokensOfSentences; ++id) {
-    if (source.types[id] != static_cast<int32_t>(TokenType::kNormal)) continue;
+    if (source.types[id] != TokenType::kNormal) continue;
     const std::string bytes = bytes_of_letters(source.tokens[id]).value_or("");
     // llama.cpp reads tokens as C strings, so none may hold a NUL.
     if (bytes.empty() || bytes.find('\0') != std::string::npos || !is_text(bytes) ||

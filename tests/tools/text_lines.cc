@@ -23,7 +23,8 @@ void print_lines() {
 void print_vocabulary(const tw::Vocabulary& vocabulary) {
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     print_hex(vocabulary.tokens[id]);
-    std::printf(" %d %.9g\n", vocabulary.types[id], static_cast<double>(vocabulary.scores[id]));
+    std::printf(" %d %.9g\n", static_cast<int>(vocabulary.types[id]),
+                static_cast<double>(vocabulary.scores[id]));
   }
 }
 
