@@ -37,8 +37,8 @@ bool takes(size_t i, size_t turn, size_t parts) {
   return (mixed + turn) % parts == 0;
 }
 
-/// Runs the cases of `turn` one after the other, each kLaunches times with other inputs, as launches
-/// of one tile set.
+/// Runs the cases of `turn` one after the other, each kLaunches times with other inputs, as
+/// launches of one tile set.
 void run(const std::vector<GemmCase>& cases, const Works& works, int ranks, const GemmRun& run,
          const KernelTarget& target, size_t turn = 0, size_t parts = 1) {
   TileWorld world(room_for(cases, ranks, run));

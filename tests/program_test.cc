@@ -313,7 +313,7 @@ TEST(Program, RefusalsNameWhatIsWrong) {
   expect([](Program* p) { p->devices = 0; }, "0 devices; valid: at least 1");
 }
 
-/// A row of layers: each device multiplies its part for every tile and puts the partial sums to all,
+/// A row of layers: each device multiplies its part for every tile, puts the partial sums to all,
 /// every device adds them. Vectors and slots alternate.
 Program layers(int devices, size_t tiles, size_t count) {
   Program p;

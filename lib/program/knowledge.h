@@ -10,7 +10,8 @@ namespace tw {
 
 /// A counter is known when all its raises of a launch are: by a wait for all of them, or because an
 /// instruction that is known to be done knew it. `now` is of the same launch, `before` of the one
-/// before it. On its own device an instruction knows all of the launch before, and what was known there.
+/// before it. On its own device an instruction knows all of the launch before, and what was known
+/// there.
 ///
 /// Instructions are taken in order, first all of them by `take_now`, then by `take_before`.
 class Knowledge {

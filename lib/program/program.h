@@ -3,11 +3,11 @@
 // Order. Instructions stand in one global order. A device's list is that order without the other
 // devices' instructions, and its blocks take the next instruction from the list. An instruction
 // waits only for earlier ones, or for ones of the launch before. So, with any number of blocks, the
-// earliest instruction that is not done has been taken or is the next to be, and has nothing left to
-// wait for: no program deadlocks.
+// earliest instruction that is not done has been taken or is the next to be, and has nothing left
+// to wait for: no program deadlocks.
 //
-// Signals. A counter belongs to a device. Each launch, `raises` instructions of that device raise it
-// by one after their accesses; it is never set back, so in launch e (0, 1, ...) a wait is for
+// Signals. A counter belongs to a device. Each launch, `raises` instructions of that device raise
+// it by one after their accesses; it is never set back, so in launch e (0, 1, ...) a wait is for
 // (e - launches_ago) * raises + count. Whoever raises it last in a launch tells the devices of
 // `told`, a word per sender, which is what their instructions poll.
 #pragma once

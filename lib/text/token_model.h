@@ -19,8 +19,8 @@ class TokenModel {
   TokenModel& operator=(const TokenModel&) = delete;
   virtual ~TokenModel() = default;
 
-  /// Appends the tokens of `text` (not empty), in which special tokens are not looked for. It is the
-  /// beginning or follows a special token. Calls on one object may overlap.
+  /// Appends the tokens of `text` (not empty), in which special tokens are not looked for. It is
+  /// the beginning or follows a special token. Calls on one object may overlap.
   virtual void encode(std::string_view text, std::vector<int32_t>& ids) const = 0;
 };
 

@@ -28,7 +28,8 @@ struct alignas(64) AmxConfiguration {
   uint8_t rows[16] = {};
 };
 
-/// By rows of A. Constants: to g++ the intrinsic reads 8 bytes, and it leaves out stores to the rest.
+/// By rows of A. Constants: to g++ the intrinsic reads 8 bytes, and it leaves out stores to the
+/// rest.
 struct AmxConfigurations {
   constexpr AmxConfigurations() {
     for (int rows = 0; rows <= 16; ++rows)
