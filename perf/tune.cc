@@ -367,7 +367,7 @@ int tune(const char* path, double seconds) {
 }  // namespace tw::perf
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
+  if (argc < 2 || argv[1][0] == '-') {
     std::fprintf(stderr, "usage: tune FILE [seconds]\n");
     return 2;
   }

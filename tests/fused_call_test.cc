@@ -560,6 +560,35 @@ TEST(Workspace, WithinTheCap) {
   }
 }
 
+/// The cap is held against what any rank's launch needs, not against the blocks that one asks for.
+TEST(Workspace, TheCapRefusesAllRanksAlike) {
+  const ScopedEnv env("TW_FUSED", "always");
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.max_memory = size_t{20} << 20;
+  config.workers = 4;
+  const ThreadRanks ranks(2, &config);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    GemmProblem problem = all_reduce_of(600, 600, 64);
+    problem.max_blocks = rank == 0 ? 1 : 0;
+    EXPECT_EQ(run_one(problem, rank, comm), TW_ERROR_OUT_OF_RESOURCES) << tw_last_error();
+  });
+}
+
+/// Staging for columns that one rank has more of than the other, beyond the least workspace.
+TEST(Workspace, SharesAreUneven) {
+  const ScopedEnv env("TW_FUSED", "always");
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    GemmProblem problem = all_reduce_of(400, 2000, 8);
+    problem.entry = GemmEntry::kAllToAll;
+    problem.cols = {1500, 500};
+    const GemmOperands operands(problem, rank, 2);
+    const tw_gemm_args_t args = operands.args();
+    EXPECT_EQ(tw_gemm_all_to_all(&args, comm, nullptr), TW_OK) << tw_last_error();
+    EXPECT_EQ(operands.check(), "");
+  });
+}
+
 /// What calls leave behind counts as well: memory that one needs and memory that another needs
 /// need not fit together.
 TEST(Workspace, WhatIsKeptIsWithinTheCap) {

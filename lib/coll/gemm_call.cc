@@ -91,6 +91,9 @@ class Checker {
   void unused(const char* field, size_t value) const {
     if (value != 0) refuse(field, value, "0, the call does not use it");
   }
+  void unused(const char* field, int value) const {
+    if (value != 0) refuse(field, value, "0, the call does not use it");
+  }
 
   /// The stride of a matrix whose stored rows have `cols` elements; 0 = no gap.
   size_t stride(const char* field, size_t value, size_t rows, size_t cols) const {
@@ -193,10 +196,10 @@ void check_enums(const Checker& check, const Form& form, const tw_gemm_args_t& a
 
 void check_unused(const Checker& check, const Form& form, const tw_gemm_args_t& a) {
   if (!form.product) {
-    check.unused("a_transposed", static_cast<size_t>(a.a_transposed));
+    check.unused("a_transposed", a.a_transposed);
     check.unused("b", a.b);
     check.unused("b_stride", a.b_stride);
-    check.unused("b_transposed", static_cast<size_t>(a.b_transposed));
+    check.unused("b_transposed", a.b_transposed);
     check.unused("b_packed", a.b_packed);
   }
   if (!form.bias) check.unused("bias", a.bias);

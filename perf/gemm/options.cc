@@ -12,8 +12,8 @@ namespace {
 
 const char kHelp[] =
     "  -m ROWS[,ROWS...]   rows of all ranks together (default 512,64,8,1)\n"
-    "  -n COLUMNS          of the product (default 4096)\n"
-    "  -k K                of a rank (default 8192)\n"
+    "  -n COLUMNS          of the product, at least 1 (default 4096)\n"
+    "  -k K                of a rank, at least 1 (default 8192)\n"
     "  --copies COUNT      of the weights, used in turn (default: twice the last cache)\n"
     "  --cores COUNT       of a rank (default 1)\n"
     "  --iterations COUNT  a batch (default: enough for 2 ms)\n"
@@ -67,6 +67,13 @@ const option kLong[] = {
     {nullptr, 0, nullptr, 0},
 };
 
+// "-n" or "--cores".
+std::string name_of(int letter) {
+  for (const option* o = kLong; letter >= kCopies && o->name != nullptr; ++o)
+    if (o->val == letter) return std::string("--") + o->name;
+  return {'-', static_cast<char>(letter)};
+}
+
 // Whether `value` is valid for `letter`.
 bool take(GemmOptions* o, int letter, const char* value) {
   if (letter == kServe) return o->serve = value, true;
@@ -112,7 +119,7 @@ GemmOptions parse_gemm_options(int argc, char** argv) {
       std::exit(0);
     }
     if (!take(&options, letter, optarg))
-      fail(argv[0], std::string("invalid value \"") + (optarg ? optarg : "") + "\"");
+      fail(argv[0], "invalid value \"" + std::string(optarg) + "\" of " + name_of(letter));
   }
   if (optind < argc) fail(argv[0], std::string("unknown argument ") + argv[optind]);
   if (!options.op && options.serve.empty())

@@ -29,6 +29,8 @@ class DnnlEngine final : public Engine {
   bool prepare(const Product& product) override {
     const Product before = std::exchange(product_, product);
     const memory::desc weights = std::exchange(weights_, memory::desc());
+    if (product.n % product.parts != 0)
+      throw std::runtime_error("this peer has as many columns for each rank");
     columns_ = product.n / product.parts;
     if (product.m > 0) {
       prepare_matmul();
