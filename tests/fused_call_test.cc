@@ -566,6 +566,7 @@ TEST(Workspace, TheCapRefusesAllRanksAlike) {
   tw_comm_config_t config = TW_COMM_CONFIG_INIT;
   config.max_memory = size_t{20} << 20;
   config.workers = 4;
+  config.timeout_ms = 5000;  // for a rank that is not refused and waits for the other
   const ThreadRanks ranks(2, &config);
   ranks.run([&](int rank, tw_comm_t comm) {
     GemmProblem problem = all_reduce_of(600, 600, 64);
