@@ -81,7 +81,7 @@ class Explorer {
   }
 
  private:
-  const Instruction& at(size_t i) const { return program_.instructions[i % n_]; }
+  const Instruction& at(size_t i) const { return program_.instructions[i < n_ ? i : i - n_]; }
   static bool is_done(uint32_t state, size_t i) { return (state >> i & 1) != 0; }
 
   bool can_start(uint32_t state, size_t i) const {
