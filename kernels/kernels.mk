@@ -20,7 +20,7 @@ kernel_flags := $(or $(OPT),-O3) -ffp-contract=off -fno-exceptions -fno-rtti
 kernel_sanitize := $(if $(filter asan fuzz,$(VARIANT)),-O1 -fno-sanitize=null$(comma)object-size$(comma)pointer-overflow$(comma)vptr)
 target_macro = -DTW_NS=tw::$(1) -DTW_TARGET_$(shell echo $(1) | tr a-z A-Z)
 
-tile_sources := $(filter kernels/gemm/% kernels/norm/%,$(kernel_sources))
+tile_sources := $(filter-out kernels/coll/%,$(kernel_sources))
 sources_of = $(if $(filter $(wide_cpu_targets),$(1)),$(tile_sources),$(kernel_sources))
 
 define cpu_kernel_rule
@@ -42,7 +42,7 @@ NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/c
 endif
 PTXAS ?= $(dir $(NVCC))ptxas
 gpu_targets := $(if $(NVCC),sm_90a sm_80)
-gpu_sources := $(filter-out %/reduce_loops.cu,$(kernel_sources))
+gpu_sources := $(filter-out %/reduce_loops.cu kernels/llama/% kernels/program/%,$(kernel_sources))
 gpu_flags := -std=c++20 -O3 -lineinfo -fmad=false --expt-relaxed-constexpr
 nvcc_flags := $(gpu_flags) -I. -Iinclude -Werror all-warnings -ccbin g++
 ptxas_flags := -O3 -lineinfo -v --warning-as-error

@@ -33,6 +33,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/kernels/program.h"
 #include "tilewire/tile/block.h"
 #include "tilewire/tile/grid.h"
 #include "tilewire/tile/matrix.h"
@@ -176,6 +177,26 @@ class TileBlockOps {
   /// Waits for when(0 .. n-1), in any order.
   template <class When>
   void wait_all(At at, uint32_t n, When when);
+
+  // ---- For programs (tile/program.h) ----
+
+  /// Adds 1 to *count after everything that any role of this block stored before is complete, as
+  /// for `signal`. Who makes it `full` sets it to 0, then stores `value` into word(0 .. n-1)
+  /// (uint64_t*, null: left out): after what all who added had stored.
+  /// Role: storer. Scope: device (count), system (words). Order: acq_rel, release. Blocks: no.
+  template <class Word>
+  void raise(At at, uint64_t* count, uint64_t full, int n, Word word, uint64_t value);
+
+  /// Operands may have changed since they were multiplied: nothing of them is kept.
+  /// Role: all. Scope: block. Order: none. Blocks: no.
+  void forget();
+
+  /// Nanoseconds of a clock that all ranks of this machine share.
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  uint64_t clock();
+  /// *to = record, for the host.
+  /// Role: consumer. Scope: device. Order: none. Blocks: no.
+  void record(ProgramRecord* to, const ProgramRecord& record);
 
   // ---- For TileCall ----
 

@@ -43,6 +43,8 @@ class TileCall {
 
   TW_FN int rank() const { return view_.comm.rank; }
   TW_FN int size() const { return view_.comm.size; }
+  /// What words of this launch are raised to.
+  TW_FN uint64_t epoch() const { return epoch_; }
 
   /// The i-th other rank, i = 1 .. size - 1, in turn from the own number, so that at any time every
   /// rank is busy with another one.
@@ -78,7 +80,7 @@ class TileCall {
     if (met_) return;
     met_ = true;
     block_.meet(
-        at, size() - 1, [&](int i) { return &entry_at(rank(), peer(i + 1))->value; }, word(),
+        at, size() - 1, [&](int i) { return &entry_at(rank(), peer(i + 1))->value; }, entry_word(),
         [&](int i) { return peer(i + 1); });
     if (!block_.ok()) return;
     for (int i = 1; i < size(); ++i) {
@@ -107,6 +109,9 @@ class TileCall {
     block_.signal(
         at, size(), [&](int r) { return those(r) ? word_at(r, rank(), slot) : nullptr; }, epoch_);
   }
+
+  /// Own word of `slot` at `to`, for TileBlock::raise.
+  TW_FN uint64_t* word(int to, size_t slot) const { return word_at(to, rank(), slot); }
 
   /// When what `sender` signals with `slot` may be read: for OperandAt::after and copy_all.
   TW_FN Ready when(int sender, size_t slot, At at = At::here()) const {
@@ -137,7 +142,7 @@ class TileCall {
   }
 
  private:
-  TW_FN uint64_t word() const { return epoch_ << kDigestBits | view_.record.digest; }
+  TW_FN uint64_t entry_word() const { return epoch_ << kDigestBits | view_.record.digest; }
   TW_FN FlagLine* entry_at(int receiver, int sender) const {
     return reinterpret_cast<FlagLine*>(view_.parts[receiver] + view_.layout.entry(launch_, sender));
   }
@@ -151,7 +156,7 @@ class TileCall {
     const EntryPayload payload{view_.out[1].at, view_.out[0].at, view_.out[1].stride,
                                view_.out[0].stride, view_.record.history};
     block_.enter(
-        at, size() - 1, [&](int i) { return entry_at(peer(i + 1), rank()); }, word(),
+        at, size() - 1, [&](int i) { return entry_at(peer(i + 1), rank()); }, entry_word(),
         [&](int) { return payload; });
   }
 

@@ -277,6 +277,15 @@ class CpuBlock {
   /// Orders non-temporal stores before this thread's later stores, as signals do.
   TW_FN void complete() { complete_stores(); }
 
+  /// Counts to `full`, of all blocks together: whether this made it full. Then it is 0 again.
+  TW_FN bool count_to(uint64_t full, uint64_t* count) {
+    if (!complete_stores()) return false;
+    if (full == 1) return true;
+    if (__atomic_add_fetch(count, 1, __ATOMIC_ACQ_REL) != full) return false;
+    __atomic_store_n(count, 0, __ATOMIC_RELAXED);
+    return true;
+  }
+
   TW_FN bool last(uint64_t* finished) {
     if (blocks_ == 1) return true;
     if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQ_REL) != static_cast<uint64_t>(blocks_))

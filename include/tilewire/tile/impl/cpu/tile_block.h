@@ -1,6 +1,8 @@
 // The tile block on CPUs: one thread that has every role. Contracts: tile/tile_block.h.
 #pragma once
 
+#include <time.h>
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -251,6 +253,22 @@ class CpuTileBlock {
   template <class When>
   TW_FN void wait_all(At at, uint32_t n, When when) {
     for (uint32_t i = 0; i < n; ++i) wait(at, when(i));
+  }
+
+  // ---- For programs ----
+
+  template <class Word>
+  TW_FN void raise(At at, uint64_t* count, uint64_t full, int n, Word word, uint64_t value) {
+    if (ok_ && Hook::signals(at) && block_.count_to(full, count)) signal(at, n, word, value);
+  }
+  TW_FN void forget() { left_.forget(); }
+  TW_FN static uint64_t clock() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  }
+  TW_FN void record(ProgramRecord* to, const ProgramRecord& record) {
+    if (ok_) *to = record;
   }
 
   // ---- For TileCall ----

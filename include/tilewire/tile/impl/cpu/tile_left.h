@@ -58,13 +58,15 @@ TW_FN void pack_left(To* to, const Operand& a, size_t row, size_t col, size_t ro
     pack_left_row(to + i * kCpuTile.k, from + i * a.stride * packed_element(a.type), a.type, ks);
 }
 
-/// Packed steps of the rows that were multiplied last. Operands do not change during a launch, and
-/// a block lives as long as one, so what was packed once stays good.
+/// Packed steps of the rows that were multiplied last. Operands do not change during a launch, or
+/// until `forget`, and a block lives as long as one, so what was packed once stays good.
 class LeftRows {
  public:
   /// `scratch`: the block's, of `bytes`; not touched before the first step.
   TW_FN LeftRows(char* scratch, size_t bytes)
       : scratch_(scratch), kept_bytes_(bytes > kTileScratch ? bytes - kTileScratch : 0) {}
+
+  TW_FN void forget() { key_ = {}; }
 
   /// Rows row .. row + rows - 1 of `a`, K from `col`, `ks` of it, as To, the rows padded to 16.
   template <class To>

@@ -1,0 +1,99 @@
+// Argument structs of the ops of a Llama program (kernels/llama, kernels/attention), shared by host
+// and kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/kernels/program.h"
+
+namespace tw {
+
+/// How the next token of a row is chosen: temperature, then the top_k most probable (0: all), then
+/// of these the fewest whose probabilities, renormalised, sum to top_p or more; ties go to the
+/// smaller token. Temperature 0: the most probable.
+struct RowSampling {
+  float temperature;
+  int32_t top_k;
+  float top_p;
+  int32_t slot;       // where a later step finds the token as -1 - slot; -1: nowhere
+  uint64_t seed;      // with `position` of the row it gives the number that is drawn
+};
+
+/// What one step computes, in the device's memory. Arrays are as long as what they are by.
+struct StepView {
+  uint32_t rows;        // tokens
+  uint32_t sequences;
+  uint32_t logit_rows;  // rows whose logits are wanted
+  uint32_t gather_logits;   // not 0: every rank gets all of the logits
+  uint32_t first_layer, last_layer;  // layers first <= l < last are computed
+  const int32_t* tokens;       // [rows]; -1 - s: the token last sampled into slot s
+  const int32_t* positions;    // [rows]
+  const int64_t* slots;        // [rows] page * page_size + place of the row's K and V; -1: nowhere
+  const uint32_t* query_begin; // [sequences + 1]: rows of sequence s are query_begin[s] ...
+  const uint32_t* page_begin;  // [sequences + 1]: its pages are pages[page_begin[s]] ...
+  const uint32_t* pages;       // token j of a sequence lies in page j / page_size at j % page_size
+  const uint32_t* logit_row;   // [logit_rows]
+  const RowSampling* sampling; // [logit_rows], or null: no token is chosen
+  const uint32_t* allowed;     // [logit_rows][(vocab + 31) / 32] bits of allowed tokens, or null
+  int32_t* sampled;            // [logit_rows]
+  float* log_probability;      // [logit_rows] of the sampled token, or null
+  int32_t* sampled_slots;      // tokens of slots, by RowSampling::slot
+};
+
+/// How K and V of one layer lie in memory: element d of head h of the token at place t of page p is
+/// at p * page + h * head + t * token + d, in elements.
+struct KvLayout {
+  tw_type_t type;  // TW_BF16
+  uint32_t page_size;
+  uint32_t pages;
+  uint32_t heads;  // of this rank
+  uint32_t head_size;
+  size_t page, head, token;
+};
+
+/// The query heads of this rank, and which K and V head each reads. Heads are numbered as in the
+/// model: the rank has query heads first_query .. first_query + queries - 1 and K and V heads
+/// first_kv .. first_kv + kvs - 1; query head h reads K and V head h / group.
+struct HeadShare {
+  uint32_t first_query, queries;
+  uint32_t first_kv, kvs;
+  uint32_t group;
+  uint32_t head_size;
+};
+
+/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at every rank of
+/// `receivers`. at = {first row, rows}.
+struct LlamaEmbed {
+  const StepView* step;
+  Matrix table;  // this rank's columns: vocab x cols
+  size_t first_col, cols;
+  SharedMatrix x;  // fp32
+  uint32_t receivers;
+  uint32_t vocab;
+};
+
+/// q and k of rows: optional RMSNorm of each head, rotation by the row's position; k and v go to
+/// their slots. at = {first row, rows}.
+struct LlamaPlace {
+  const StepView* step;
+  HeadShare heads;
+  Matrix qkv;  // rows x (queries, kvs, kvs) heads: q is rotated in place
+  const float* q_norm;  // [head_size], or null
+  const float* k_norm;
+  float eps;
+  const float* cosines;  // [positions][head_size / 2]
+  const float* sines;
+  KvLayout kv;
+  char* k;  // of this layer
+  char* v;
+};
+
+/// g[i] = y[logit_row[i]]. at = {first logit row, rows}.
+struct LlamaGather {
+  const StepView* step;
+  size_t n;
+  Matrix y, g;  // of the same type
+};
+
+}  // namespace tw

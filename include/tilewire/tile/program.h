@@ -1,0 +1,160 @@
+// Runs a program: a tile program that is an interpreter of instructions. Target-independent.
+//
+//   using MyOps = ProgramOps<GemmOp, ReduceNormOp, MyOp>;
+//   template <class Block>
+//   TW_FN void my_program(Block& block, const ProgramArgs& args) {
+//     run_program<MyOps>(block, args);
+//   }
+//   TW_TILE_KERNEL(my_program, ProgramArgs)
+//
+// An op type has `using Args` (trivially copyable, in ProgramArgs::arguments) and
+//   template <class Block>
+//   static TW_FN void run(ProgramBlock<Block>& block, const Args& args, const uint32_t* at);
+// which waits (`come`, or operands after `ready`) before it touches what other instructions
+// touch, and meets the peers before it stores to one.
+//
+// Protocol. Blocks take the next instruction from the list's head (TileBlock::items). An
+// instruction waits for counters, each full when a word of (sender, counter) in own memory is this
+// launch's epoch: who raised the counter last stored it (release; the waiter acquires, system
+// scope). Before, each instruction that raises it has added 1 to the counter's count on its own
+// device (acq_rel), after all that it stored is complete; the last one sets the count back to 0, so
+// counts are 0 between launches and nothing needs to know how many launches there were.
+// Instructions wait only for earlier ones of one global order, of which each list is a part: so no
+// program deadlocks with any number of blocks.
+// Reuse between launches: TileCall's rule. A store to a peer comes after `meet`, when the peer has
+// left its launch before this one; and what peers store here in a launch is waited for in it (the
+// checker sees to both). So programs that share a tile set may follow each other in any sequence
+// that is the same on all ranks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tilewire/kernels/program.h"
+#include "tilewire/tile/tile_call.h"
+#include "tilewire/tile/tile_kernel.h"
+
+namespace TW_NS {
+
+/// What an op has of its block while it runs.
+template <class Block>
+class ProgramBlock {
+ public:
+  TW_FN ProgramBlock(Block& block, const ProgramArgs& args)
+      : block_(block), args_(args), call_(block, args.tiles) {}
+
+  TW_FN Block& tile_block() { return block_; }
+  TW_FN TileCall<Block>& call() { return call_; }
+  TW_FN int rank() const { return call_.rank(); }
+  TW_FN int size() const { return call_.size(); }
+
+  /// Waits for all that the instruction waits for.
+  /// Role: consumer. Scope: system. Order: acquire. Blocks: yes.
+  TW_FN void come(At at = At::here()) {
+    const ProgramWait* const waits = args_.waits + now_->first_wait;
+    block_.wait_all(at, now_->waits, [&](uint32_t i) {
+      return call_.when(static_cast<int>(waits[i].sender), waits[i].counter, at);
+    });
+    if (args_.trace != nullptr) ready_ = block_.clock();
+  }
+
+  /// `n` floats of this block's own for a row (n <= ProgramArgs::row).
+  TW_FN Row row(size_t n) const {
+    return {args_.rows + static_cast<size_t>(block_.index()) * args_.row, n};
+  }
+  /// Memory of this block's own, ProgramArgs::scratch_bytes of it.
+  TW_FN char* scratch() const {
+    return args_.scratch + static_cast<size_t>(block_.index()) * args_.scratch_bytes;
+  }
+
+  /// Row 0 of a shared matrix at `rank`.
+  TW_FN Matrix at_rank(int rank, const SharedMatrix& m) const {
+    return {call_.data(rank, m.offset), m.stride, m.type};
+  }
+
+  /// The i-th of the ranks of a set of bits, beginning with the own one or the next after it.
+  TW_FN int receiver(uint32_t ranks, int i) const {
+    for (int p = 0;; ++p) {
+      const int r = call_.peer(p);
+      if ((ranks >> r & 1) != 0 && i-- == 0) return r;
+    }
+  }
+  TW_FN static int count(uint32_t ranks) { return __builtin_popcount(ranks); }
+
+  /// Before a store to ranks of `ranks`.
+  TW_FN void meet(uint32_t ranks, At at = At::here()) {
+    if ((ranks & ~(1u << rank())) != 0) call_.meet(at);
+  }
+
+  // ---- For run_program ----
+
+  TW_FN void begin(const ProgramInstruction& instruction) {
+    now_ = &instruction;
+    if (args_.trace != nullptr) start_ = ready_ = block_.clock();
+    if (instruction.op != op_) block_.forget();
+    op_ = instruction.op;
+  }
+
+  /// Raises the instruction's counters.
+  TW_FN void end(uint32_t number, At at = At::here()) {
+    for (uint32_t i = 0; i < now_->raises; ++i) {
+      const uint32_t c = args_.raises[now_->first_raise + i];
+      const ProgramCounter& counter = args_.counters[c];
+      block_.raise(
+          at, args_.counts + c, counter.raises, call_.size(),
+          [&](int p) {
+            const int r = call_.peer(p);
+            return (counter.told >> r & 1) != 0 ? call_.word(r, c) : nullptr;
+          },
+          call_.epoch());
+    }
+    if (args_.trace != nullptr)
+      block_.record(args_.trace + number,
+                    {number, static_cast<uint32_t>(block_.index()), start_, ready_, block_.clock()});
+  }
+
+  /// Ends the launch in this block.
+  TW_FN void close() { call_.close(); }
+
+ private:
+  Block& block_;
+  const ProgramArgs& args_;
+  TileCall<Block> call_;
+  const ProgramInstruction* now_ = nullptr;
+  uint32_t op_ = UINT32_MAX;
+  uint64_t start_ = 0, ready_ = 0;
+};
+
+/// The op types of a kernel; an op's kind is its place here.
+template <class... Ops>
+struct ProgramOps {
+  template <class Block>
+  TW_FN static void run(ProgramBlock<Block>& block, const ProgramArgs& args,
+                        const ProgramInstruction& instruction) {
+    const ProgramOp& op = args.ops[instruction.op];
+    uint32_t kind = 0;
+    ((op.kind == kind++ ? run_one<Ops>(block, args.arguments + op.offset, instruction.at)
+                        : static_cast<void>(0)),
+     ...);
+  }
+
+ private:
+  template <class Op, class Block>
+  TW_FN static void run_one(ProgramBlock<Block>& block, const char* args, const uint32_t* at) {
+    Op::run(block, *reinterpret_cast<const typename Op::Args*>(args), at);
+  }
+};
+
+template <class Ops, class Block>
+TW_FN void run_program(Block& block, const ProgramArgs& args) {
+  ProgramBlock<Block> program(block, args);
+  for (const uint32_t i : block.items(args.count, 0)) {
+    const ProgramInstruction& instruction = args.list[i];
+    program.begin(instruction);
+    Ops::run(program, args, instruction);
+    program.end(i);
+  }
+  program.close();
+}
+
+}  // namespace TW_NS
