@@ -27,6 +27,8 @@ struct StepView {
   uint32_t logit_rows;  // rows whose logits are wanted
   uint32_t gather_logits;   // not 0: every rank gets all of the logits
   uint32_t first_layer, last_layer;  // layers first <= l < last are computed
+  uint32_t embed_rows;   // rows, or 0 when hidden rows come from elsewhere
+  uint32_t hidden_rows;  // rows, or 0 when nobody wants them after the last layer
   const int32_t* tokens;       // [rows]; -1 - s: the token last sampled into slot s
   const int32_t* positions;    // [rows]
   const int64_t* slots;        // [rows] page * page_size + place of the row's K and V; -1: nowhere
@@ -40,6 +42,25 @@ struct StepView {
   float* log_probability;      // [logit_rows] of the sampled token, or null
   int32_t* sampled_slots;      // tokens of slots, by RowSampling::slot
 };
+
+/// The op types of a Llama program, in the order of their kinds: ProgramOps of <name>Op.
+#define TW_LLAMA_OPS(X) \
+  X(Gemm)               \
+  X(ReduceNorm)         \
+  X(Embed)              \
+  X(FirstNorm)          \
+  X(PlanAttention)      \
+  X(Place)              \
+  X(Attend)             \
+  X(Merge)              \
+  X(Hidden)             \
+  X(Gather)             \
+  X(SampleLocal)        \
+  X(Sample)
+
+#define TW_LLAMA_KIND(name) k##name,
+enum LlamaKind : uint32_t { TW_LLAMA_OPS(TW_LLAMA_KIND) };
+#undef TW_LLAMA_KIND
 
 /// How K and V of one layer lie in memory: element d of head h of the token at place t of page p is
 /// at p * page + h * head + t * token + d, in elements.
@@ -71,6 +92,27 @@ struct LlamaEmbed {
   SharedMatrix x;  // fp32
   uint32_t receivers;
   uint32_t vocab;
+};
+
+/// y = norm of x with the weight of the first layer that is computed, at every rank of `receivers`.
+/// at = {first row, rows}.
+struct LlamaFirstNorm {
+  const StepView* step;
+  size_t n;
+  Matrix x;              // fp32
+  const float* weights;  // [layers + 1][n]
+  float eps;
+  SharedMatrix y;
+  uint32_t receivers;
+};
+
+/// hidden = x, at every rank of `receivers`. at = {first row, rows}.
+struct LlamaHidden {
+  const StepView* step;
+  size_t n;
+  Matrix x;             // fp32
+  SharedMatrix hidden;  // fp32
+  uint32_t receivers;
 };
 
 /// q and k of rows: optional RMSNorm of each head, rotation by the row's position; k and v go to

@@ -94,7 +94,8 @@ struct ProgramGemm {
   Operand a, b;
   Epilogue epilogue;
   SharedMatrix to;
-  uint32_t receivers;  // a bit for each rank that gets the tiles
+  uint32_t receivers;      // a bit for each rank that gets the tiles
+  const uint32_t* shared;  // not null: when *shared is 0, only this rank gets them
 };
 
 /// For rows at[0] .. at[0] + at[1] - 1:
