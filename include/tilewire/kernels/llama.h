@@ -59,7 +59,7 @@ struct StepView {
   X(Sample)
 
 #define TW_LLAMA_KIND(name) k##name,
-enum LlamaKind : uint32_t { TW_LLAMA_OPS(TW_LLAMA_KIND) };
+enum class LlamaKind : uint32_t { TW_LLAMA_OPS(TW_LLAMA_KIND) };
 #undef TW_LLAMA_KIND
 
 /// How K and V of one layer lie in memory: element d of head h of the token at place t of page p is
@@ -94,8 +94,8 @@ struct LlamaEmbed {
   uint32_t vocab;
 };
 
-/// y = norm of x with the weight of the first layer that is computed, at every rank of `receivers`.
-/// at = {first row, rows}.
+/// y = norm of x with the weight of the first layer that is computed, at the ranks whose bits at[2]
+/// has. at = {first row, rows, ranks}.
 struct LlamaFirstNorm {
   const StepView* step;
   size_t n;
@@ -103,16 +103,14 @@ struct LlamaFirstNorm {
   const float* weights;  // [layers + 1][n]
   float eps;
   SharedMatrix y;
-  uint32_t receivers;
 };
 
-/// hidden = x, at every rank of `receivers`. at = {first row, rows}.
+/// hidden = x, at the ranks of at[2]. at = {first row, rows, ranks}.
 struct LlamaHidden {
   const StepView* step;
   size_t n;
   Matrix x;             // fp32
   SharedMatrix hidden;  // fp32
-  uint32_t receivers;
 };
 
 /// q and k of rows: optional RMSNorm of each head, rotation by the row's position; k and v go to
