@@ -35,7 +35,8 @@ Activations::Activations(const ModelDesc& desc, const ModelShare& share, int ran
   hidden = matrix(rows, hidden_size, TW_FP32);
   wanted = matrix(logit_rows, hidden_size, TW_BF16);
   logits = matrix(logit_rows, static_cast<size_t>(desc.vocab), TW_FP32);
-  candidates = take(0);
+  record_bytes = logit_rows * SampleRecord::kFields * sizeof(float);
+  records = {take(senders * record_bytes), SampleRecord::kFields, TW_FP32};
   bytes = end;
 }
 

@@ -7,7 +7,7 @@
 
 #include "lib/model/desc.h"
 #include "lib/model/share.h"
-#include "tilewire/kernels/program.h"
+#include "tilewire/kernels/llama.h"
 
 namespace tw {
 
@@ -24,8 +24,9 @@ struct Activations {
   SharedMatrix hidden;   // rows x hidden, fp32: what a part of a model gives on
   SharedMatrix wanted;   // logit rows x hidden: rows of y
   SharedMatrix logits;   // logit rows x vocab, fp32
-  size_t candidates;     // offset of what ranks say of their best tokens
+  SharedMatrix records;  // logit rows x SampleRecord of the lowest rank, then the next ...
   size_t sender_bytes;   // from one rank's sums to the next one's
+  size_t record_bytes;   // from one rank's records to the next one's
   size_t bytes;          // of all
 };
 

@@ -1,10 +1,12 @@
 #include "lib/model/llama_program.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
 #include <utility>
 
+#include "lib/program/parts.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw {
@@ -49,13 +51,17 @@ class LlamaWriter {
         hidden_rows_(builder_.tensor("hidden", size.rows, hidden_)),
         wanted_(builder_.tensor("wanted", size.logit_rows, 1)),
         logits_(builder_.tensor("logits", size.logit_rows, c_.memory.logits.stride)),
-        candidates_(builder_.tensor("candidates", size.logit_rows, ranks())) {}
+        records_(builder_.tensor("records", size.logit_rows, ranks())) {}
 
-  BuiltProgram build() {
-    begin();
-    for (uint32_t l = 0; l < layers(); ++l) layer(l);
-    end();
-    return builder_.build(c_.rank);
+  LlamaProgram build() {
+    const int take = write();
+    LlamaProgram built{builder_.build(c_.rank), {}};
+    built.parts = parts_of(builder_.program(), take, c_.rank);
+    return built;
+  }
+  std::vector<char> arguments() {
+    write();
+    return builder_.arguments();
   }
 
  private:
@@ -65,8 +71,8 @@ class LlamaWriter {
   uint32_t layers() const { return static_cast<uint32_t>(c_.desc.layers); }
   uint32_t all_ranks() const { return (1u << c_.ranks) - 1; }
   const HeadShare& heads() const { return c_.share.heads[static_cast<size_t>(c_.rank)]; }
-  uint32_t attends() const { return static_cast<uint32_t>(c_.workers == 1 ? 1 : 2 * c_.workers); }
-  uint32_t merges() const { return static_cast<uint32_t>(c_.workers); }
+  uint32_t attends() const { return c_.attention.instructions; }
+  uint32_t merges() const { return c_.attention.merges; }
   Matrix own(const SharedMatrix& m) const { return {c_.data + m.offset, m.stride, m.type}; }
   /// Rows of a shared matrix on this rank, as a factor.
   Operand factor(const SharedMatrix& m, size_t rows, size_t cols) const {
@@ -276,11 +282,17 @@ class LlamaWriter {
 
   // ---- The program ----
 
+  /// The op that can stand for taking what peers sent.
+  int write() {
+    begin();
+    for (uint32_t l = 0; l < layers(); ++l) layer(l);
+    return end();
+  }
+
   void begin() {
-    const AttentionArgs plan = attention(kNoLayer);
-    const int planned = op("plan attention", LlamaKind::kPlanAttention, kNoLayer, plan);
-    for (int d = 0; d < c_.ranks; ++d)
-      builder_.add(d, planned, {}, {writes(d, plan_, 0, 1)});
+    const int planned =
+        op("plan attention", LlamaKind::kPlanAttention, kNoLayer, planning());
+    for (int d = 0; d < c_.ranks; ++d) builder_.add(d, planned, {}, {writes(d, plan_, 0, 1)});
     embed();
     const LlamaFirstNorm norm{c_.step, hidden_, own(c_.memory.x), c_.weights.input_norm(0),
                               c_.desc.rms_epsilon, c_.memory.y};
@@ -343,7 +355,24 @@ class LlamaWriter {
                  c_.weights.input_norm(l + 1));
   }
 
-  AttentionArgs attention(uint32_t l) const;
+  AttentionPlanning planning() const {
+    return {c_.step,
+            heads(),
+            c_.kv.layout,
+            static_cast<uint32_t>(c_.desc.sliding_window),
+            c_.attention,
+            c_.plan};
+  }
+  Attention attention(uint32_t l) const {
+    return {planning(),
+            l,
+            1 / std::sqrt(static_cast<float>(c_.desc.head_size)),
+            own(c_.memory.qkv),
+            own(c_.memory.attended),
+            c_.kv.k[l],
+            c_.kv.v[l],
+            c_.partials};
+  }
 
   void attend(uint32_t l, const LayerWeights& w) {
     const int kv = builder_.tensor("kv of layer " + std::to_string(l), size_.rows, 1);
@@ -356,15 +385,16 @@ class LlamaWriter {
                            c_.cosines,
                            c_.sines,
                            c_.kv.layout,
-                           c_.kv.k.empty() ? nullptr : c_.kv.k[l],
-                           c_.kv.v.empty() ? nullptr : c_.kv.v[l],
+                           c_.kv.k[l],
+                           c_.kv.v[l],
+                           c_.context,
                            live(l)};
     const int placed = op("rope, append", LlamaKind::kPlace, l, place);
     each_block(every(size_.rows), [&](int d, uint32_t first, uint32_t count) {
       builder_.add(d, placed, {first, count, 0, 0},
                    {writes(d, qkv_, first, count), writes(d, kv, first, count)});
     });
-    const AttentionArgs args = attention(l);
+    const Attention args = attention(l);
     const int attended = op("attend", LlamaKind::kAttend, l, args);
     const int merged = op("merge", LlamaKind::kMerge, l, args);
     for (int d = 0; d < c_.ranks; ++d) {
@@ -379,7 +409,7 @@ class LlamaWriter {
     }
   }
 
-  void end() {
+  int end() {
     const LlamaHidden hidden{c_.step, hidden_, own(c_.memory.x), c_.memory.hidden};
     const int given = op("hidden", LlamaKind::kHidden, kNoLayer, hidden);
     each_block(kept_rows(), [&](int d, uint32_t first, uint32_t count) {
@@ -389,10 +419,11 @@ class LlamaWriter {
       builder_.add(d, given, {first, count, receivers, 0}, std::move(accesses));
     });
     // What peers store here is waited for here.
-    if (owned_) take_hidden();
+    for (int d = 0; owned_ && d < c_.ranks; ++d)
+      builder_.add(d, given, {0, 0, 0, 0}, {reads_all(d, hidden_rows_)});
     if (size_.logit_rows != 0) choose();
+    return given;
   }
-  void take_hidden();
 
   void choose() {
     const uint32_t wanted = size_.logit_rows;
@@ -424,7 +455,32 @@ class LlamaWriter {
     add(std::move(p));
     sample();
   }
-  void sample();
+
+  void sample() {
+    const LlamaSample args{c_.step,
+                           static_cast<size_t>(c_.desc.vocab),
+                           c_.share.vocab[static_cast<size_t>(c_.rank)],
+                           c_.share.vocab_size(c_.rank),
+                           c_.memory.logits,
+                           c_.memory.records,
+                           c_.memory.record_bytes,
+                           all_ranks()};
+    const int best = op("best of shard", LlamaKind::kSampleLocal, kNoLayer, args);
+    const int chosen = op("sample", LlamaKind::kSample, kNoLayer, args);
+    each_block(every(size_.logit_rows), [&](int d, uint32_t first, uint32_t count) {
+      const size_t col = c_.share.vocab[static_cast<size_t>(d)];
+      std::vector<Access> accesses;
+      if (c_.share.vocab_size(d) != 0)
+        accesses.push_back({{d, logits_, first, count, col, c_.share.vocab_size(d)}, false});
+      for (int q = 0; q < c_.ranks; ++q)
+        accesses.push_back({{q, records_, first, count, static_cast<size_t>(d), 1}, true});
+      builder_.add(d, best, {first, count, 0, 0}, std::move(accesses));
+    });
+    each_block(every(size_.logit_rows), [&](int d, uint32_t first, uint32_t count) {
+      builder_.add(d, chosen, {first, count, 0, 0},
+                   {reads(d, records_, first, count), reads(d, logits_, first, count)});
+    });
+  }
 
   const LlamaContext& c_;
   const StepSize size_;
@@ -432,13 +488,17 @@ class LlamaWriter {
   ProgramBuilder builder_;
   const size_t hidden_;
   const int x_, y_, qkv_, attended_, parts_, plan_, gated_, o_sums_, down_sums_, hidden_rows_,
-      wanted_, logits_, candidates_;
+      wanted_, logits_, records_;
 };
 
 }  // namespace
 
-BuiltProgram build_llama(const LlamaContext& context, const StepSize& size) {
+LlamaProgram build_llama(const LlamaContext& context, const StepSize& size) {
   return LlamaWriter(context, size).build();
+}
+
+std::vector<char> llama_arguments(const LlamaContext& context, const StepSize& size) {
+  return LlamaWriter(context, size).arguments();
 }
 
 }  // namespace tw

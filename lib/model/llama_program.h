@@ -26,10 +26,12 @@ struct LlamaContext {
   char* data;   // this rank's part of the tile set's data
   const StepView* step;
   const uint32_t* layer_rows;  // [layers] the step's rows, or 0 for layers that are left out
+  uint32_t context;            // positions
   const float* cosines;        // [context][head_size / 2]
   const float* sines;
+  AttentionLimits attention;
   AttentionPlan* plan;
-  float* attention_partials;
+  float* partials;  // of attention
   KvMemory kv;
 };
 
@@ -41,6 +43,14 @@ struct StepSize {
 /// From so many rows on, rows have owners.
 inline constexpr uint32_t kOwnedRows = 64;
 
-BuiltProgram build_llama(const LlamaContext& context, const StepSize& size);
+struct LlamaProgram {
+  BuiltProgram whole;
+  std::vector<ProgramImage> parts;  // a launch for each op
+};
+/// Waits and order do not depend on where things are: the context's addresses may be null.
+LlamaProgram build_llama(const LlamaContext& context, const StepSize& size);
+
+/// Arguments for a program of that size, now that things are where `context` says.
+std::vector<char> llama_arguments(const LlamaContext& context, const StepSize& size);
 
 }  // namespace tw

@@ -203,12 +203,14 @@ StagedStep::StagedStep(const ModelDesc& desc, const ModelLimits& limits, int32_t
   view_.pages = pages_.data();
   view_.logit_row = logit_row_.data();
   view_.sampled = sampled_.data();
-  view_.log_probability = log_probability_.data();
   view_.sampled_slots = sampled_slots;
+  view_.slot_count = limits.slots;
 }
 
 void StagedStep::take(const Step& s, const ModelDesc& desc) {
+  taken_.store(true, std::memory_order_relaxed);
   step_ = s;
+  digest_ = step_digest(s, desc);
   view_.rows = s.rows;
   view_.sequences = s.sequences;
   view_.logit_rows = s.logit_rows;
@@ -228,8 +230,18 @@ void StagedStep::take(const Step& s, const ModelDesc& desc) {
   copy(sampling_, s.sampling, s.logit_rows);
   view_.allowed = s.allowed == nullptr ? nullptr : allowed_.data();
   view_.sampling = s.sampling == nullptr ? nullptr : sampling_.data();
+  view_.log_probability = s.log_probability == nullptr ? nullptr : log_probability_.data();
   for (uint32_t i = 0; s.sampling != nullptr && i < s.logit_rows; ++i)
     if (s.sampling[i].temperature > 0) view_.gather_logits = 1;
+}
+
+void StagedStep::give_results() {
+  if (step_.sampling != nullptr) {
+    if (step_.sampled != nullptr) std::copy_n(sampled_.begin(), step_.logit_rows, step_.sampled);
+    if (step_.log_probability != nullptr)
+      std::copy_n(log_probability_.begin(), step_.logit_rows, step_.log_probability);
+  }
+  taken_.store(false, std::memory_order_release);
 }
 
 }  // namespace tw

@@ -1,8 +1,8 @@
 // Steps on their way: checked, and copied to memory that lives until their launch is over.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "lib/model/desc.h"
@@ -21,15 +21,21 @@ class StagedStep {
  public:
   StagedStep(const ModelDesc& desc, const ModelLimits& limits, int32_t* sampled_slots);
 
-  /// Copies a checked step.
+  /// Copies a checked step. From then on it is taken, until its results have been given.
   void take(const Step& step, const ModelDesc& desc);
+  bool taken() const { return taken_.load(std::memory_order_acquire); }
+  /// Hands sampled tokens and log-probabilities to the step's arrays.
+  void give_results();
+  uint64_t digest() const { return digest_; }
   /// For the kernels.
   const StepView& view() const { return view_; }
   /// The step's own words, arrays excepted.
   const Step& step() const { return step_; }
 
  private:
+  std::atomic<bool> taken_{false};
   StepView view_{};
+  uint64_t digest_ = 0;
   Step step_;
   std::vector<int32_t> tokens_, positions_, sampled_;
   std::vector<int64_t> slots_;
