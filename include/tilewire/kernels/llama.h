@@ -19,6 +19,8 @@ struct RowSampling {
   int32_t slot;       // where a later step finds the token as -1 - slot; -1: nowhere
   uint64_t seed;      // with `position` of the row it gives the number that is drawn
 };
+// The number drawn is x / 2^32, x the upper half of mix(mix(seed + g) + (position + 1) * g), where
+// g = 0x9e3779b97f4a7c15 and mix is the output function of SplitMix64 (Steele, Lea, Flood 2014).
 
 /// What one step computes, in the device's memory. Arrays are as long as what they are by.
 struct StepView {
@@ -41,6 +43,7 @@ struct StepView {
   int32_t* sampled;            // [logit_rows]
   float* log_probability;      // [logit_rows] of the sampled token, or null
   int32_t* sampled_slots;      // tokens of slots, by RowSampling::slot
+  uint32_t slot_count;         // of sampled_slots
 };
 
 /// The op types of a Llama program, in the order of their kinds: ProgramOps of <name>Op.
@@ -127,6 +130,7 @@ struct LlamaPlace {
   KvLayout kv;
   char* k;  // of this layer
   char* v;
+  uint32_t positions;  // of cosines and sines; a position beyond is taken for 0
 };
 
 /// g[i] = y[logit_row[i]]. at = {first logit row, rows}.
@@ -135,5 +139,44 @@ struct LlamaGather {
   size_t n;
   Matrix y, g;  // of the same type
 };
+
+/// Choosing tokens of rows of logits, in two ops with the same arguments. at = {first logit row,
+/// rows}. A logit that is NaN or -infinity is taken for one of a token that is not allowed.
+///   SampleLocal  what this rank's columns have: a record to every rank of `ranks`
+///   Sample       the tokens, from the ranks' records and, for rows with a temperature, from all of
+///                the logits: the same at each rank. No token is allowed: -1, and log-probability
+///                -infinity.
+/// Both need sample_scratch_bytes(vocab) of ProgramArgs::scratch.
+struct LlamaSample {
+  const StepView* step;
+  size_t vocab;            // below 2^24
+  size_t first_col, cols;  // of this rank
+  SharedMatrix logits;     // fp32
+  SharedMatrix records;    // fp32, SampleRecord::kFields columns, of the lowest rank; of rank r
+  size_t sender_bytes;     // sender_bytes * r further on
+  uint32_t ranks;          // a bit for each
+  constexpr SharedMatrix records_of(int rank) const {
+    return {records.offset + static_cast<size_t>(rank) * sender_bytes, records.stride, records.type};
+  }
+};
+
+/// Columns of a record, as fp32 numbers: the largest logit, its token (-1: none), the sum of
+/// e^(logit - largest) where log-probabilities are wanted.
+struct SampleRecord {
+  enum Field : size_t { kMost, kToken, kSum, kFields = 4 };
+};
+
+/// Where Sample keeps a row's logits, their weights, and those of both that it looks closer at:
+/// offsets in floats.
+struct SampleScratch {
+  size_t weights, kept, kept_weights, end;
+};
+constexpr SampleScratch sample_scratch(size_t vocab) {
+  const size_t all = (vocab + 15) / 16 * 16, part = (vocab / 4 + 15) / 16 * 16 + 16;
+  return {all, 2 * all, 2 * all + part, 2 * all + 2 * part};
+}
+constexpr size_t sample_scratch_bytes(size_t vocab) {
+  return sample_scratch(vocab).end * sizeof(float);
+}
 
 }  // namespace tw
