@@ -113,7 +113,7 @@ class Model::Impl {
 
   void create_kv(uint32_t page_size, uint32_t pages) {
     KvMemory memory;
-    memory.layout = kv_layout(desc_, share_, comm_.rank(), page_size, pages);
+    memory.layout = tw::kv_layout(desc_, share_, comm_.rank(), page_size, pages);
     const size_t bytes = layer_bytes(memory.layout);
     Buffer buffer(2 * layers() * bytes);
     for (size_t l = 0; l < layers(); ++l) {

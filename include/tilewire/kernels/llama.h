@@ -86,14 +86,13 @@ struct HeadShare {
   uint32_t head_size;
 };
 
-/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at every rank of
-/// `receivers`. at = {first row, rows}.
+/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at the ranks whose
+/// bits at[2] has. at = {first row, rows, ranks}.
 struct LlamaEmbed {
   const StepView* step;
   Matrix table;  // this rank's columns: vocab x cols
   size_t first_col, cols;
   SharedMatrix x;  // fp32
-  uint32_t receivers;
   uint32_t vocab;
 };
 
@@ -131,6 +130,7 @@ struct LlamaPlace {
   char* k;  // of this layer
   char* v;
   uint32_t positions;  // of cosines and sines; a position beyond is taken for 0
+  LiveRows live;
 };
 
 /// g[i] = y[logit_row[i]]. at = {first logit row, rows}.
