@@ -32,6 +32,11 @@ $(uses_text): own_libs = $(text_libs)
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(own_libs) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
 
+# A program of its own, for every CPU target.
+attention_programs := $(foreach t,$(cpu_targets),$(B)/obj/$(t)/tests/support/attention_program.o)
+$(B)/tests/attention_test: $(attention_programs)
+$(B)/tests/attention_test: own_libs = $(attention_programs)
+
 # ---- Small models and llama.cpp's logits of them, checked in -----------------------------------------
 .PHONY: llama-fixtures
 llama-fixtures: $(B)/tests/tools/write_llama_models  ## tests/fixtures/llama anew, by llama.cpp (wheels from PyPI)
