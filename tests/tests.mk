@@ -36,6 +36,8 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 kernels_of = $(foreach t,$(cpu_targets),$(B)/obj/$(t)/tests/support/$(1).o)
 $(B)/tests/llama_ops_test: $(call kernels_of,llama_ops)
 $(B)/tests/llama_ops_test: own_libs = $(call kernels_of,llama_ops)
+$(B)/tests/attention_test: $(call kernels_of,attention_program)
+$(B)/tests/attention_test: own_libs = $(call kernels_of,attention_program)
 
 # ---- Small models and llama.cpp's logits of them, checked in -----------------------------------------
 .PHONY: llama-fixtures
