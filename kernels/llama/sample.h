@@ -233,9 +233,9 @@ struct SampleOp {
     for (int r = 0; r < program.size(); ++r) {
       if ((args.ranks >> r & 1) == 0) continue;
       const Row record = program.row(SampleRecord::kFields);
-      program.tile_block().load(
-          record, program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data,
-          args.records.type);
+      program.tile_block().load(record,
+                                program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data,
+                                args.records.type);
       const float most = record.data[SampleRecord::kMost];
       const float sum = record.data[SampleRecord::kSum];
       if (!(most > kLeast)) continue;
@@ -271,8 +271,8 @@ struct SampleOp {
   TW_FN static void give(Block& block, const StepView& step, size_t i, const Chosen& chosen) {
     block.put(step.sampled + i, chosen.token);
     if (step.log_probability != nullptr) {
-      const float share = chosen.token < 0 ? kLeast
-                                           : chosen.logit - chosen.most - logarithm_of(chosen.sum);
+      const float share =
+          chosen.token < 0 ? kLeast : chosen.logit - chosen.most - logarithm_of(chosen.sum);
       block.put(step.log_probability + i, share);
     }
     const auto slot = static_cast<uint32_t>(step.sampling[i].slot);

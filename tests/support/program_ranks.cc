@@ -26,6 +26,11 @@ void ProgramRank::add(uint32_t op, std::array<uint32_t, 2> at, const std::vector
   list_.push_back(instruction);
 }
 
+char* ProgramRank::data() {
+  const tw_tile_view view = world_.view(rank_, 0);
+  return view.parts[rank_] + view.layout.data;
+}
+
 void ProgramRank::launch(CpuEntry entry, uint64_t history, int blocks, bool threads) {
   const auto count = static_cast<size_t>(blocks);
   std::vector<uint64_t> counts(counters_.size(), 0);
