@@ -17,11 +17,11 @@ struct EmbedOp {
     const Row row = program.row(args.cols);
     for (size_t i = at[0]; i < end; ++i) {
       program.tile_block().load(row, args.table.at(token(args, i), 0).data, args.table.type);
-      program.meet(args.receivers);
+      program.meet(at[2]);
       program.tile_block().store_all(
-          program.count(args.receivers),
+          program.count(at[2]),
           [&](int r) {
-            return program.at_rank(program.receiver(args.receivers, r), args.x)
+            return program.at_rank(program.receiver(at[2], r), args.x)
                 .at(i, args.first_col)
                 .data;
           },
@@ -46,7 +46,7 @@ struct PlaceOp {
   using Args = LlamaPlace;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
-    const size_t end = at[0] + LiveRows{&args.step->rows}.of(at[0], at[1]);
+    const size_t end = at[0] + args.live.of(at[0], at[1]);
     program.come();
     for (size_t i = at[0]; i < end; ++i) {
       for (size_t h = 0; h < args.heads.queries; ++h) {

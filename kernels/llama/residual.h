@@ -16,7 +16,7 @@ struct FirstNormOp {
     const float* const weight = args.weights + args.step->first_layer * args.n;
     for (size_t i = at[0]; i < end; ++i) {
       program.tile_block().load(row, args.x.at(i, 0).data, TW_FP32);
-      norm_to(program, row, weight, args.eps, args.y, i, args.receivers);
+      norm_to(program, row, weight, args.eps, args.y, i, at[2]);
     }
   }
 };
@@ -30,11 +30,11 @@ struct HiddenOp {
     const Row row = program.row(args.n);
     for (size_t i = at[0]; i < end; ++i) {
       program.tile_block().load(row, args.x.at(i, 0).data, TW_FP32);
-      program.meet(args.receivers);
+      program.meet(at[2]);
       program.tile_block().store_all(
-          program.count(args.receivers),
+          program.count(at[2]),
           [&](int r) {
-            return program.at_rank(program.receiver(args.receivers, r), args.hidden).at(i, 0).data;
+            return program.at_rank(program.receiver(at[2], r), args.hidden).at(i, 0).data;
           },
           nullptr, row, TW_FP32);
     }

@@ -20,7 +20,7 @@ struct GemmOp {
     for (size_t k = 0; k < args.a.cols; k += Block::kTileK)
       block.mma(sum, args.a.at(tile.row, k), args.b.at(k, tile.col));
     const bool alone = args.shared != nullptr && *args.shared == 0;
-    const uint32_t receivers = alone ? 1u << program.rank() : args.receivers;
+    const uint32_t receivers = alone ? 1u << program.rank() : at[2];
     program.meet(receivers);
     block.store_all(
         program.count(receivers),
@@ -59,7 +59,7 @@ struct ReduceNormOp {
       if (args.senders != 0) add_partials(program, args, row, i);
       if (args.senders == 0) block.load(row, args.x.at(i, 0).data, TW_FP32);
       if (args.weight != nullptr)
-        norm_to(program, row, args.weight, args.eps, args.y, i, args.receivers);
+        norm_to(program, row, args.weight, args.eps, args.y, i, at[2]);
     }
   }
 

@@ -7,15 +7,15 @@
 
 namespace tw {
 
-ProgramArgs BuiltProgram::args() const {
+ProgramArgs BuiltProgram::args(const ProgramImage& of) const {
   ProgramArgs a{};
-  a.list = image.list.data();
-  a.waits = image.waits.data();
-  a.raises = image.raises.data();
-  a.counters = image.counters.data();
+  a.list = of.list.data();
+  a.waits = of.waits.data();
+  a.raises = of.raises.data();
+  a.counters = of.counters.data();
   a.ops = ops.data();
   a.arguments = arguments.data();
-  a.count = static_cast<uint32_t>(image.list.size());
+  a.count = static_cast<uint32_t>(of.list.size());
   return a;
 }
 

@@ -21,8 +21,10 @@ struct BuiltProgram {
   std::vector<ProgramOp> ops;
   std::vector<char> arguments;  // of the ops, each aligned for any type
 
-  /// What a launch reads, but for what the tile set and the device give.
-  ProgramArgs args() const;
+  /// What a launch of all of it, or of another image of the same ops, reads, but for what the tile
+  /// set and the device give.
+  ProgramArgs args() const { return args(image); }
+  ProgramArgs args(const ProgramImage& of) const;
 };
 
 class ProgramBuilder {
@@ -47,6 +49,7 @@ class ProgramBuilder {
   /// Derives waits and counters, checks, and takes the part of `device`.
   BuiltProgram build(int device);
   const Program& program() const { return program_; }
+  const std::vector<char>& arguments() const { return arguments_; }
 
  private:
   int add_op(std::string name, uint32_t kind, uint32_t layer, const void* args, size_t bytes);

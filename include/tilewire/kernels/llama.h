@@ -86,19 +86,18 @@ struct HeadShare {
   uint32_t head_size;
 };
 
-/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at every rank of
-/// `receivers`. at = {first row, rows}.
+/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at the ranks whose
+/// bits at[2] has. at = {first row, rows, ranks}.
 struct LlamaEmbed {
   const StepView* step;
   Matrix table;  // this rank's columns: vocab x cols
   size_t first_col, cols;
   SharedMatrix x;  // fp32
-  uint32_t receivers;
   uint32_t vocab;
 };
 
-/// y = norm of x with the weight of the first layer that is computed, at every rank of `receivers`.
-/// at = {first row, rows}.
+/// y = norm of x with the weight of the first layer that is computed, at the ranks whose bits at[2]
+/// has. at = {first row, rows, ranks}.
 struct LlamaFirstNorm {
   const StepView* step;
   size_t n;
@@ -106,16 +105,14 @@ struct LlamaFirstNorm {
   const float* weights;  // [layers + 1][n]
   float eps;
   SharedMatrix y;
-  uint32_t receivers;
 };
 
-/// hidden = x, at every rank of `receivers`. at = {first row, rows}.
+/// hidden = x, at the ranks of at[2]. at = {first row, rows, ranks}.
 struct LlamaHidden {
   const StepView* step;
   size_t n;
   Matrix x;              // fp32
   SharedMatrix hidden;  // fp32
-  uint32_t receivers;
 };
 
 /// q and k of rows: optional RMSNorm of each head, rotation by the row's position; k and v go to
@@ -133,6 +130,7 @@ struct LlamaPlace {
   char* k;  // of this layer
   char* v;
   uint32_t positions;  // of cosines and sines; a position beyond is taken for 0
+  LiveRows live;
 };
 
 /// g[i] = y[logit_row[i]]. at = {first logit row, rows}.

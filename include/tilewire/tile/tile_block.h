@@ -138,6 +138,32 @@ class TileBlockOps {
   template <class Slot, class Part>
   void put_parts(int n, Slot slot, Part part, const Accumulator& sum, tw_type_t type);
 
+  // ---- Attention (tilewire/kernels/attention.h) ----
+
+  /// Query rows of some heads, at most kAttentionLines lines, and nothing attended yet. One is alive
+  /// at a time, and no accumulator beside it. q, K and V are bf16; scores, weights' sums and results
+  /// are fp32, but weights may be rounded to bf16 before they meet V (the same for all lines).
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  Attention attention(const AttentionTile& tile);
+
+  /// The lines' result of split `split` of the keys, in place of the split's before. Keys that a
+  /// line does not see count as not there; keys that no line sees are not read, nor are their pages.
+  /// Role: loader, consumer. Scope: device. Order: none. Blocks: no.
+  void attend(Attention& sum, const AttentionKeys& keys, uint32_t split);
+
+  /// total = total and split, where lines saw any of it: splits are folded in rising order.
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  void fold(Attention& sum);
+
+  /// Stores the split's result (AttentionLimits::partial_floats a line), and loads one in its place.
+  /// Role: consumer. Scope: device. Order: none. Blocks: no.
+  void put_partial(float* to, const Attention& sum);
+  void take_partial(Attention& sum, const float* from);
+
+  /// Stores the total, in bf16, as q lies: zeros for lines that saw no key.
+  /// Role: consumer, storer. Scope: device. Order: none. Blocks: no.
+  void store(const TilePlace& to, const Attention& sum);
+
   // ---- Bulk ----
 
   /// Copies `rows` rows of `bytes` bytes from `from` to n places to(0 .. n-1) (char*, null: left

@@ -10,6 +10,7 @@
 #include "tilewire/tile/grid.h"
 #include "tilewire/tile/impl/cpu/block.h"
 #include "tilewire/tile/impl/cpu/mma_vector.h"
+#include "tilewire/tile/impl/cpu/tile_attention.h"
 #include "tilewire/tile/impl/cpu/tile_epilogue.h"
 #include "tilewire/tile/impl/cpu/tile_left.h"
 #include "tilewire/tile/impl/cpu/tile_lines.h"
@@ -189,6 +190,33 @@ class CpuTileBlock {
         each_run(same, rows, [&, to = slot(p)](const float* x, size_t at, size_t count) {
           give_line(to + at * type_bytes(type), x, type, count);
         });
+  }
+
+  // ---- Attention ----
+
+  TW_FN CpuAttention attention(const AttentionTile& tile) {
+    return begin_attention(tile, scratch_);
+  }
+  TW_FN void attend(CpuAttention& sum, const AttentionKeys& keys, uint32_t split) {
+    if (!go_on()) return;
+    attend_split(sum, keys, split, [&](const MmaStep& s) {
+      if constexpr (kBf16Products)
+        multiply_bf16(s);
+      else
+        multiply_vectors<WidenedBf16>(s);
+    });
+  }
+  TW_FN void fold(CpuAttention& sum) {
+    if (ok_) fold_split(sum);
+  }
+  TW_FN void put_partial(float* to, const CpuAttention& sum) {
+    if (ok_) put_lines(to, sum);
+  }
+  TW_FN void take_partial(CpuAttention& sum, const float* from) {
+    if (ok_) take_lines(sum, from);
+  }
+  TW_FN void store(const TilePlace& to, const CpuAttention& sum) {
+    if (ok_) store_attention(to, sum);
   }
 
   // ---- Bulk ----
@@ -379,12 +407,6 @@ class CpuTileBlock {
       block_.store(to + i * type_bytes(type), part, count * type_bytes(type), view_.store);
     }
   }
-
-#if defined(TW_TARGET_CPU_AMX) || (defined(__AVX512BF16__) && defined(TW_TARGET_VECTOR_512))
-  static constexpr bool kBf16Products = true;
-#else
-  static constexpr bool kBf16Products = false;
-#endif
 
   TW_FN void multiply(CpuAccumulator& sum, const void* a, size_t ks, const OperandAt& b,
                       bool bf16) {
