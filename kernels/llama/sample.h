@@ -43,6 +43,12 @@ TW_FN float float_of(uint32_t key) {
   return bits_as<float>(key >> 31 != 0 ? key & 0x7fffffffu : ~key);
 }
 
+/// A part of a row, and what its numbers weigh.
+struct Weighed {
+  Row row;
+  float* weights;
+};
+
 /// Finds places in the descending order of a row of logits, smaller tokens first among equals.
 template <class Block>
 class Descent {
@@ -52,15 +58,17 @@ class Descent {
   TW_FN Descent(Block& block, const Row& logits, float most, float temperature,
                 const SampleScratch& scratch)
       : block_(block),
-        all_(logits),
-        weights_(logits.data + scratch.weights),
-        kept_(logits.data + scratch.kept),
-        kept_weights_(logits.data + scratch.kept_weights),
+        all_{logits, logits.data + scratch.weights},
+        near_{{logits.data + scratch.near, 0}, logits.data + scratch.near_weights},
+        kept_{{logits.data + scratch.kept, 0}, logits.data + scratch.kept_weights},
         most_(most),
         temperature_(temperature),
-        by_(1.0f / temperature < kLargest ? 1.0f / temperature : kLargest) {
-    block_.exponentials(weights_, all_, most_, by_);
-    total_ = block_.above(all_, weights_, kLeast);
+        by_(1.0f / temperature < kLargest ? 1.0f / temperature : kLargest),
+        near_limit_(most - kNear * temperature) {
+    block_.exponentials(all_.weights, all_.row, most_, by_);
+    total_ = above(all_, kLeast);
+    above_near_ = above(all_, near_limit_);
+    if (above_near_.count <= scratch.part) near_ = kept(near_, all_, near_limit_, most_);
   }
 
   /// What all tokens together are.
@@ -76,23 +84,24 @@ class Descent {
   /// then also of more.
   template <class Enough>
   TW_FN Place first(Enough enough) {
-    Range range = narrowed(enough);
+    const Range range = narrowed(enough);
     const float weight = exponential_of((range.high - most_) * by_);
     const auto with = [&](size_t n) {
       return RowAbove{range.above_high.count + n,
                       range.above_high.weight + static_cast<double>(n) * weight};
     };
     // Of equal tokens, the first `some` are not enough, the first `more` are.
-    size_t some = 0, more = range.above_low.count - range.above_high.count;
+    size_t some = 0, more = range.count();
     while (more - some > 1) {
       const size_t half = some + (more - some) / 2;
       (enough(with(half)) ? more : some) = half;
     }
-    return {range.high, block_.find(all_, range.high, some), with(more)};
+    return {range.high, block_.find(all_.row, range.high, some), with(more)};
   }
 
  private:
   static constexpr float kLargest = 3.40282347e38f;
+  static constexpr float kNear = 8;  // temperatures: what is further off weighs little
   static constexpr int kGuesses = 16;
   static constexpr size_t kFew = 64;
 
@@ -103,34 +112,44 @@ class Descent {
     TW_FN size_t count() const { return above_low.count - above_high.count; }
   };
 
+  TW_FN RowAbove above(const Weighed& list, float limit) {
+    return block_.above(list.row, list.weights, limit);
+  }
+  TW_FN Weighed kept(const Weighed& to, const Weighed& from, float low, float high) {
+    const size_t n = block_.keep(to.row.data, to.weights, from.row, from.weights, low, high);
+    return {{to.row.data, n}, to.weights};
+  }
+
   /// The range that has one number, `high`. Once few of the looked-at tokens are in the range, only
   /// those are looked at.
   template <class Enough>
   TW_FN Range narrowed(Enough enough) {
     Range range{kLeast, most_, total_, {0, 0}};
-    Row list = all_;
-    const float* weights = weights_;
+    Weighed list = all_;
     RowAbove base{0, 0};  // of the tokens above the list's
-    for (int step = 0; key_of(range.high) - key_of(range.low) > 1; ++step) {
-      const float middle = between(range, step);
-      RowAbove part = block_.above(list, weights, middle);
-      part = {part.count + base.count, part.weight + base.weight};
+    const auto halve = [&](float middle, const RowAbove& part) {
       const bool is_enough = enough(part);
       (is_enough ? range.low : range.high) = middle;
       (is_enough ? range.above_low : range.above_high) = part;
-      if (list.n <= kFew || 4 * range.count() > list.n) continue;
-      list = {kept_, block_.keep(kept_, kept_weights_, list, weights, range.low, range.high)};
-      weights = kept_weights_;
+    };
+    if (near_limit_ > kLeast && near_limit_ < most_) halve(near_limit_, above_near_);
+    if (range.low > kLeast && near_.row.n != 0) list = near_;
+    for (int step = 0; key_of(range.high) - key_of(range.low) > 1; ++step) {
+      const float middle = between(range, step);
+      const RowAbove part = above(list, middle);
+      halve(middle, {part.count + base.count, part.weight + base.weight});
+      if (list.row.n <= kFew || 4 * range.count() > list.row.n) continue;
+      list = kept(kept_, list, range.low, range.high);
       base = range.above_high;
     }
     return range;
   }
 
-  /// A number strictly inside the range. First by size: far below the largest weights are small,
-  /// so down from there in growing steps, then halves. Then by keys, which ends in 32 steps.
+  /// A number strictly inside the range. First by size: down from what is near in growing steps,
+  /// then halves. Then by keys, which ends in 32 steps.
   TW_FN float between(const Range& range, int step) const {
     if (step < kGuesses) {
-      const float down = static_cast<float>(1u << 2 * step) * temperature_;
+      const float down = static_cast<float>(2u << step) * kNear * temperature_;
       const float guess =
           range.low > kLeast ? range.low + (range.high - range.low) * 0.5f : most_ - down;
       if (guess > range.low && guess < range.high) return guess;
@@ -140,12 +159,11 @@ class Descent {
   }
 
   Block& block_;
-  const Row all_;
-  float* const weights_;
-  float* const kept_;
-  float* const kept_weights_;
-  const float most_, temperature_, by_;
-  RowAbove total_;
+  const Weighed all_;
+  Weighed near_;  // all above near_limit_, if they are not too many
+  const Weighed kept_;
+  const float most_, temperature_, by_, near_limit_;
+  RowAbove total_, above_near_;
 };
 
 /// A row's token drawn: the whole of RowSampling with a temperature.
@@ -233,9 +251,9 @@ struct SampleOp {
     for (int r = 0; r < program.size(); ++r) {
       if ((args.ranks >> r & 1) == 0) continue;
       const Row record = program.row(SampleRecord::kFields);
-      program.tile_block().load(
-          record, program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data,
-          args.records.type);
+      program.tile_block().load(record,
+                                program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data,
+                                args.records.type);
       const float most = record.data[SampleRecord::kMost];
       const float sum = record.data[SampleRecord::kSum];
       if (!(most > kLeast)) continue;
@@ -271,8 +289,8 @@ struct SampleOp {
   TW_FN static void give(Block& block, const StepView& step, size_t i, const Chosen& chosen) {
     block.put(step.sampled + i, chosen.token);
     if (step.log_probability != nullptr) {
-      const float share = chosen.token < 0 ? kLeast
-                                           : chosen.logit - chosen.most - logarithm_of(chosen.sum);
+      const float share =
+          chosen.token < 0 ? kLeast : chosen.logit - chosen.most - logarithm_of(chosen.sum);
       block.put(step.log_probability + i, share);
     }
     const auto slot = static_cast<uint32_t>(step.sampling[i].slot);

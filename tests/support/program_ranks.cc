@@ -4,11 +4,11 @@
 
 namespace tw::test {
 
-void ProgramRank::add(uint32_t op, std::array<uint32_t, 2> at, const std::vector<uint32_t>& waits,
+void ProgramRank::add(uint32_t op, std::array<uint32_t, 3> at, const std::vector<uint32_t>& waits,
                       int raises) {
   const uint32_t ranks = static_cast<uint32_t>(world_.ranks());
   ProgramInstruction instruction{op,
-                                 {at[0], at[1]},
+                                 {at[0], at[1], at[2]},
                                  static_cast<uint32_t>(waits_.size()),
                                  0,
                                  static_cast<uint32_t>(raises_.size()),
@@ -24,6 +24,11 @@ void ProgramRank::add(uint32_t op, std::array<uint32_t, 2> at, const std::vector
     instruction.raises = 1;
   }
   list_.push_back(instruction);
+}
+
+char* ProgramRank::data() {
+  const tw_tile_view view = world_.view(rank_, 0);
+  return view.parts[rank_] + view.layout.data;
 }
 
 void ProgramRank::launch(CpuEntry entry, uint64_t history, int blocks, bool threads) {

@@ -111,7 +111,7 @@ struct LlamaFirstNorm {
 struct LlamaHidden {
   const StepView* step;
   size_t n;
-  Matrix x;             // fp32
+  Matrix x;              // fp32
   SharedMatrix hidden;  // fp32
 };
 
@@ -156,7 +156,8 @@ struct LlamaSample {
   size_t sender_bytes;     // sender_bytes * r further on
   uint32_t ranks;          // a bit for each
   constexpr SharedMatrix records_of(int rank) const {
-    return {records.offset + static_cast<size_t>(rank) * sender_bytes, records.stride, records.type};
+    return {records.offset + static_cast<size_t>(rank) * sender_bytes, records.stride,
+            records.type};
   }
 };
 
@@ -166,17 +167,19 @@ struct SampleRecord {
   enum Field : size_t { kMost, kToken, kSum, kFields = 4 };
 };
 
-/// Where Sample keeps a row's logits, their weights, and those of both that it looks closer at:
-/// offsets in floats.
+/// Where Sample keeps a row's logits and their weights, those near the largest, and those that it
+/// looks closer at. Offsets in floats.
 struct SampleScratch {
-  size_t weights, kept, kept_weights, end;
+  size_t weights, near, near_weights, kept, kept_weights, end;
+  size_t part;  // most that are near, or kept; there is room for 16 more
 };
 constexpr SampleScratch sample_scratch(size_t vocab) {
-  const size_t all = (vocab + 15) / 16 * 16, part = (vocab / 4 + 15) / 16 * 16 + 16;
-  return {all, 2 * all, 2 * all + part, 2 * all + 2 * part};
-}
+  const size_t all = (vocab + 15) / 16 * 16, part = all / 4, room = part + 16;
+  return {all, 2 * all, 2 * all + room, 2 * all + 2 * room, 2 * all + 3 * room, 2 * all + 4 * room,
+          part};
+  }
 constexpr size_t sample_scratch_bytes(size_t vocab) {
   return sample_scratch(vocab).end * sizeof(float);
-}
+  }
 
 }  // namespace tw

@@ -137,8 +137,7 @@ TW_FN size_t find_in_line(const float* line, float value, size_t skip, size_t n)
     const size_t end = n - begin < kPart ? n : begin + kPart;
     if (end - begin == kPart) {
       Vec<int32_t> counts{};
-      for (size_t i = begin; i < end; i += kLanes)
-        counts -= load_vector<Floats>(line + i) == value;
+      for (size_t i = begin; i < end; i += kLanes) counts -= load_vector<Floats>(line + i) == value;
       const auto equal = static_cast<size_t>(sum_of_lanes(counts));
       if (equal <= skip) {
         skip -= equal;
