@@ -241,7 +241,8 @@ class PlaceRank {
                           layout_,
                           reinterpret_cast<char*>(k.data()),
                           reinterpret_cast<char*>(v.data()),
-                          kPositions};
+                          kPositions,
+                          {&step.rows}};
     const uint32_t place = own.op(OpKind::kPlace, args);
     for (uint32_t i = 0; i < 9; i += 3) own.add(place, {i, 3});
     own.launch(target_.entry, 1, 1, false);
