@@ -42,6 +42,7 @@ enum class ControlKind : uint32_t {
   kTilesCreate,
   kTilesDestroy,
   kModelPrepare,
+  kModelTrace,
 };
 
 struct Mailbox {

@@ -181,8 +181,7 @@ const std::vector<size_t>& Model::vocab_begin() const { return impl_->share_.voc
 
 void Model::set_weight(std::string_view name, const WeightSource& source) {
   impl_->comm_.device().drain();
-  const WeightSource& s = source;
-  impl_->weights_.set(name, s.whole_rows, s.whole_cols, SourceReader(name, s));
+  impl_->weights_.set(name, SourceReader(name, source));
 }
 void Model::load(const ModelFile& file) {
   impl_->comm_.device().drain();
@@ -232,6 +231,15 @@ tw_status_t Model::step_by_ops(const Step& step) {
   impl_->comm_.device().drain();
   run.run_by_ops(run.stage(step));
   return TW_OK;
+}
+
+void Model::set_tracing(bool on) {
+  ModelRun& run = impl_->run("tw_model_set_tracing");
+  impl_->comm_.device().drain();
+  run.set_tracing(on);
+}
+void Model::write_trace(const std::string& path) {
+  impl_->run("tw_model_write_trace").write_trace(path);
 }
 
 uint64_t Model::launches() const { return impl_->comm_.device().launches(); }

@@ -9,6 +9,7 @@
 #include "lib/comm/control.h"
 #include "lib/device/kernels.h"
 #include "lib/model/rows.h"
+#include "lib/program/trace.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw {
@@ -235,9 +236,10 @@ LlamaContext ModelRun::context() const {
 /// How many signal slots the programs need says how large the tile set is; then they are told where
 /// it lies.
 void ModelRun::make_programs() {
-  size_t slots = 0, counters = 0;
+  size_t slots = 0, counters = 0, longest = 0;
   const auto count = [&](const ProgramImage& image) {
     slots = std::max(slots, image.slots);
+    longest = std::max(longest, image.longest);
     counters = std::max(counters, image.counters.size());
   };
   for (const StepSize& size : step_sizes(limits_)) {
@@ -246,7 +248,8 @@ void ModelRun::make_programs() {
     for (const ProgramImage& part : programs_.back().program.parts) count(part);
   }
   counts_ = Buffer(counters * sizeof(uint64_t));
-  layout_ = tile_layout(comm_.size(), slots, activations_.bytes);
+  layout_ = tile_layout(comm_.size(), slots,
+                        activations_.bytes + longest * sizeof(ProgramRecord));
   window_ = Window::create_workspace(comm_, layout_.end);
   place_programs();
 }
@@ -299,7 +302,12 @@ tw_tile_view ModelRun::view(uint64_t digest) const {
   return v;
 }
 
-void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest) {
+ProgramRecord* ModelRun::trace_of(int rank) const {
+  return reinterpret_cast<ProgramRecord*>(window_->data(rank) + layout_.data + activations_.bytes);
+}
+
+void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest,
+                      ProgramRecord* trace) {
   ProgramArgs args = program.args(image);
   args.tiles = view(digest);
   args.counts = reinterpret_cast<uint64_t*>(counts_.data());
@@ -307,6 +315,7 @@ void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, ui
   args.rows = reinterpret_cast<float*>(rows_.data());
   args.scratch = op_scratch_.data();
   args.scratch_bytes = op_scratch_bytes_;
+  args.trace = trace;
   const int blocks = std::clamp(static_cast<int>(args.count), 1, comm_.max_blocks());
   comm_.device().launch(entry_, &args, blocks);
   comm_.check();
@@ -326,7 +335,9 @@ void ModelRun::begin(const StagedStep& staged) {
 void ModelRun::run(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
-  launch(program.whole, program.whole.image, staged.digest());
+  if (tracing_) traced_ = &program.whole;
+  launch(program.whole, program.whole.image, staged.digest(),
+         tracing_ ? trace_of(comm_.rank()) : nullptr);
   finish(staged);
 }
 
@@ -335,6 +346,30 @@ void ModelRun::run_by_ops(StagedStep& staged) {
   const LlamaProgram& program = program_for(staged.step());
   for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.digest());
   finish(staged);
+}
+
+void ModelRun::write_trace(const std::string& path) {
+  comm_.device().drain();
+  const bool traced = traced_ != nullptr;
+  const uint64_t length = traced ? traced_->image.list.size() : 0;
+  const auto lengths = comm_.control().all_gather(
+      ControlKind::kModelTrace, {reinterpret_cast<const char*>(&length), sizeof length});
+  if (!traced)
+    fail(TW_ERROR_INVALID_STATE, "tw_model_write_trace: no step was traced; valid after a step "
+                                 "with tracing on");
+  std::string error;
+  if (comm_.rank() == 0) {
+    TraceFile file(path, traced_->op_names, traced_->ops);
+    for (int r = 0; r < comm_.size(); ++r) {
+      uint64_t count;
+      std::memcpy(&count, lengths[static_cast<size_t>(r)].data(), sizeof count);
+      file.add(r, trace_of(r), count);
+    }
+    error = file.close();
+  }
+  // Nobody's records change before they are written.
+  const auto outcome = comm_.control().all_gather(ControlKind::kModelTrace, error);
+  if (!outcome[0].empty()) fail(TW_ERROR_SYSTEM, "%s", outcome[0].c_str());
 }
 
 void ModelRun::finish(StagedStep& staged) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lib/comm/window.h"
@@ -44,6 +45,12 @@ class ModelRun {
   /// The same by a launch for each op.
   void run_by_ops(StagedStep& staged);
 
+  /// Later steps note their instructions' times. In the device's order.
+  void set_tracing(bool on) { tracing_ = on; }
+  /// Collective: rank 0 writes what the last traced step noted on all ranks. Throws INVALID_STATE
+  /// when there was none, SYSTEM.
+  void write_trace(const std::string& path);
+
  private:
   /// Memory of one rank alone, by size.
   struct Sizes;
@@ -60,7 +67,9 @@ class ModelRun {
   const LlamaProgram& program_for(const Step& step) const;
   tw_tile_view view(uint64_t digest) const;
   void begin(const StagedStep& staged);
-  void launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest);
+  void launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest,
+              ProgramRecord* trace = nullptr);
+  ProgramRecord* trace_of(int rank) const;
   void finish(StagedStep& staged);
   void give_logits(const Step& step) const;
   Matrix own(const SharedMatrix& m) const;
@@ -87,6 +96,8 @@ class ModelRun {
   std::vector<int32_t> sampled_slots_;
   std::vector<Sized> programs_;  // by rows
   CpuEntry entry_;
+  bool tracing_ = false;
+  const BuiltProgram* traced_ = nullptr;  // the last traced step's
 
   static constexpr size_t kStaged = 8;  // steps that may be on their way
   std::array<std::unique_ptr<StagedStep>, kStaged> staged_;

@@ -39,7 +39,7 @@ ModelWeights::ModelWeights(const ModelDesc& desc, const ModelShare& share, int r
       rank_(rank),
       layers_(static_cast<size_t>(desc.layers)),
       norms_((2 * layers_.size() + 1) * static_cast<size_t>(desc.hidden) * sizeof(float)) {
-  for (const ExpectedWeight& w : expected_weights(desc)) entries_[w.name] = {w.rows, w.cols, {}};
+  for (const ExpectedWeight& w : expected_weights(desc)) pieces_[w.name];
   const auto hidden = static_cast<uint64_t>(desc.hidden), vocab = static_cast<uint64_t>(desc.vocab);
   const auto r = static_cast<size_t>(rank);
   const size_t cols = share.embedding_size(rank), tokens = share.vocab_size(rank);
@@ -74,7 +74,7 @@ Buffer ModelWeights::packed(size_t k, size_t n) {
 }
 
 void ModelWeights::add(const std::string& name, const Piece& piece) {
-  if (piece.range.rows != 0 && piece.range.cols != 0) entries_.at(name).pieces.push_back(piece);
+  if (piece.range.rows != 0 && piece.range.cols != 0) pieces_.at(name).push_back(piece);
 }
 
 void ModelWeights::add_floats(const std::string& name, uint64_t first, uint64_t count, float* to) {
@@ -153,38 +153,30 @@ void ModelWeights::take(const Piece& piece, const WeightReader& reader) {
   }
 }
 
-void ModelWeights::set(std::string_view name, uint64_t rows, uint64_t cols,
-                       const WeightReader& reader) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end())
+void ModelWeights::set(std::string_view name, const WeightReader& reader) {
+  const auto found = pieces_.find(name);
+  if (found == pieces_.end())
     fail(TW_ERROR_INVALID_ARGUMENT,
          "the model has no weight \"%.*s\"; valid: Hugging Face's names of a %s model's weights",
          static_cast<int>(name.size()), name.data(), family_name(desc_.family));
-  const Entry& entry = found->second;
-  if (entry.rows != rows || entry.cols != cols)
-    fail(TW_ERROR_INVALID_ARGUMENT, "weight \"%s\" is %llu x %llu; valid: %llu x %llu",
-         found->first.c_str(), static_cast<unsigned long long>(rows),
-         static_cast<unsigned long long>(cols), static_cast<unsigned long long>(entry.rows),
-         static_cast<unsigned long long>(entry.cols));
-  for (const Piece& piece : entry.pieces) take(piece, reader);
+  for (const Piece& piece : found->second) take(piece, reader);
   given_.insert(found->first);
 }
 
 void ModelWeights::load(const ModelFile& file) {
-  for (const auto& [name, entry] : entries_)
-    set(name, entry.rows, entry.cols, FileReader(file, name));
+  for (const auto& [name, pieces] : pieces_) set(name, FileReader(file, name));
 }
 
 uint64_t ModelWeights::load_bytes(const ModelFile& file) const {
   uint64_t sum = 0;
-  for (const auto& [name, entry] : entries_)
-    for (const Piece& piece : entry.pieces) sum += file.bytes_of(name, piece.range);
+  for (const auto& [name, pieces] : pieces_)
+    for (const Piece& piece : pieces) sum += file.bytes_of(name, piece.range);
   return sum;
 }
 
 std::vector<std::string> ModelWeights::missing() const {
   std::vector<std::string> names;
-  for (const auto& [name, entry] : entries_)
+  for (const auto& [name, pieces] : pieces_)
     if (!given_.contains(name)) names.push_back(name);
   return names;
 }

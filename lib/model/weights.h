@@ -40,9 +40,8 @@ class ModelWeights {
   /// Bytes that one of them has.
   static size_t bytes(const ModelDesc& desc, const ModelShare& share, int rank);
 
-  /// Takes this rank's part of `name`, a rows x cols weight as the reader's owner says. Throws
-  /// INVALID_ARGUMENT naming it when it is unknown or has another shape.
-  void set(std::string_view name, uint64_t rows, uint64_t cols, const WeightReader& reader);
+  /// Takes this rank's part of `name`. Throws INVALID_ARGUMENT when it is unknown.
+  void set(std::string_view name, const WeightReader& reader);
   void load(const ModelFile& file);
   uint64_t load_bytes(const ModelFile& file) const;
   /// Names that were not given yet.
@@ -65,11 +64,6 @@ class ModelWeights {
     char* to;
     size_t first_col;  // kPacked: of the packed matrix
   };
-  struct Entry {
-    uint64_t rows, cols;
-    std::vector<Piece> pieces;
-  };
-
   void add_layer(size_t l);
   void add(const std::string& name, const Piece& piece);
   /// A whole vector, or elements first .. of it.
@@ -83,7 +77,7 @@ class ModelWeights {
   std::vector<LayerWeights> layers_;
   Buffer norms_;  // [2 layers + 1][hidden]: input norms and the last one, then post norms
   Buffer embedding_, head_;
-  std::map<std::string, Entry, std::less<>> entries_;
+  std::map<std::string, std::vector<Piece>, std::less<>> pieces_;  // of each weight
   std::set<std::string, std::less<>> given_;
 };
 

@@ -36,6 +36,9 @@ ProgramImage image_of(const Program& program, int device) {
   const Numbers numbers(program);
   ProgramImage image;
   image.slots = numbers.most;
+  std::vector<size_t> lengths(static_cast<size_t>(program.devices));
+  for (const Instruction& instruction : program.instructions)
+    image.longest = std::max(image.longest, ++lengths[static_cast<size_t>(instruction.device)]);
   for (const Counter& counter : program.counters) {
     if (counter.device != device) continue;
     uint32_t told = 0;

@@ -15,7 +15,8 @@ struct ProgramImage {
   std::vector<ProgramWait> waits;
   std::vector<uint32_t> raises;
   std::vector<ProgramCounter> counters;
-  size_t slots = 0;  // that the tile set must have: the most counters of a device
+  size_t slots = 0;    // that the tile set must have: the most counters of a device
+  size_t longest = 0;  // the most instructions of a device
 };
 
 /// Of a program that meets, for `device`. Throws INVALID_ARGUMENT when an instruction waits for the

@@ -45,7 +45,7 @@ struct ProgramOp {
 /// When a block took an instruction, when its waits were over, when it was done: nanoseconds of the
 /// device's clock.
 struct ProgramRecord {
-  uint32_t instruction, block;
+  uint32_t op, block;
   uint64_t start, ready, end;
 };
 

@@ -110,7 +110,7 @@ class ProgramBlock {
     }
     if (args_.trace != nullptr)
       block_.record(args_.trace + number,
-                    {number, static_cast<uint32_t>(block_.index()), start_, ready_, block_.clock()});
+                    {op_, static_cast<uint32_t>(block_.index()), start_, ready_, block_.clock()});
   }
 
   /// Ends the launch in this block.
