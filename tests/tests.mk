@@ -32,12 +32,6 @@ $(uses_text): own_libs = $(text_libs)
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(own_libs) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
 
-# tests/support/<name>.cu: kernels of tests, built for every CPU target.
-kernels_of = $(foreach t,$(cpu_targets),$(B)/obj/$(t)/tests/support/$(1).o)
-uses_llama_ops := $(B)/tests/llama_ops_test $(B)/tests/llama_sample_test
-$(uses_llama_ops): $(call kernels_of,llama_ops)
-$(uses_llama_ops): own_libs = $(call kernels_of,llama_ops)
-
 # ---- Small models and llama.cpp's logits of them, checked in -----------------------------------------
 .PHONY: llama-fixtures
 llama-fixtures: $(B)/tests/tools/write_llama_models  ## tests/fixtures/llama anew, by llama.cpp (wheels from PyPI)

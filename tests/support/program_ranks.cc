@@ -2,13 +2,23 @@
 
 #include <cmath>
 
+#include "lib/device/kernels.h"
+
 namespace tw::test {
 
-void ProgramRank::add(uint32_t op, std::array<uint32_t, 2> at, const std::vector<uint32_t>& waits,
+std::vector<EntryOfTarget> llama_targets() {
+  std::vector<EntryOfTarget> targets;
+  for (int t = 0; t < kCpuTargets; ++t)
+    if (kernels::llama.cpu[t] != nullptr && cpu_runs(static_cast<CpuTarget>(t)))
+      targets.push_back({cpu_target_name(static_cast<CpuTarget>(t)), kernels::llama.cpu[t]});
+  return targets;
+}
+
+void ProgramRank::add(uint32_t op, std::array<uint32_t, 3> at, const std::vector<uint32_t>& waits,
                       int raises) {
   const uint32_t ranks = static_cast<uint32_t>(world_.ranks());
   ProgramInstruction instruction{op,
-                                 {at[0], at[1]},
+                                 {at[0], at[1], at[2]},
                                  static_cast<uint32_t>(waits_.size()),
                                  0,
                                  static_cast<uint32_t>(raises_.size()),

@@ -5,12 +5,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "tests/support/tile_ranks.h"
 #include "tilewire/kernels/program.h"
 
 namespace tw::test {
+
+/// The kernel of Llama programs on one target.
+struct EntryOfTarget {
+  std::string name;
+  CpuEntry entry;
+};
+/// On the targets of this build that run here, best first.
+std::vector<EntryOfTarget> llama_targets();
 
 class ProgramRank {
  public:
@@ -27,7 +36,7 @@ class ProgramRank {
   }
 
   /// Waits for counters `waits` of every rank; raises `raises` (-1: none), which every rank is told.
-  void add(uint32_t op, std::array<uint32_t, 2> at, const std::vector<uint32_t>& waits = {},
+  void add(uint32_t op, std::array<uint32_t, 3> at, const std::vector<uint32_t>& waits = {},
            int raises = -1);
 
   /// The rank's part of the tile set's data.
