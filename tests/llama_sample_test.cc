@@ -40,7 +40,7 @@ class SampleRanks {
  public:
   SampleRanks(const std::vector<size_t>& shares, const std::vector<SampleRow>& rows,
               size_t slots = 0)
-      : shares_(shares), rows_(rows), vocab_(rows[0].logits.size()), slots_(slots, -7) {
+      : shares_(shares), rows_(rows), vocab_(rows[0].logits.size()), slots_(slots + 1, -7) {
     const size_t words = (vocab_ + 31) / 32;
     bool masked = false;
     for (const SampleRow& row : rows) masked |= !row.allowed.empty();
@@ -130,7 +130,7 @@ class SampleRanks {
     step.sampled = tokens_[rank].data();
     step.log_probability = log_probabilities ? shares_of_[rank].data() : nullptr;
     step.sampled_slots = rank_slots_[rank].data();
-    step.slot_count = static_cast<uint32_t>(slots_.size());
+    step.slot_count = static_cast<uint32_t>(slots_.size() - 1);
     return step;
   }
 
@@ -261,6 +261,12 @@ std::vector<float> stepped_logits(Random& random, size_t n) {
   for (float& x : logits) x = std::round(x);
   return logits;
 }
+std::vector<float> level_logits(Random& random, size_t n, float temperature) {
+  std::vector<float> logits = normal_logits(random, n, 0.1F * temperature);
+  const float above = temperature * (std::log(static_cast<float>(n)) + 1);
+  logits[n / 2] = logits[n / 3] = above;
+  return logits;
+}
 std::vector<bool> some_allowed(Random& random, size_t n, int of) {
   std::vector<bool> allowed(n);
   for (size_t i = 0; i < n; ++i) allowed[i] = random() % static_cast<unsigned>(of) == 0;
@@ -310,11 +316,13 @@ TEST(LlamaSample, DrawsAsTheReference) {
     Random random(static_cast<uint32_t>(vocab));
     std::vector<SampleRow> rows;
     for (const RowSampling& sampling : samplings(random))
-      for (int kind = 0; kind < 4; ++kind) {
+      for (int kind = 0; kind < 5; ++kind) {
         SampleRow row;
         row.logits = kind == 1   ? stepped_logits(random, vocab)
                      : kind == 2 ? normal_logits(random, vocab, 0.01F)
                                  : normal_logits(random, vocab, 3);
+        // Two that are far above a level field, which weighs a fifth of them.
+        if (kind == 4) row.logits = level_logits(random, vocab, sampling.temperature);
         if (kind == 3) row.allowed = some_allowed(random, vocab, 3);
         row.sampling = sampling;
         row.position = static_cast<int32_t>(random() % 100000);
@@ -445,7 +453,7 @@ TEST(LlamaSample, TokensGoToTheirSlots) {
   rows[3].allowed.assign(kVocab, false);
   SampleRanks ranks(shares_of(kVocab)[1], rows, 5);
   ranks.run(llama_targets().front(), true);
-  const std::vector<int32_t> want = {ranks.at(2).token, -7, ranks.at(0).token, -7, -1};
+  const std::vector<int32_t> want = {ranks.at(2).token, -7, ranks.at(0).token, -7, -1, -7};
   EXPECT_EQ(ranks.slots(), want);
 }
 
