@@ -1,6 +1,8 @@
-/* tilewire: windows in peer memory, signals and collectives over CPUs and GPUs.
+/* tilewire: windows in peer memory, signals, collectives, fused GEMM and whole models over CPUs and
+ * GPUs.
  *
- * This header is the reference of the C API. It is C99 and complete.
+ * This header, with tilewire/model.h that it includes, is the reference of the C API. It is C99 and
+ * complete.
  *
  * Conventions, true of every function unless it says otherwise
  * - Returns a tw_status_t. On failure tw_last_error() is this thread's sentence: it names the
@@ -264,9 +266,9 @@ TW_API tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config
 TW_API tw_status_t tw_comm_abort(tw_comm_t comm);
 
 /* Frees the comm. Collective in the sense that no peer may still be inside a call. Waits for this
- * rank's queued calls, not for peers. Refused (INVALID_STATE, naming them) while windows, signals
- * or children live. MISMATCH: this rank's last calls differ from a peer's in a way that only shows
- * now (each took itself for the root); the comm is gone all the same. */
+ * rank's queued calls, not for peers. Refused (INVALID_STATE, naming them) while windows, signals,
+ * models or children live. MISMATCH: this rank's last calls differ from a peer's in a way that only
+ * shows now (each took itself for the root); the comm is gone all the same. */
 TW_API tw_status_t tw_comm_destroy(tw_comm_t comm);
 
 /* What the comm is: this rank's number, the number of ranks, the device this rank owns. */
@@ -631,5 +633,7 @@ TW_API tw_status_t tw_signals_get_view(tw_signals_t signals, struct tw_signal_vi
 #ifdef __cplusplus
 }
 #endif
+
+#include "tilewire/model.h"
 
 #endif /* TILEWIRE_H_ */

@@ -29,7 +29,7 @@ inline void check(tw_status_t status) {
 }
 
 /// Owns a handle; destroys it at the end of its life. Destroying never throws. To destroy a window,
-/// signal or tile set is collective: a rank that an exception takes out of its scope alone waits
+/// signal set, tile set or model is collective: a rank that an exception takes out of its scope alone waits
 /// there for its peers until the comm's time-out; tw_comm_abort before it throws spares everyone
 /// that.
 template <class Handle, tw_status_t (*destroy)(Handle)>
@@ -56,6 +56,7 @@ class Owned {
 using Stream = Owned<tw_stream_t, tw_stream_destroy>;
 using Signals = Owned<tw_signals_t, tw_signals_destroy>;
 using Tiles = Owned<tw_tiles_t, tw_tiles_destroy>;
+using Model = Owned<tw_model_t, tw_model_destroy>;
 
 /// Symmetric memory of `count` T on every rank. Collective to make and to destroy.
 template <class T>

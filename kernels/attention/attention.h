@@ -39,7 +39,8 @@ class AttentionPlanner {
       return {AttentionError::kStep, 0};
     for (uint32_t s = 0; s < step_.sequences; ++s) {
       const uint32_t begin = step_.query_begin[s], end = step_.query_begin[s + 1];
-      if (begin > end || end > step_.rows) return {s, AttentionError::kRows};
+      if (begin > end || end > step_.rows || step_.page_begin[s] > step_.page_begin[s + 1])
+        return {s, AttentionError::kRows};
       const uint32_t* const pages = step_.pages + step_.page_begin[s];
       const uint32_t count = step_.page_begin[s + 1] - step_.page_begin[s];
       for (uint32_t p = 0; p < count; ++p)
@@ -58,7 +59,8 @@ class AttentionPlanner {
     const uint32_t count = step_.sequences;
     const uint32_t first = count == 0 ? 0 : step_.query_begin[0];
     const uint32_t last = count == 0 ? 0 : step_.query_begin[count];
-    for (uint32_t s = 0; s < count; ++s) each_of(s, step_.query_begin[s], step_.query_begin[s + 1], f);
+    for (uint32_t s = 0; s < count; ++s)
+      each_of(s, step_.query_begin[s], step_.query_begin[s + 1], f);
     each_of(count, 0, first, f);
     each_of(count, last, step_.rows, f);
   }
@@ -101,7 +103,9 @@ class AttentionPlanner {
   TW_FN void add(AttentionItem item) {
     AttentionItem* const items = plan_.item_list();
     const uint64_t most = share_ / cost_of_split(item);
-    const uint32_t step = most == 0 ? 1 : most < item.splits ? static_cast<uint32_t>(most) : item.splits;
+    const uint32_t step = most == 0            ? 1
+                          : most < item.splits ? static_cast<uint32_t>(most)
+                                               : item.splits;
     const uint32_t pieces = item.splits == 0 ? 1 : AttentionLimits::up(item.splits, step);
     const uint64_t lines = uint64_t{item.splits} * item.lines();
     if (pieces == 1 || pieces - 1 > items_left_ || lines > lines_left_) {

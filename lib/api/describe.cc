@@ -1,9 +1,6 @@
 // tw_describe: the library and the machine in words.
 #include "lib/coll/describe.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "lib/api/guard.h"
 #include "lib/base/config.h"
 #include "lib/device/isa.h"
@@ -45,11 +42,6 @@ tw_status_t tw_describe(tw_describe_what_t what, char* text, size_t bytes, size_
   return guard([&] {
     require(needed, "tw_describe", "needed");
     if (bytes != 0) require(text, "tw_describe", "text");
-    const std::string said = describe(what);
-    *needed = said.size() + 1;
-    if (bytes == 0) return;
-    const size_t part = std::min(said.size(), bytes - 1);
-    std::memcpy(text, said.data(), part);
-    text[part] = '\0';
+    answer_text(describe(what), text, bytes, needed);
   });
 }

@@ -8,7 +8,6 @@
 #include "lib/api/issue.h"
 #include "lib/coll/collectives.h"
 #include "lib/coll/fused.h"
-#include "lib/device/stream.h"
 
 namespace tw::api {
 namespace {
@@ -19,23 +18,6 @@ constexpr size_t kMostWorkspace = size_t{1} << 40;
 tw_gemm_args_t versioned_args(const tw_gemm_args_t* args, const char* function) {
   require(args, function, "args");
   return versioned(args, tw_gemm_args_t TW_GEMM_ARGS_INIT, "tw_gemm_args_t");
-}
-
-/// Ranks' fused calls run in the order in which they are made, one by one.
-void refuse_in_group(const char* function) {
-  if (!group::is_open()) return;
-  const Error error(
-      TW_ERROR_INVALID_STATE,
-      text("%s: between tw_group_begin and tw_group_end; valid: outside groups", function));
-  group::refused(error);
-  throw Error(error);
-}
-
-/// What calls on a comm have in common before they look at their arguments.
-void check_ready(Comm& comm, tw_stream_t stream) {
-  comm.check();
-  if (stream != nullptr) check_stream(stream);
-  comm.device().check_queued(&comm);
 }
 
 void run_local(Comm& comm, GemmWork work, tw_stream_t stream) {
@@ -70,7 +52,7 @@ void run_numbered(Comm& comm, GemmWork work, tw_stream_t stream) {
 
 void fused(GemmOp op, const char* function, const tw_gemm_args_t* args, tw_comm_t handle,
            tw_stream_t stream) {
-  refuse_in_group(function);
+  group::refuse_call(function);
   const CommInUse use(handle);
   Comm& comm = *use;
   check_ready(comm, stream);

@@ -66,6 +66,15 @@ void refused(const Error& error) {
   if (!t_refused) t_refused = error;
 }
 
+void refuse_call(const char* function) {
+  if (!is_open()) return;
+  const Error error(
+      TW_ERROR_INVALID_STATE,
+      text("%s: between tw_group_begin and tw_group_end; valid: outside groups", function));
+  refused(error);
+  throw Error(error);
+}
+
 void end() {
   if (t_depth == 0) fail(TW_ERROR_INVALID_STATE, "tw_group_end without tw_group_begin");
   if (--t_depth > 0) return;

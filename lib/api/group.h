@@ -27,6 +27,10 @@ bool holds(const Comm& comm);
 /// A call was refused: the group will not run.
 void refused(const Error& error);
 
+/// Throws INVALID_STATE, and the group will not run, when one is open: for calls that ranks make in
+/// an order, one by one.
+void refuse_call(const char* function);
+
 void begin();
 
 /// Ends the innermost group; the outermost one runs what was gathered. Throws.

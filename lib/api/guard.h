@@ -61,4 +61,17 @@ Struct versioned(const Struct* from, const Struct& defaults, const char* name) {
   return result;
 }
 
+/// Writes a struct that a caller made by its initialiser macro: as much of it as the caller knows;
+/// what only the caller knows becomes zero.
+void write_versioned(void* to, size_t known, const void* from, const char* name);
+
+template <class Struct>
+void answer(Struct* to, const Struct& value, const char* name) {
+  write_versioned(to, sizeof value, &value, name);
+}
+
+/// Writes `said` into `text` (room for `bytes`), NUL-terminated and cut where it does not fit, and
+/// the bytes that the whole needs, NUL included, to *needed.
+void answer_text(const std::string& said, char* text, size_t bytes, size_t* needed);
+
 }  // namespace tw::api

@@ -8,6 +8,8 @@
 
 namespace tw {
 
+class Model;
+
 /// A signal set: a window of words, one per (slot, sender) at each rank, each on its own line.
 struct SignalSet;
 /// A tile set: memory, signal words and counters of the user's tile programs.
@@ -20,6 +22,7 @@ extern HandleTable<tw_comm_t, Comm, 1>& comms;
 extern HandleTable<tw_window_t, Window, 2>& windows;
 extern HandleTable<tw_signals_t, SignalSet, 3>& signal_sets;
 extern HandleTable<tw_tiles_t, TileSet, 4>& tile_sets;
+extern HandleTable<tw_model_t, Model, 5>& models;
 
 [[noreturn]] void bad_handle(const char* what, const void* handle);
 
@@ -42,6 +45,7 @@ inline auto pin(tw_comm_t handle) { return Pinned(comms, handle, "comm"); }
 inline auto pin(tw_window_t handle) { return Pinned(windows, handle, "window"); }
 inline auto pin(tw_signals_t handle) { return Pinned(signal_sets, handle, "signals"); }
 inline auto pin(tw_tiles_t handle) { return Pinned(tile_sets, handle, "tiles"); }
+inline auto pin(tw_model_t handle) { return Pinned(models, handle, "model"); }
 
 [[noreturn]] void refuse_second_thread(const Comm& comm);
 

@@ -4,8 +4,16 @@
 #include <utility>
 
 #include "lib/api/handles.h"
+#include "lib/device/stream.h"
 
 namespace tw::api {
+
+/// What calls on a comm have in common before they look at their arguments.
+inline void check_ready(Comm& comm, tw_stream_t stream) {
+  comm.check();
+  if (stream != nullptr) check_stream(stream);
+  comm.device().check_queued(&comm);
+}
 
 /// Runs `work` (returns a status or throws) in issue order on the comm's device.
 template <class F>

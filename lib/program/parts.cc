@@ -14,19 +14,21 @@ Instruction bare(const Program& program, size_t i) {
   return bare;
 }
 
-/// For each device, an instruction that reads what `part`'s instructions store there from others.
+/// For each device, an instruction that comes after what `part`'s instructions of others access
+/// there: as if it read what they write, and wrote what they read.
 void add_takes(Program* part, int take) {
-  std::vector<std::vector<Access>> stored(static_cast<size_t>(part->devices));
+  std::vector<std::vector<Access>> accessed(static_cast<size_t>(part->devices));
   for (const Instruction& instruction : part->instructions)
     for (const Access& access : instruction.accesses)
-      if (access.writes && access.region.device != instruction.device)
-        stored[static_cast<size_t>(access.region.device)].push_back({access.region, false});
+      if (access.region.device != instruction.device)
+        accessed[static_cast<size_t>(access.region.device)].push_back(
+            {access.region, !access.writes});
   for (int d = 0; d < part->devices; ++d) {
-    if (stored[static_cast<size_t>(d)].empty()) continue;
+    if (accessed[static_cast<size_t>(d)].empty()) continue;
     Instruction instruction;
     instruction.device = d;
     instruction.op = take;
-    instruction.accesses = stored[static_cast<size_t>(d)];
+    instruction.accesses = accessed[static_cast<size_t>(d)];
     part->instructions.push_back(std::move(instruction));
   }
 }

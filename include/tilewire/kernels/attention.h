@@ -41,7 +41,8 @@ struct KeyRange {
   for (uint32_t i = 0; i < rows; ++i) {
     const KeyRange keys = seen_keys(positions[i], slots[i], window);
     if (keys.empty()) continue;
-    all = {keys.begin < all.begin ? keys.begin : all.begin, keys.end > all.end ? keys.end : all.end};
+    all = {keys.begin < all.begin ? keys.begin : all.begin,
+           keys.end > all.end ? keys.end : all.end};
   }
   return all;
 }
@@ -52,8 +53,8 @@ struct HeadRange {
 };
 [[gnu::always_inline]] constexpr HeadRange queries_of(const HeadShare& share, uint32_t kv) {
   const uint32_t head = share.first_kv + kv, end = share.first_query + share.queries;
-  const uint32_t from = head * share.group > share.first_query ? head * share.group
-                                                               : share.first_query;
+  const uint32_t from =
+      head * share.group > share.first_query ? head * share.group : share.first_query;
   const uint32_t to = (head + 1) * share.group < end ? (head + 1) * share.group : end;
   return {from - share.first_query, from < to ? to - from : 0};
 }
@@ -94,7 +95,7 @@ struct AttentionItem {
 };
 
 /// Why a plan is empty: pages[page] of the sequence is not a page; or `page` is how many pages it
-/// has, and a row stands beyond them; or kRows: its rows are not rows of the step, in order.
+/// has, and a row stands beyond them; or kRows: its rows are not rows of the step, or they or its pages end before they begin.
 /// Sequence kStep: the step has more rows or sequences than the plan has room for.
 struct AttentionError {
   static constexpr uint32_t kNone = UINT32_MAX, kStep = UINT32_MAX - 1, kRows = UINT32_MAX;
@@ -104,7 +105,7 @@ struct AttentionError {
 /// The most that a step may have, and who works.
 struct AttentionLimits {
   uint32_t rows, sequences;
-  uint32_t context;  // keys of a sequence
+  uint32_t context;               // keys of a sequence
   uint32_t instructions, merges;  // AttendOp's and MergeOp's in a layer
 
   static constexpr uint32_t up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
@@ -179,11 +180,11 @@ struct Attention {
   AttentionPlanning of;
   uint32_t layer;
   float scale;
-  Matrix q;        // rows x queries heads, bf16: the first columns of LlamaPlace::qkv
-  Matrix o;        // rows x (queries * head_size), bf16
-  const char* k;   // of this layer
+  Matrix q;       // rows x queries heads, bf16: the first columns of LlamaPlace::qkv
+  Matrix o;       // rows x (queries * head_size), bf16
+  const char* k;  // of this layer
   const char* v;
-  float* partials; // of all layers: AttentionLimits::partial_bytes, aligned to 64
+  float* partials;  // of all layers: AttentionLimits::partial_bytes, aligned to 64
 };
 static_assert(std::is_trivially_copyable_v<Attention>);
 

@@ -372,8 +372,7 @@ TW_FN void fold_split(CpuAttention& sum) {
     const Floats add = power_of_two(splat<Floats>(split.most[i] - most));
     const bool first = total.weight[i] == 0;
     total.most[i] = most;
-    total.weight[i] = first ? split.weight[i]
-                            : total.weight[i] * old[0] + split.weight[i] * add[0];
+    total.weight[i] = first ? split.weight[i] : total.weight[i] * old[0] + split.weight[i] * add[0];
     for (size_t p = 0; p < panels; ++p)
       for (size_t j = 0; j < kPanelCols; j += kLanes) {
         const Floats x = load_vector<Floats>(split.row(p, i) + j);
@@ -402,8 +401,8 @@ TW_FN void store_attention(const TilePlace& to, const CpuAttention& sum) {
     const Floats by = splat<Floats>(1.0f / sum.total.weight[i]);
     each_part_of_head(tile.head_size, [&](size_t p, size_t j, size_t n) {
       for_lanes(n, [&](size_t l, size_t lanes) {
-        store_some<TW_BF16>(at + (j + l) * 2,
-                            load_vector<Floats>(sum.total.row(p, i) + l) * by, lanes);
+        store_some<TW_BF16>(at + (j + l) * 2, load_vector<Floats>(sum.total.row(p, i) + l) * by,
+                            lanes);
       });
     });
   }

@@ -1,0 +1,35 @@
+// What tw_generate is asked to do.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace tw::cli {
+
+struct GenerateOptions {
+  std::string model;      // a file or folder; empty: synthetic
+  std::string synthetic;  // name of a shape
+  int layers = 0;         // of the shape; 0: all
+  int prompt_tokens = 16;
+
+  bool has_prompt = false;
+  std::string prompt;
+  std::string file;
+  bool chat = false;
+
+  int n = 128;
+  int context = 0;  // 0: as needed
+  float temperature = 0.8F;
+  int top_k = 40;
+  float top_p = 0.95F;
+  uint64_t seed = 0;
+
+  bool stats = false;
+  bool compare = false;
+  int ranks = 0;  // threads; 0: this process is one rank
+};
+
+/// -1: go on; else the status to end with. `quiet`: another rank says what is wrong.
+int parse_generate(int argc, const char* const* argv, bool quiet, GenerateOptions* options);
+
+}  // namespace tw::cli
