@@ -1,6 +1,5 @@
 // The ops of a Llama program around its products, on every target that this machine runs: embedding,
 // places of K and V, gathering of rows. Against float64, over poisoned memory.
-#include "tests/support/llama_ops.h"
 
 #include <gtest/gtest.h>
 
@@ -48,7 +47,7 @@ const std::vector<uint32_t> kWanted = {8, 0, 3, 1000};
 /// Ranks embed their columns for all (or for themselves only), then gather rows of what came.
 class EmbedRanks {
  public:
-  EmbedRanks(const OpTarget& target, const std::vector<size_t>& shares, uint32_t embed_rows)
+  EmbedRanks(const EntryOfTarget& target, const std::vector<size_t>& shares, uint32_t embed_rows)
       : target_(target), shares_(shares), ranks_(static_cast<int>(shares.size())) {
     Random random(7);
     tables_.reserve(shares.size());
@@ -72,9 +71,9 @@ class EmbedRanks {
       const auto r = static_cast<size_t>(rank);
       ProgramRank own(world, rank);
       const uint32_t receivers = to_all ? (1U << ranks_) - 1 : 1U << rank;
-      const uint32_t embed = own.op(OpKind::kEmbed, embed_args(r));
+      const uint32_t embed = own.op(LlamaKind::kEmbed, embed_args(r));
       const Matrix x{own.data(), kStride, TW_FP32}, g{gathered_[r].data(), kHidden, TW_FP32};
-      const uint32_t gather = own.op(OpKind::kGather, LlamaGather{&step_, kHidden, x, g});
+      const uint32_t gather = own.op(LlamaKind::kGather, LlamaGather{&step_, kHidden, x, g});
       for (uint32_t i = 0; i < kMostRows; i += 4) own.add(embed, {i, 4, receivers}, {}, 0);
       own.add(gather, {0, 2}, {0});
       own.add(gather, {2, 4}, {0});
@@ -104,8 +103,7 @@ class EmbedRanks {
   void expect_gaps() const {
     for (const std::vector<float>& x : x_)
       for (size_t i = 0; i < kMostRows; ++i)
-        for (size_t j = kHidden; j < kStride; ++j)
-          EXPECT_EQ(bits(x[i * kStride + j]), kUnwritten);
+        for (size_t j = kHidden; j < kStride; ++j) EXPECT_EQ(bits(x[i * kStride + j]), kUnwritten);
   }
   void expect_gathered() const {
     for (size_t r = 0; r < x_.size(); ++r)
@@ -142,7 +140,7 @@ class EmbedRanks {
             static_cast<uint32_t>(kVocab)};
   }
 
-  const OpTarget target_;
+  const EntryOfTarget target_;
   const std::vector<size_t> shares_;
   const int ranks_;
   StepView step_{};
@@ -152,7 +150,7 @@ class EmbedRanks {
 };
 
 TEST(LlamaOps, EmbedAndGather) {
-  for (const OpTarget& target : llama_op_targets())
+  for (const EntryOfTarget& target : llama_targets())
     for (const std::vector<size_t>& shares : kShares)
       for (const bool to_all : {true, false}) {
         EmbedRanks ranks(target, shares, static_cast<uint32_t>(kTokens.size()));
@@ -167,14 +165,14 @@ TEST(LlamaOps, EmbedAndGather) {
 }
 
 TEST(LlamaOps, EmbedTakesNoTokenForTheFirst) {
-  EmbedRanks ranks(llama_op_targets().front(), kShares[0],
+  EmbedRanks ranks(llama_targets().front(), kShares[0],
                    static_cast<uint32_t>(kTokens.size() + kFromSlots.size()));
   ranks.run(true, 1);
   ranks.expect_columns(0, 0, true);
 }
 
 TEST(LlamaOps, EmbedLeavesRowsThatComeFromElsewhere) {
-  EmbedRanks ranks(llama_op_targets().front(), kShares[1], 0);
+  EmbedRanks ranks(llama_targets().front(), kShares[1], 0);
   ranks.run(true, 1);
   for (size_t at = 0; at < 2; ++at)
     for (size_t from = 0; from < 2; ++from) ranks.expect_columns(at, from, false);
@@ -199,7 +197,8 @@ constexpr float kEps = 1e-3F;
 
 class PlaceRank {
  public:
-  PlaceRank(const OpTarget& target, const PlaceCase& c, uint32_t seed) : target_(target), c_(c) {
+  PlaceRank(const EntryOfTarget& target, const PlaceCase& c, uint32_t seed)
+      : target_(target), c_(c) {
     Random random(seed);
     qkv_ = random_bf16(random, kPlaceRows * stride());
     q_norm_ = random_fp32(random, c.head_size, 1);
@@ -243,7 +242,7 @@ class PlaceRank {
                           reinterpret_cast<char*>(v.data()),
                           kPositions,
                           {&step.rows}};
-    const uint32_t place = own.op(OpKind::kPlace, args);
+    const uint32_t place = own.op(LlamaKind::kPlace, args);
     for (uint32_t i = 0; i < 9; i += 3) own.add(place, {i, 3});
     own.launch(target_.entry, 1, 1, false);
     check(qkv, k, v);
@@ -305,7 +304,7 @@ class PlaceRank {
     EXPECT_EQ(v, v_) << target_.name << ": written beside places";
   }
 
-  const OpTarget target_;
+  const EntryOfTarget target_;
   const PlaceCase c_;
   KvLayout layout_{};
   std::vector<uint16_t> qkv_, k_, v_;
@@ -314,7 +313,7 @@ class PlaceRank {
 
 TEST(LlamaOps, Place) {
   uint32_t seed = 1;
-  for (const OpTarget& target : llama_op_targets())
+  for (const EntryOfTarget& target : llama_targets())
     for (const PlaceCase& c : kPlaceCases) PlaceRank(target, c, seed++).run();
 }
 

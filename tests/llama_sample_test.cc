@@ -10,7 +10,6 @@
 #include <random>
 #include <vector>
 
-#include "tests/support/llama_ops.h"
 #include "tests/support/llama_sampling.h"
 #include "tests/support/program_ranks.h"
 #include "tilewire/kernels/llama.h"
@@ -41,7 +40,7 @@ class SampleRanks {
  public:
   SampleRanks(const std::vector<size_t>& shares, const std::vector<SampleRow>& rows,
               size_t slots = 0)
-      : shares_(shares), rows_(rows), vocab_(rows[0].logits.size()), slots_(slots, -7) {
+      : shares_(shares), rows_(rows), vocab_(rows[0].logits.size()), slots_(slots + 1, -7) {
     const size_t words = (vocab_ + 31) / 32;
     bool masked = false;
     for (const SampleRow& row : rows) masked |= !row.allowed.empty();
@@ -64,7 +63,7 @@ class SampleRanks {
   }
 
   /// `gather`: ranks have all of the logits; others' columns are poisoned otherwise.
-  void run(const OpTarget& target, bool gather, bool log_probabilities = true, int blocks = 1,
+  void run(const EntryOfTarget& target, bool gather, bool log_probabilities = true, int blocks = 1,
            uint32_t piece = 5) {
     const size_t ranks = shares_.size(), n = rows_.size(), stride = vocab_ + 3;
     const size_t logits_bytes = n * stride * 4, record_stride = SampleRecord::kFields + 1;
@@ -91,8 +90,8 @@ class SampleRanks {
                              {logits_bytes, record_stride, TW_FP32},
                              sender_bytes,
                              (1U << ranks) - 1};
-      const uint32_t local = own.op(OpKind::kSampleLocal, args);
-      const uint32_t sample = own.op(OpKind::kSample, args);
+      const uint32_t local = own.op(LlamaKind::kSampleLocal, args);
+      const uint32_t sample = own.op(LlamaKind::kSample, args);
       const auto count = static_cast<uint32_t>(n);
       for (uint32_t i = 0; i < count + piece; i += piece) own.add(local, {i, piece}, {}, 0);
       for (uint32_t i = 0; i < count + piece; i += piece) own.add(sample, {i, piece}, {0});
@@ -131,7 +130,7 @@ class SampleRanks {
     step.sampled = tokens_[rank].data();
     step.log_probability = log_probabilities ? shares_of_[rank].data() : nullptr;
     step.sampled_slots = rank_slots_[rank].data();
-    step.slot_count = static_cast<uint32_t>(slots_.size());
+    step.slot_count = static_cast<uint32_t>(slots_.size() - 1);
     return step;
   }
 
@@ -228,7 +227,7 @@ size_t expect_row(const SampleRow& row, const Chosen& got, bool log_probability 
 }
 
 /// Runs rows and expects what the reference says.
-void expect_rows(const OpTarget& target, const std::vector<size_t>& shares,
+void expect_rows(const EntryOfTarget& target, const std::vector<size_t>& shares,
                  const std::vector<SampleRow>& rows, bool gather, int blocks = 1) {
   SampleRanks ranks(shares, rows);
   ranks.run(target, gather, true, blocks);
@@ -262,6 +261,12 @@ std::vector<float> stepped_logits(Random& random, size_t n) {
   for (float& x : logits) x = std::round(x);
   return logits;
 }
+std::vector<float> level_logits(Random& random, size_t n, float temperature) {
+  std::vector<float> logits = normal_logits(random, n, 0.1F * temperature);
+  const float above = temperature * (std::log(static_cast<float>(n)) + 1);
+  logits[n / 2] = logits[n / 3] = above;
+  return logits;
+}
 std::vector<bool> some_allowed(Random& random, size_t n, int of) {
   std::vector<bool> allowed(n);
   for (size_t i = 0; i < n; ++i) allowed[i] = random() % static_cast<unsigned>(of) == 0;
@@ -292,7 +297,7 @@ TEST(LlamaSample, GreedyOverRanks) {
       rows.push_back({normal_logits(random, kVocab, 1)});
       rows.back().logits[first] = rows.back().logits[second] = 9;
     }
-  for (const OpTarget& target : llama_op_targets())
+  for (const EntryOfTarget& target : llama_targets())
     for (const std::vector<size_t>& shares : shares_of(kVocab))
       expect_rows(target, shares, rows, /*gather=*/false, shares.size() == 3 ? 2 : 1);
 }
@@ -311,11 +316,13 @@ TEST(LlamaSample, DrawsAsTheReference) {
     Random random(static_cast<uint32_t>(vocab));
     std::vector<SampleRow> rows;
     for (const RowSampling& sampling : samplings(random))
-      for (int kind = 0; kind < 4; ++kind) {
+      for (int kind = 0; kind < 5; ++kind) {
         SampleRow row;
         row.logits = kind == 1   ? stepped_logits(random, vocab)
                      : kind == 2 ? normal_logits(random, vocab, 0.01F)
                                  : normal_logits(random, vocab, 3);
+        // Two that are far above a level field, which weighs a fifth of them.
+        if (kind == 4) row.logits = level_logits(random, vocab, sampling.temperature);
         if (kind == 3) row.allowed = some_allowed(random, vocab, 3);
         row.sampling = sampling;
         row.position = static_cast<int32_t>(random() % 100000);
@@ -323,7 +330,7 @@ TEST(LlamaSample, DrawsAsTheReference) {
       }
     const auto shares = shares_of(vocab);
     size_t turn = 0;
-    for (const OpTarget& target : llama_op_targets())
+    for (const EntryOfTarget& target : llama_targets())
       expect_rows(target, shares[turn++ % shares.size()], rows, /*gather=*/true);
   }
 }
@@ -367,7 +374,7 @@ TEST(LlamaSample, StrangeRows) {
           rows.back().allowed[kVocab - 1] = rows.back().allowed[17] = true;
         }
       }
-  for (const OpTarget& target : llama_op_targets())
+  for (const EntryOfTarget& target : llama_targets())
     expect_rows(target, shares_of(kVocab)[1], rows, /*gather=*/true);
 }
 
@@ -380,7 +387,7 @@ TEST(LlamaSample, StrangeSamplings) {
         rows.push_back(
             {stepped_logits(random, kVocab), {temperature, top_k, top_p, -1, random()}, -5});
   SampleRanks ranks({kVocab}, rows);
-  ranks.run(llama_op_targets().front(), true);
+  ranks.run(llama_targets().front(), true);
   for (size_t i = 0; i < rows.size(); ++i) {
     const RowSampling& s = rows[i].sampling;
     const int32_t token = ranks.at(i).token;
@@ -398,7 +405,7 @@ TEST(LlamaSample, StrangeSamplings) {
 }
 
 /// The sum over tokens of (drawn - expected)^2 / expected.
-double chi_square(const std::vector<SampleRow>& rows, const OpTarget& target) {
+double chi_square(const std::vector<SampleRow>& rows, const EntryOfTarget& target) {
   SampleRanks ranks({rows[0].logits.size()}, rows);
   ranks.run(target, true);
   std::vector<double> drawn(rows[0].logits.size(), 0);
@@ -429,7 +436,7 @@ TEST(LlamaSample, DrawsWithTheRightProbabilities) {
         rows[i].position = by_position ? static_cast<int32_t>(i) : 7;
       }
       // 23 degrees of freedom at most: 63 is passed once in 100000 times, and below 6 as seldom.
-      const double sum = chi_square(rows, llama_op_targets().front());
+      const double sum = chi_square(rows, llama_targets().front());
       EXPECT_LT(sum, 63);
       EXPECT_GT(sum, 1);
     }
@@ -445,8 +452,8 @@ TEST(LlamaSample, TokensGoToTheirSlots) {
   }
   rows[3].allowed.assign(kVocab, false);
   SampleRanks ranks(shares_of(kVocab)[1], rows, 5);
-  ranks.run(llama_op_targets().front(), true);
-  const std::vector<int32_t> want = {ranks.at(2).token, -7, ranks.at(0).token, -7, -1};
+  ranks.run(llama_targets().front(), true);
+  const std::vector<int32_t> want = {ranks.at(2).token, -7, ranks.at(0).token, -7, -1, -7};
   EXPECT_EQ(ranks.slots(), want);
 }
 
@@ -461,9 +468,9 @@ TEST(LlamaSample, WithoutSamplingNothingIsChosen) {
   ProgramRank own(world, 0);
   own.scratch_bytes = sample_scratch_bytes(kVocab);
   const LlamaSample args{&step, kVocab, 0, kVocab, {0, kVocab, TW_FP32}, {8192, 4, TW_FP32}, 64, 1};
-  own.add(own.op(OpKind::kSampleLocal, args), {0, 1}, {}, 0);
-  own.add(own.op(OpKind::kSample, args), {0, 1}, {0});
-  own.launch(llama_op_targets().front().entry, 1, 1, false);
+  own.add(own.op(LlamaKind::kSampleLocal, args), {0, 1}, {}, 0);
+  own.add(own.op(LlamaKind::kSample, args), {0, 1}, {0});
+  own.launch(llama_targets().front().entry, 1, 1, false);
   EXPECT_EQ(world.failure(), TW_OK);
   EXPECT_EQ(token, -77);
 }
@@ -473,7 +480,7 @@ TEST(LlamaSample, TheNextStepEmbedsWhatWasSampled) {
   Random random(11);
   const std::vector<SampleRow> rows = {{normal_logits(random, kVocab, 2), {0, 0, 1, 1, 0}},
                                        {normal_logits(random, kVocab, 2), {1, 0, 1, 0, 5}}};
-  for (const OpTarget& target : llama_op_targets()) {
+  for (const EntryOfTarget& target : llama_targets()) {
     SampleRanks ranks({kVocab}, rows, 2);
     ranks.run(target, true);
     std::vector<int32_t> slots = ranks.slots();
@@ -488,9 +495,9 @@ TEST(LlamaSample, TheNextStepEmbedsWhatWasSampled) {
     TileWorld world({.ranks = 1});
     ProgramRank own(world, 0);
     const uint32_t embed =
-        own.op(OpKind::kEmbed,
-               LlamaEmbed{&step, {table.data(), 1, TW_FP32}, 0, 1, {0, 1, TW_FP32}, 1, kVocab});
-    own.add(embed, {0, 2});
+        own.op(LlamaKind::kEmbed,
+               LlamaEmbed{&step, {table.data(), 1, TW_FP32}, 0, 1, {0, 1, TW_FP32}, kVocab});
+    own.add(embed, {0, 2, 1});
     own.launch(target.entry, 1, 1, false);
     const auto* const x = reinterpret_cast<const float*>(own.data());
     EXPECT_EQ(static_cast<int32_t>(x[0]), ranks.at(0).token);

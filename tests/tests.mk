@@ -34,9 +34,6 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 
 # tests/support/<name>.cu: kernels of tests, built for every CPU target.
 kernels_of = $(foreach t,$(cpu_targets),$(B)/obj/$(t)/tests/support/$(1).o)
-uses_llama_ops := $(B)/tests/llama_ops_test $(B)/tests/llama_sample_test
-$(uses_llama_ops): $(call kernels_of,llama_ops)
-$(uses_llama_ops): own_libs = $(call kernels_of,llama_ops)
 $(B)/tests/attention_test: $(call kernels_of,attention_program)
 $(B)/tests/attention_test: own_libs = $(call kernels_of,attention_program)
 

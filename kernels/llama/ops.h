@@ -21,9 +21,7 @@ struct EmbedOp {
       program.tile_block().store_all(
           program.count(at[2]),
           [&](int r) {
-            return program.at_rank(program.receiver(at[2], r), args.x)
-                .at(i, args.first_col)
-                .data;
+            return program.at_rank(program.receiver(at[2], r), args.x).at(i, args.first_col).data;
           },
           nullptr, row, args.x.type);
     }

@@ -5,12 +5,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "tests/support/tile_ranks.h"
 #include "tilewire/kernels/program.h"
 
 namespace tw::test {
+
+/// The kernel of Llama programs on one target.
+struct EntryOfTarget {
+  std::string name;
+  CpuEntry entry;
+};
+/// On the targets of this build that run here, best first.
+std::vector<EntryOfTarget> llama_targets();
 
 class ProgramRank {
  public:

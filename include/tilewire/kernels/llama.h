@@ -16,34 +16,34 @@ struct RowSampling {
   float temperature;
   int32_t top_k;
   float top_p;
-  int32_t slot;       // where a later step finds the token as -1 - slot; -1: nowhere
-  uint64_t seed;      // with `position` of the row it gives the number that is drawn
+  int32_t slot;   // where a later step finds the token as -1 - slot; -1: nowhere
+  uint64_t seed;  // with `position` of the row it gives the number that is drawn
 };
 // The number drawn is x / 2^32, x the upper half of mix(mix(seed + g) + (position + 1) * g), where
 // g = 0x9e3779b97f4a7c15 and mix is the output function of SplitMix64 (Steele, Lea, Flood 2014).
 
 /// What one step computes, in the device's memory. Arrays are as long as what they are by.
 struct StepView {
-  uint32_t rows;        // tokens
+  uint32_t rows;  // tokens
   uint32_t sequences;
-  uint32_t logit_rows;  // rows whose logits are wanted
-  uint32_t gather_logits;   // not 0: every rank gets all of the logits
+  uint32_t logit_rows;               // rows whose logits are wanted
+  uint32_t gather_logits;            // not 0: every rank gets all of the logits
   uint32_t first_layer, last_layer;  // layers first <= l < last are computed
-  uint32_t embed_rows;   // rows, or 0 when hidden rows come from elsewhere
-  uint32_t hidden_rows;  // rows, or 0 when nobody wants them after the last layer
-  const int32_t* tokens;       // [rows]; -1 - s: the token last sampled into slot s
-  const int32_t* positions;    // [rows]
-  const int64_t* slots;        // [rows] page * page_size + place of the row's K and V; -1: nowhere
-  const uint32_t* query_begin; // [sequences + 1]: rows of sequence s are query_begin[s] ...
-  const uint32_t* page_begin;  // [sequences + 1]: its pages are pages[page_begin[s]] ...
-  const uint32_t* pages;       // token j of a sequence lies in page j / page_size at j % page_size
-  const uint32_t* logit_row;   // [logit_rows]
-  const RowSampling* sampling; // [logit_rows], or null: no token is chosen
-  const uint32_t* allowed;     // [logit_rows][(vocab + 31) / 32] bits of allowed tokens, or null
-  int32_t* sampled;            // [logit_rows]
-  float* log_probability;      // [logit_rows] of the sampled token, or null
-  int32_t* sampled_slots;      // tokens of slots, by RowSampling::slot
-  uint32_t slot_count;         // of sampled_slots
+  uint32_t embed_rows;               // rows, or 0 when hidden rows come from elsewhere
+  uint32_t hidden_rows;              // rows, or 0 when nobody wants them after the last layer
+  const int32_t* tokens;             // [rows]; -1 - s: the token last sampled into slot s
+  const int32_t* positions;          // [rows]
+  const int64_t* slots;         // [rows] page * page_size + place of the row's K and V; -1: nowhere
+  const uint32_t* query_begin;  // [sequences + 1]: rows of sequence s are query_begin[s] ...
+  const uint32_t* page_begin;   // [sequences + 1]: its pages are pages[page_begin[s]] ...
+  const uint32_t* pages;        // token j of a sequence lies in page j / page_size at j % page_size
+  const uint32_t* logit_row;    // [logit_rows]
+  const RowSampling* sampling;  // [logit_rows], or null: no token is chosen
+  const uint32_t* allowed;      // [logit_rows][(vocab + 31) / 32] bits of allowed tokens, or null
+  int32_t* sampled;             // [logit_rows]
+  float* log_probability;       // [logit_rows] of the sampled token, or null
+  int32_t* sampled_slots;       // tokens of slots, by RowSampling::slot
+  uint32_t slot_count;          // of sampled_slots
 };
 
 /// The op types of a Llama program, in the order of their kinds: ProgramOps of <name>Op.
@@ -111,7 +111,7 @@ struct LlamaFirstNorm {
 struct LlamaHidden {
   const StepView* step;
   size_t n;
-  Matrix x;              // fp32
+  Matrix x;             // fp32
   SharedMatrix hidden;  // fp32
 };
 
@@ -120,7 +120,7 @@ struct LlamaHidden {
 struct LlamaPlace {
   const StepView* step;
   HeadShare heads;
-  Matrix qkv;  // rows x (queries, kvs, kvs) heads: q is rotated in place
+  Matrix qkv;           // rows x (queries, kvs, kvs) heads: q is rotated in place
   const float* q_norm;  // [head_size], or null
   const float* k_norm;
   float eps;
@@ -177,9 +177,9 @@ constexpr SampleScratch sample_scratch(size_t vocab) {
   const size_t all = (vocab + 15) / 16 * 16, part = all / 4, room = part + 16;
   return {all, 2 * all, 2 * all + room, 2 * all + 2 * room, 2 * all + 3 * room, 2 * all + 4 * room,
           part};
-  }
+}
 constexpr size_t sample_scratch_bytes(size_t vocab) {
   return sample_scratch(vocab).end * sizeof(float);
-  }
+}
 
 }  // namespace tw
