@@ -10,6 +10,8 @@
 #include "lib/base/error.h"
 #include "lib/program/check.h"
 #include "lib/program/derive.h"
+#include "lib/program/image.h"
+#include "lib/program/parts.h"
 
 namespace tw {
 namespace {
@@ -84,9 +86,17 @@ class Explorer {
   const Instruction& at(size_t i) const { return program_.instructions[i < n_ ? i : i - n_]; }
   static bool is_done(uint32_t state, size_t i) { return (state >> i & 1) != 0; }
 
+  /// Whether the launch before is over on `device` when `instruction` starts.
+  bool is_over_before(int device, const Instruction& instruction) const {
+    bool over = device == instruction.device;
+    for (const Access& access : instruction.accesses)
+      over |= program_.meets && access.region.device == device;
+    return over;
+  }
+
   bool can_start(uint32_t state, size_t i) const {
     for (size_t other = 0; i >= n_ && other < n_; ++other)
-      if (at(other).device == at(i).device && !is_done(state, other)) return false;
+      if (is_over_before(at(other).device, at(i)) && !is_done(state, other)) return false;
     for (const Wait& wait : at(i).waits) {
       const Counter& counter = program_.counters[static_cast<size_t>(wait.counter)];
       int64_t value = 0;
@@ -251,6 +261,67 @@ TEST(Program, CheckAgreesWithTheExplorer) {
   EXPECT_GT(refused, 1000);
 }
 
+/// What is stored at another device, read there.
+void add_takes(Program* program) {
+  const std::vector<Instruction> all = program->instructions;
+  for (const Instruction& instruction : all)
+    for (const Access& access : instruction.accesses)
+      if (access.region.device != instruction.device)
+        program->instructions.push_back(
+            {access.region.device, 0, {{access.region, !access.writes}}, {}, {}});
+}
+
+TEST(Program, WhoMeetsNeedsNoWaitForTheLaunchBefore) {
+  Random random(13);
+  size_t waits = 0, refused = 0;
+  for (int turn = 0; turn < kPrograms && !HasFailure(); ++turn) {
+    Program program = random_program(random);
+    program.meets = true;
+    if (program.instructions.size() > 3) program.instructions.resize(3);
+    Program unnoticed = program;
+    derive_waits(&unnoticed);
+    refused += refusal(unnoticed).find("nothing there waits") != std::string::npos ? 1 : 0;
+    add_takes(&program);
+    derive_waits(&program);
+    const std::string what = "program " + std::to_string(turn);
+    EXPECT_TRUE(explore(program).good()) << what;
+    EXPECT_EQ(refusal(program), "") << what;
+    for_each_wait(program, [&](Instruction* changed, Program* whole, size_t w) {
+      ++waits;
+      EXPECT_EQ(changed->waits[w].launches_ago, 0) << what;
+      changed->waits.erase(changed->waits.begin() + static_cast<ptrdiff_t>(w));
+      EXPECT_TRUE(explore(*whole).race) << what;
+      EXPECT_NE(refusal(*whole), "") << what;
+    });
+  }
+  EXPECT_GT(waits, 1000U);
+  EXPECT_GT(refused, 100U);
+}
+
+/// The parts of a program, each launched when the one before is over, are right by themselves, and
+/// have its instructions in its order.
+TEST(Program, PartsHaveOneOpEach) {
+  Random random(14);
+  for (int turn = 0; turn < 300 && !HasFailure(); ++turn) {
+    Program program = random_program(random);
+    program.meets = true;
+    add_takes(&program);
+    for (size_t i = 0; i < program.instructions.size(); ++i)
+      program.instructions[i].at[0] = static_cast<uint32_t>(i);
+    program.ops.emplace_back("take");
+    derive_waits(&program);
+    for (int d = 0; d < program.devices; ++d) {
+      const ProgramImage whole = image_of(program, d);
+      std::vector<uint32_t> of_parts, of_whole;
+      for (const ProgramInstruction& i : whole.list) of_whole.push_back(i.at[0]);
+      for (const ProgramImage& part : parts_of(program, 2, d))
+        for (const ProgramInstruction& i : part.list)
+          if (i.op != 2) of_parts.push_back(i.at[0]);
+      EXPECT_EQ(of_parts, of_whole) << "program " << turn;
+    }
+  }
+}
+
 /// Device 0 writes x there and reads its own; device 1 reads what it got.
 Program two_devices() {
   Program p;
@@ -261,6 +332,26 @@ Program two_devices() {
                     {0, 0, {{{1, 0, 4, 4, 0, 4}, true}}, {}, {}},
                     {1, 1, {{{1, 0, 0, 8, 0, 4}, false}}, {}, {}}};
   return p;
+}
+
+TEST(Program, ImagesSayWhoIsTold) {
+  Program program = two_devices();
+  program.meets = true;
+  derive_waits(&program);
+  const ProgramImage sender = image_of(program, 0), receiver = image_of(program, 1);
+  ASSERT_EQ(sender.counters.size(), 1U);
+  EXPECT_EQ(sender.counters[0].raises, 2U);
+  EXPECT_EQ(sender.counters[0].told, 2U);
+  EXPECT_EQ(sender.raises, (std::vector<uint32_t>{0, 0}));
+  EXPECT_TRUE(sender.waits.empty());
+  ASSERT_EQ(receiver.waits.size(), 1U);
+  EXPECT_EQ(receiver.waits[0].sender, 0U);
+  EXPECT_EQ(receiver.waits[0].counter, 0U);
+  EXPECT_EQ(sender.slots, 1U);
+  EXPECT_EQ(receiver.slots, 1U);
+
+  program.instructions[2].waits[0].launches_ago = 1;
+  EXPECT_THROW(image_of(program, 1), Error);
 }
 
 TEST(Program, RefusalsNameWhatIsWrong) {

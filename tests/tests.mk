@@ -36,6 +36,14 @@ $(B)/tests/cli_model_test: own_libs = $(cli_archive) $(text_libs)
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(own_libs) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
 
+# tests/support/<name>.cu: kernels of tests, built for every CPU target.
+kernels_of = $(foreach t,$(cpu_targets),$(B)/obj/$(t)/tests/support/$(1).o)
+uses_llama_ops := $(B)/tests/llama_ops_test $(B)/tests/llama_sample_test
+$(uses_llama_ops): $(call kernels_of,llama_ops)
+$(uses_llama_ops): own_libs = $(call kernels_of,llama_ops)
+$(B)/tests/attention_test: $(call kernels_of,attention_program)
+$(B)/tests/attention_test: own_libs = $(call kernels_of,attention_program)
+
 # ---- Small models and llama.cpp's logits of them, checked in -----------------------------------------
 .PHONY: llama-fixtures
 llama-fixtures: $(B)/tests/tools/write_llama_models  ## tests/fixtures/llama anew, by llama.cpp (wheels from PyPI)

@@ -19,16 +19,32 @@ struct GemmOp {
     auto sum = block.accumulator(tile);
     for (size_t k = 0; k < args.a.cols; k += Block::kTileK)
       block.mma(sum, args.a.at(tile.row, k), args.b.at(k, tile.col));
-    program.meet(args.receivers);
+    const bool alone = args.shared != nullptr && *args.shared == 0;
+    const uint32_t receivers = alone ? 1u << program.rank() : at[2];
+    program.meet(receivers);
     block.store_all(
-        program.count(args.receivers),
+        program.count(receivers),
         [&](int i) {
-          return program.at_rank(program.receiver(args.receivers, i), args.to)
-              .at(tile.row, tile.col);
+          return program.at_rank(program.receiver(receivers, i), args.to).at(tile.row, tile.col);
         },
         TilePlace{}, sum, args.epilogue);
   }
 };
+
+/// Norms a row for the next product: into y at every rank of `receivers`.
+template <class Block>
+TW_FN void norm_to(ProgramBlock<Block>& program, const Row& row, const float* weight, float eps,
+                   const SharedMatrix& y, size_t i, uint32_t receivers) {
+  Block& block = program.tile_block();
+  const float mean = block.sum_of_squares(row) / static_cast<float>(row.n);
+  block.scale(row, inverse_sqrt(mean + eps));
+  block.multiply(row, weight, TW_FP32);
+  program.meet(receivers);
+  block.store_all(
+      program.count(receivers),
+      [&](int r) { return program.at_rank(program.receiver(receivers, r), y).at(i, 0).data; },
+      nullptr, row, y.type);
+}
 
 /// Rows of the residual stream: adds what the ranks have, and norms for the next product.
 struct ReduceNormOp {
@@ -42,17 +58,8 @@ struct ReduceNormOp {
     for (size_t i = at[0]; i < end; ++i) {
       if (args.senders != 0) add_partials(program, args, row, i);
       if (args.senders == 0) block.load(row, args.x.at(i, 0).data, TW_FP32);
-      if (args.weight == nullptr) continue;
-      const float mean = block.sum_of_squares(row) / static_cast<float>(args.n);
-      block.scale(row, inverse_sqrt(mean + args.eps));
-      block.multiply(row, args.weight, TW_FP32);
-      program.meet(args.receivers);
-      block.store_all(
-          program.count(args.receivers),
-          [&](int r) {
-            return program.at_rank(program.receiver(args.receivers, r), args.y).at(i, 0).data;
-          },
-          nullptr, row, args.y.type);
+      if (args.weight != nullptr)
+        norm_to(program, row, args.weight, args.eps, args.y, i, at[2]);
     }
   }
 

@@ -41,6 +41,7 @@ enum class ControlKind : uint32_t {
   kWorkspaceGrow,
   kTilesCreate,
   kTilesDestroy,
+  kModelPrepare,
 };
 
 struct Mailbox {

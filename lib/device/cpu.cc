@@ -31,6 +31,8 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
   }
 
   void launch(CpuEntry entry, const void* args, int blocks) override {
+    // Launches of a device follow one another, so nothing is lost.
+    launches_.store(launches_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (blocks == 1) return run_alone(entry, args);
     pool_.run(entry, args, blocks, workers_.load(std::memory_order_relaxed) - 1,
               !crowded_.load(std::memory_order_relaxed));

@@ -65,6 +65,9 @@ class Device {
   /// when another thread is launching.
   virtual void launch(CpuEntry entry, const void* args, int blocks) = 0;
 
+  /// Launches so far.
+  uint64_t launches() const { return launches_.load(std::memory_order_relaxed); }
+
   /// True when nothing is queued: then inline work may simply run. One load.
   bool idle() const { return queued_.load(std::memory_order_acquire) == 0; }
 
@@ -93,6 +96,7 @@ class Device {
   virtual void throw_queued(const void* owner) = 0;
   std::atomic<int> queued_{0};
   std::atomic<bool> failed_{false};
+  std::atomic<uint64_t> launches_{0};
 };
 
 /// A device of its own: the caller's thread and `workers` - 1 pool threads (`workers` >= 1),

@@ -42,14 +42,16 @@ struct ModelMemory {
 };
 
 /// A weight as the caller has it: rows x cols in Hugging Face's orientation (rows are outputs), of
-/// TW_BF16, TW_FP16 or TW_FP32; a vector is one row. `first_row`, `first_col`: which part of the
-/// whole weight this is; every rank may give all of it, or at least what it needs.
+/// TW_BF16, TW_FP16 or TW_FP32; a vector is one row. It is the part of a whole weight of whole_rows x
+/// whole_cols that begins at first_row, first_col; every rank may give all of it, or at least what
+/// it needs.
 struct WeightSource {
   const void* data = nullptr;
   tw_type_t type = TW_BF16;
   size_t rows = 0, cols = 0;
   size_t row_stride = 0;  // elements
   size_t first_row = 0, first_col = 0;
+  size_t whole_rows = 0, whole_cols = 0;
 };
 
 /// Where a rank's K and V of each layer begin.

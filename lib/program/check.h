@@ -11,7 +11,8 @@ namespace tw {
 ///  - every wait is for raises of instructions that are earlier in the order (or of the launch
 ///    before), and a device that waits for another's counter is told;
 ///  - any two accesses to a part of the same memory of which one writes are ordered by waits, in
-///    a launch and from a launch to the next.
+///    a launch and from a launch to the next;
+///  - where the program meets, what is accessed on another device is waited for there.
 /// A wait for some of a counter's raises says nothing about any one of them, so it orders nothing.
 void check_program(const Program& program);
 

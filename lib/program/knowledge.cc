@@ -31,8 +31,24 @@ void Knowledge::add_counter(int counter, const std::vector<int>& raisers) {
   for (const int i : raisers) grown(now_, static_cast<size_t>(counter)).add(now(i));
 }
 
+bool Knowledge::noticed(int instruction) const {
+  for (const Access& access : at(instruction).accesses) {
+    const Region& region = access.region;
+    const bool elsewhere =
+        region.device != at(instruction).device && region.rows != 0 && region.cols != 0;
+    if (elsewhere && !done(start_[static_cast<size_t>(region.device)], instruction)) return false;
+  }
+  return true;
+}
+
 Bits Knowledge::before(int instruction) const {
   Bits known = start_[static_cast<size_t>(at(instruction).device)];
+  if (program_.meets)
+    for (const Access& access : at(instruction).accesses) {
+      const auto device = static_cast<size_t>(access.region.device);
+      known.add(start_[device]);
+      known.add(device);
+    }
   for (const Wait& wait : at(instruction).waits) {
     if (!waits_for_all(wait)) continue;
     const auto counter = static_cast<size_t>(wait.counter);

@@ -27,6 +27,9 @@ class Knowledge {
   /// The same for a counter that is made when its raisers were taken.
   void add_counter(int counter, const std::vector<int>& raisers);
 
+  /// Whether the device of what `instruction` accesses elsewhere knows of it when its launch ends.
+  bool noticed(int instruction) const;
+
   /// Counters and devices of the launch before. Everything must have been taken by take_now.
   Bits before(int instruction) const;
   bool done_before(const Bits& known, int instruction) const;

@@ -10,8 +10,15 @@
 // it by one after their accesses; it is never set back, so in launch e (0, 1, ...) a wait is for
 // (e - launches_ago) * raises + count. Whoever raises it last in a launch tells the devices of
 // `told`, a word per sender, which is what their instructions poll.
+//
+// Meeting. Launches of a program that `meets` come in any sequence with other such programs on the
+// same memory. An instruction that accesses another device's memory first waits until that device
+// is in the same launch, so all of its launches before are over; and what a device's memory is
+// accessed for by others in a launch, that device waits for in it. Then waits of the launch before
+// are never needed.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -55,6 +62,7 @@ struct Instruction {
   std::vector<Access> accesses;
   std::vector<Wait> waits;  // before the accesses
   std::vector<int> raises;  // after them
+  std::array<uint32_t, 4> at = {};  // which piece of its op it is: for whoever runs it
 };
 
 struct Counter {
@@ -66,6 +74,7 @@ struct Counter {
 /// Launches of a program follow one another on each device.
 struct Program {
   int devices = 0;
+  bool meets = false;
   std::vector<ProgramTensor> tensors;
   std::vector<std::string> ops;  // names, for messages
   std::vector<Instruction> instructions;

@@ -87,17 +87,18 @@ struct LiveRows {
   }
 };
 
-/// to = epilogue(a b), tile by tile. at = {row tile, column tile}.
+/// to = epilogue(a b), tile by tile, at the ranks whose bits at[2] has.
+/// at = {row tile, column tile, ranks}.
 struct ProgramGemm {
   LiveRows live;
   TileGrid grid;
   Operand a, b;
   Epilogue epilogue;
   SharedMatrix to;
-  uint32_t receivers;  // a bit for each rank that gets the tiles
+  const uint32_t* shared;  // not null: when *shared is 0, only this rank gets them
 };
 
-/// For rows at[0] .. at[0] + at[1] - 1:
+/// at = {first row, rows, ranks}. For these rows, y at these ranks:
 ///   x += sum over `senders`, in rank order, of their partial sums     (fp32; without senders: x)
 ///   y = x / sqrt(mean(x^2) + eps) * weight, rounded to y's type       (weight null: no y)
 struct ProgramReduceNorm {
@@ -110,7 +111,6 @@ struct ProgramReduceNorm {
   const float* weight;
   float eps;
   SharedMatrix y;
-  uint32_t receivers;  // a bit for each rank that gets the rows of y
 };
 
 }  // namespace tw

@@ -48,8 +48,19 @@ struct Row {
   size_t n;
 };
 
+/// Of a row's numbers that are above a limit: how many, and what they weigh together.
+struct RowAbove {
+  size_t count;
+  double weight;
+};
+
 /// 1 / sqrt(x) in fp32, each step rounded: the same bits on all targets.
 TW_FN float inverse_sqrt(float x);
+
+/// e^x (x <= 0; below e^-87 it is e^-87) and the natural logarithm (x > 0, a normal number).
+/// Relative errors below 3e-7.
+TW_FN float exponential_of(float x);
+TW_FN float logarithm_of(float x);
 
 // clang-format off
 #if 0  // The contract. Never compiled: TileBlock has these members.
@@ -127,6 +138,32 @@ class TileBlockOps {
   template <class Slot, class Part>
   void put_parts(int n, Slot slot, Part part, const Accumulator& sum, tw_type_t type);
 
+  // ---- Attention (tilewire/kernels/attention.h) ----
+
+  /// Query rows of some heads, at most kAttentionLines lines, and nothing attended yet. One is alive
+  /// at a time, and no accumulator beside it. q, K and V are bf16; scores, weights' sums and results
+  /// are fp32, but weights may be rounded to bf16 before they meet V (the same for all lines).
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  Attention attention(const AttentionTile& tile);
+
+  /// The lines' result of split `split` of the keys, in place of the split's before. Keys that a
+  /// line does not see count as not there; keys that no line sees are not read, nor are their pages.
+  /// Role: loader, consumer. Scope: device. Order: none. Blocks: no.
+  void attend(Attention& sum, const AttentionKeys& keys, uint32_t split);
+
+  /// total = total and split, where lines saw any of it: splits are folded in rising order.
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  void fold(Attention& sum);
+
+  /// Stores the split's result (AttentionLimits::partial_floats a line), and loads one in its place.
+  /// Role: consumer. Scope: device. Order: none. Blocks: no.
+  void put_partial(float* to, const Attention& sum);
+  void take_partial(Attention& sum, const float* from);
+
+  /// Stores the total, in bf16, as q lies: zeros for lines that saw no key.
+  /// Role: consumer, storer. Scope: device. Order: none. Blocks: no.
+  void store(const TilePlace& to, const Attention& sum);
+
   // ---- Bulk ----
 
   /// Copies `rows` rows of `bytes` bytes from `from` to n places to(0 .. n-1) (char*, null: left
@@ -157,9 +194,35 @@ class TileBlockOps {
   float sum(const Row& row);
   float sum_of_squares(const Row& row);
   float max(const Row& row);
+  /// (row[i], row[i + h]) = (a c - b s, b c + a s), with a, b what they were, c = cosines[i],
+  /// s = sines[i], i = 0 .. h - 1, h = n / 2.
+  void rotate(const Row& row, const float* cosines, const float* sines);
   /// Rounded to `type`; places as in store_all. Scope: system.
   template <class To>
   void store_all(int n, To to, char* everywhere, const Row& row, tw_type_t type);
+
+  // ---- Choosing from rows ----
+  // Role of all: consumer. Scope: block. Order: none. Blocks: no. Sums are of fp64 numbers, in an
+  // order that depends on the target and n only.
+
+  /// Row[i] = -infinity where it is NaN or bit first + i of `bits` is 0 (null: none is), and the
+  /// largest finite number where it is +infinity.
+  void allow(const Row& row, const uint32_t* bits, size_t first);
+  /// to[i] = e^((row[i] - from) * by), the bits of exponential_of; from >= all of the row, by > 0.
+  void exponentials(float* to, const Row& row, float from, float by);
+  /// The sum of e^(row[i] - from), from as above.
+  double sum_of_exponentials(const Row& row, float from);
+  /// Of the numbers above `limit`; number i weighs weights[i].
+  RowAbove above(const Row& row, const float* weights, float limit);
+  /// Copies the numbers above `low` and not above `high`, and their weights, in order; how many. `to`
+  /// and `to_weights` may be the row and its weights, and have room for 16 more.
+  size_t keep(float* to, float* to_weights, const Row& row, const float* weights, float low,
+              float high);
+  /// The index of the number that equals `value` after `skip` others do; n: there is none.
+  size_t find(const Row& row, float value, size_t skip);
+  /// *to = value, for other blocks of this device and for the host. Scope: device.
+  template <class T>
+  void put(T* to, T value);
 
   // ---- Signals ----
 

@@ -10,11 +10,13 @@
 #include "tilewire/tile/grid.h"
 #include "tilewire/tile/impl/cpu/block.h"
 #include "tilewire/tile/impl/cpu/mma_vector.h"
+#include "tilewire/tile/impl/cpu/tile_attention.h"
 #include "tilewire/tile/impl/cpu/tile_epilogue.h"
 #include "tilewire/tile/impl/cpu/tile_left.h"
 #include "tilewire/tile/impl/cpu/tile_lines.h"
 #include "tilewire/tile/impl/cpu/tile_pack.h"
 #include "tilewire/tile/impl/cpu/tile_scratch.h"
+#include "tilewire/tile/impl/cpu/tile_select.h"
 #include "tilewire/tile/impl/cpu/tile_slots.h"
 #include "tilewire/tile/matrix.h"
 #include "tilewire/tile/packed.h"
@@ -27,6 +29,8 @@
 namespace TW_NS {
 
 TW_FN float inverse_sqrt(float x) { return 1.0f / std::sqrt(x); }
+TW_FN float exponential_of(float x) { return exponential<float, uint32_t>(x); }
+TW_FN float logarithm_of(float x) { return logarithm(x); }
 
 /// A test's hook: which signals and waits a block leaves out, and which releases are none. This one
 /// leaves out nothing.
@@ -188,6 +192,33 @@ class CpuTileBlock {
         });
   }
 
+  // ---- Attention ----
+
+  TW_FN CpuAttention attention(const AttentionTile& tile) {
+    return begin_attention(tile, scratch_);
+  }
+  TW_FN void attend(CpuAttention& sum, const AttentionKeys& keys, uint32_t split) {
+    if (!go_on()) return;
+    attend_split(sum, keys, split, [&](const MmaStep& s) {
+      if constexpr (kBf16Products)
+        multiply_bf16(s);
+      else
+        multiply_vectors<WidenedBf16>(s);
+    });
+  }
+  TW_FN void fold(CpuAttention& sum) {
+    if (ok_) fold_split(sum);
+  }
+  TW_FN void put_partial(float* to, const CpuAttention& sum) {
+    if (ok_) put_lines(to, sum);
+  }
+  TW_FN void take_partial(CpuAttention& sum, const float* from) {
+    if (ok_) take_lines(sum, from);
+  }
+  TW_FN void store(const TilePlace& to, const CpuAttention& sum) {
+    if (ok_) store_attention(to, sum);
+  }
+
   // ---- Bulk ----
 
   template <class To>
@@ -232,10 +263,40 @@ class CpuTileBlock {
     return sum_line(row.data, row.n, [](Floats x) { return x * x; });
   }
   TW_FN float max(const Row& row) { return most_of_line(row.data, row.n); }
+  TW_FN void rotate(const Row& row, const float* cosines, const float* sines) {
+    rotate_line(row.data, cosines, sines, row.n / 2);
+  }
   template <class To>
   TW_FN void store_all(int n, To to, char* /*everywhere*/, const Row& row, tw_type_t type) {
     for (int p = 0; ok_ && p < n; ++p)
       if (char* const place = to(p)) give_line(place, row.data, type, row.n);
+  }
+
+  // ---- Choosing from rows ----
+
+  TW_FN void allow(const Row& row, const uint32_t* bits, size_t first) {
+    allow_line(row.data, bits, first, row.n);
+  }
+  TW_FN void exponentials(float* to, const Row& row, float from, float by) {
+    exponential_line(to, row.data, from, by, row.n);
+  }
+  TW_FN double sum_of_exponentials(const Row& row, float from) {
+    return sum_of_exponential_line(row.data, from, row.n);
+  }
+  TW_FN RowAbove above(const Row& row, const float* weights, float limit) {
+    const auto [count, weight] = above_line(row.data, weights, limit, row.n);
+    return {count, weight};
+  }
+  TW_FN size_t keep(float* to, float* to_weights, const Row& row, const float* weights, float low,
+                    float high) {
+    return keep_line(to, to_weights, row.data, weights, low, high, row.n);
+  }
+  TW_FN size_t find(const Row& row, float value, size_t skip) {
+    return find_in_line(row.data, value, skip, row.n);
+  }
+  template <class T>
+  TW_FN void put(T* to, T value) {
+    if (ok_) *to = value;
   }
 
   // ---- Signals ----
@@ -346,12 +407,6 @@ class CpuTileBlock {
       block_.store(to + i * type_bytes(type), part, count * type_bytes(type), view_.store);
     }
   }
-
-#if defined(TW_TARGET_CPU_AMX) || (defined(__AVX512BF16__) && defined(TW_TARGET_VECTOR_512))
-  static constexpr bool kBf16Products = true;
-#else
-  static constexpr bool kBf16Products = false;
-#endif
 
   TW_FN void multiply(CpuAccumulator& sum, const void* a, size_t ks, const OperandAt& b,
                       bool bf16) {

@@ -66,6 +66,18 @@ TW_FN void round_line(float* line, tw_type_t type, size_t n) {
   });
 }
 
+/// Pairs (i, i + half) turned by the angles whose cosines and sines these are.
+TW_FN void rotate_line(float* line, const float* cosines, const float* sines, size_t half) {
+  for_lanes(half, [&](size_t i, size_t lanes) {
+    const Floats a = load_some<TW_FP32>(line + i, lanes);
+    const Floats b = load_some<TW_FP32>(line + half + i, lanes);
+    const Floats c = load_some<TW_FP32>(cosines + i, lanes);
+    const Floats s = load_some<TW_FP32>(sines + i, lanes);
+    store_some<TW_FP32>(line + i, a * c - b * s, lanes);
+    store_some<TW_FP32>(line + half + i, b * c + a * s, lanes);
+  });
+}
+
 template <Activation activation>
 TW_FN void activate_line_as(float* line, size_t n) {
   change_line(line, n,

@@ -1,0 +1,364 @@
+#include "lib/model/run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/coll/collectives.h"
+#include "lib/comm/control.h"
+#include "lib/device/kernels.h"
+#include "lib/model/rows.h"
+#include "tilewire/tile/packed.h"
+
+namespace tw {
+namespace {
+
+constexpr size_t kScratchUnit = 4096;
+
+/// What ranks say to each other before they build the same programs.
+struct Terms {
+  ModelLimits limits;
+  int64_t shape[8];
+  int32_t blocks;
+  CpuTarget target;
+};
+
+Terms terms_of(const Comm& comm, const ModelDesc& desc, const ModelLimits& limits) {
+  return {limits,
+          {desc.layers, desc.hidden, desc.heads, desc.kv_heads, desc.head_size, desc.ffn,
+           desc.vocab, desc.sliding_window},
+          comm.max_blocks(),
+          comm.device().target()};
+}
+
+/// Sizes of steps: powers of two, so that at most half of a program's rows are empty.
+std::vector<StepSize> step_sizes(const ModelLimits& limits) {
+  std::vector<StepSize> sizes;
+  for (uint32_t rows = 1;; rows = std::min(2 * rows, limits.rows)) {
+    sizes.push_back({rows, std::min(rows, limits.logit_rows)});
+    if (rows == limits.rows) return sizes;
+  }
+}
+
+AttentionLimits attention_limits(const ModelLimits& limits, int workers) {
+  return {limits.rows, limits.sequences, limits.context,
+          static_cast<uint32_t>(workers == 1 ? 1 : 2 * workers), static_cast<uint32_t>(workers)};
+}
+
+/// The longest row that row ops hold.
+size_t longest_row(const ModelDesc& desc) {
+  return static_cast<size_t>(std::max(desc.hidden, desc.head_size));
+}
+
+size_t longest_k(const ModelDesc& desc, const ModelShare& share, int rank) {
+  return std::max({static_cast<size_t>(desc.hidden), share.ffn_size(rank), share.q_size(rank)});
+}
+
+}  // namespace
+
+KvLayout kv_layout(const ModelDesc& desc, const ModelShare& share, int rank, uint32_t page_size,
+                   uint32_t pages) {
+  const HeadShare& heads = share.heads[static_cast<size_t>(rank)];
+  KvLayout l{};
+  l.type = TW_BF16;
+  l.page_size = page_size;
+  l.pages = pages;
+  l.heads = heads.kvs;
+  l.head_size = heads.head_size;
+  l.token = static_cast<size_t>(desc.head_size);
+  l.head = l.token * page_size;
+  l.page = l.head * heads.kvs;
+  return l;
+}
+
+/// Bytes of what a block has, and of what there is once.
+struct ModelRun::Sizes {
+  Sizes(const Comm& comm, const ModelDesc& desc, const ModelShare& share,
+        const ModelLimits& limits, int workers) {
+    const int rank = comm.rank();
+    const AttentionLimits attention = attention_limits(limits, workers);
+    const HeadShare& heads = share.heads[static_cast<size_t>(rank)];
+    const auto tile_rows = std::min<size_t>(limits.rows, kCpuTile.rows);
+    scratch = divide_up(tile_scratch(tile_rows, longest_k(desc, share, rank)), kScratchUnit) *
+              kScratchUnit;
+    row = divide_up(longest_row(desc), 16) * 16;
+    op_scratch = divide_up(sample_scratch_bytes(static_cast<size_t>(desc.vocab)), kScratchUnit) *
+                 kScratchUnit;
+    plan = AttentionPlan::bytes(attention, heads);
+    partials = attention.partial_bytes(heads);
+    angles = 2 * size_t{limits.context} * static_cast<size_t>(desc.head_size / 2) * sizeof(float);
+    all = static_cast<size_t>(comm.max_blocks()) * (scratch + row * sizeof(float) + op_scratch) +
+          plan + partials + angles;
+  }
+  size_t scratch, row, op_scratch;  // of a block; row: in floats
+  size_t plan, partials, angles, all;
+};
+
+void ModelRun::check(const ModelDesc& desc, const ModelLimits& limits) {
+  const auto in = [](const char* name, uint64_t value, uint64_t least, uint64_t most) {
+    if (value < least || value > most)
+      fail(TW_ERROR_INVALID_ARGUMENT, "limits.%s = %llu; valid: %llu to %llu", name,
+           static_cast<unsigned long long>(value), static_cast<unsigned long long>(least),
+           static_cast<unsigned long long>(most));
+  };
+  in("rows", limits.rows, 1, 1 << 16);
+  in("sequences", limits.sequences, 1, limits.rows);
+  in("logit_rows", limits.logit_rows, 0, limits.rows);
+  in("context", limits.context, 1, static_cast<uint64_t>(desc.context));
+  in("page_size", limits.page_size, 1, 256);
+  in("pages", limits.pages, 1, 1u << 30);
+  in("table_pages", limits.table_pages, 1, 1u << 30);
+  in("slots", limits.slots, 0, 1u << 20);
+}
+
+ModelMemory ModelRun::memory(const Comm& comm, const ModelDesc& desc, const ModelShare& share,
+                             const ModelLimits& limits) {
+  const KvLayout kv = kv_layout(desc, share, comm.rank(), limits.page_size, limits.pages);
+  ModelMemory m;
+  m.weights = ModelWeights::bytes(desc, share, comm.rank());
+  m.kv = 2 * static_cast<size_t>(desc.layers) * kv.page * kv.pages * packed_element(kv.type);
+  m.activations = Activations(desc, share, comm.size(), limits.rows, limits.logit_rows).bytes;
+  m.local = Sizes(comm, desc, share, limits, comm.max_blocks()).all;
+  return m;
+}
+
+ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
+                   const ModelWeights& weights, const ModelLimits& limits)
+    : comm_(comm),
+      desc_(desc),
+      share_(share),
+      weights_(weights),
+      limits_(limits),
+      workers_(agree(comm, desc, limits)),
+      attention_(attention_limits(limits, workers_)),
+      activations_(desc, share, comm.size(), limits.rows, limits.logit_rows),
+      layer_rows_(static_cast<size_t>(desc.layers)),
+      sampled_slots_(limits.slots) {
+  const Sizes sizes(comm, desc, share, limits, workers_);
+  const auto blocks = static_cast<size_t>(comm.max_blocks());
+  scratch_bytes_ = sizes.scratch;
+  row_ = sizes.row;
+  op_scratch_bytes_ = sizes.op_scratch;
+  scratch_ = Buffer(blocks * sizes.scratch);
+  rows_ = Buffer(blocks * sizes.row * sizeof(float));
+  op_scratch_ = Buffer(blocks * sizes.op_scratch);
+  plan_ = Buffer(sizes.plan);
+  partials_ = Buffer(sizes.partials);
+  const auto layers = static_cast<size_t>(desc.layers);
+  kv_ = {std::vector<char*>(layers), std::vector<char*>(layers),
+         kv_layout(desc, share, comm.rank(), limits.page_size, limits.pages)};
+  make_angles();
+  for (auto& staged : staged_)
+    staged = std::make_unique<StagedStep>(desc, limits, sampled_slots_.data());
+  entry_ = kernels::llama.entry(comm.device().target());
+  make_programs();
+}
+
+ModelRun::~ModelRun() {
+  comm_.device().drain();
+  try {
+    window_->close();
+  } catch (...) {  // what ended the comm has been told
+  }
+}
+
+int ModelRun::agree(Comm& comm, const ModelDesc& desc, const ModelLimits& limits) {
+  const Terms mine = terms_of(comm, desc, limits);
+  const auto all = comm.control().all_gather(ControlKind::kModelPrepare,
+                                             {reinterpret_cast<const char*>(&mine), sizeof mine});
+  int workers = 1;
+  for (size_t r = 0; r < all.size(); ++r) {
+    Terms theirs;
+    std::memcpy(&theirs, all[r].data(), sizeof theirs);
+    workers = std::max(workers, theirs.blocks);
+    const auto differ = [&](const char* what, int64_t a, int64_t b) {
+      if (a != b)
+        fail(TW_ERROR_MISMATCH,
+             "tw_model_prepare: %s is %lld on rank %d and %lld on rank %zu; valid: equal", what,
+             static_cast<long long>(a), comm.rank(), static_cast<long long>(b), r);
+    };
+    differ("limits.rows", mine.limits.rows, theirs.limits.rows);
+    differ("limits.sequences", mine.limits.sequences, theirs.limits.sequences);
+    differ("limits.logit_rows", mine.limits.logit_rows, theirs.limits.logit_rows);
+    differ("limits.context", mine.limits.context, theirs.limits.context);
+    differ("limits.page_size", mine.limits.page_size, theirs.limits.page_size);
+    differ("limits.pages", mine.limits.pages, theirs.limits.pages);
+    differ("limits.table_pages", mine.limits.table_pages, theirs.limits.table_pages);
+    differ("limits.slots", mine.limits.slots, theirs.limits.slots);
+    for (size_t i = 0; i < std::size(mine.shape); ++i)
+      differ("a size of the model", mine.shape[i], theirs.shape[i]);
+    differ("the CPU target", static_cast<int>(mine.target), static_cast<int>(theirs.target));
+  }
+  return workers;
+}
+
+/// cos and sin of every position's angles, in double: the same on every machine.
+void ModelRun::make_angles() {
+  const auto pairs = static_cast<size_t>(desc_.head_size / 2);
+  const size_t count = size_t{limits_.context} * pairs;
+  angles_ = Buffer(2 * count * sizeof(float));
+  auto* const cosines = reinterpret_cast<float*>(angles_.data());
+  for (size_t i = 0; i < pairs; ++i) {
+    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(desc_.head_size);
+    double frequency = std::pow(static_cast<double>(desc_.rope_theta), exponent);
+    if (!desc_.rope_divisors.empty()) frequency /= static_cast<double>(desc_.rope_divisors[i]);
+    for (size_t p = 0; p < limits_.context; ++p) {
+      const double angle = static_cast<double>(p) * frequency;
+      cosines[p * pairs + i] = static_cast<float>(std::cos(angle));
+      cosines[count + p * pairs + i] = static_cast<float>(std::sin(angle));
+    }
+  }
+}
+
+LlamaContext ModelRun::context() const {
+  const auto* const cosines = reinterpret_cast<const float*>(angles_.data());
+  return {desc_,
+          share_,
+          weights_,
+          activations_,
+          comm_.rank(),
+          comm_.size(),
+          workers_,
+          window_ == nullptr ? nullptr : window_->data(comm_.rank()) + layout_.data,
+          &step_,
+          layer_rows_.data(),
+          limits_.context,
+          cosines,
+          cosines + size_t{limits_.context} * static_cast<size_t>(desc_.head_size / 2),
+          attention_,
+          reinterpret_cast<AttentionPlan*>(plan_.data()),
+          reinterpret_cast<float*>(partials_.data()),
+          kv_};
+}
+
+/// How many signal slots the programs need says how large the tile set is; then they are told where
+/// it lies.
+void ModelRun::make_programs() {
+  size_t slots = 0, counters = 0;
+  const auto count = [&](const ProgramImage& image) {
+    slots = std::max(slots, image.slots);
+    counters = std::max(counters, image.counters.size());
+  };
+  for (const StepSize& size : step_sizes(limits_)) {
+    programs_.push_back({size, build_llama(context(), size)});
+    count(programs_.back().program.whole.image);
+    for (const ProgramImage& part : programs_.back().program.parts) count(part);
+  }
+  counts_ = Buffer(counters * sizeof(uint64_t));
+  layout_ = tile_layout(comm_.size(), slots, activations_.bytes);
+  window_ = Window::create_workspace(comm_, layout_.end);
+  place_programs();
+}
+
+void ModelRun::place_programs() {
+  for (Sized& sized : programs_)
+    sized.program.whole.arguments = llama_arguments(context(), sized.size);
+}
+
+void ModelRun::bind(const KvMemory& kv) {
+  comm_.device().drain();
+  kv_ = kv;
+  place_programs();
+}
+
+// ---- Steps ----
+
+StagedStep& ModelRun::stage(const Step& step) {
+  StagedStep& staged = *staged_[next_staged_];
+  if (staged.taken()) comm_.device().drain();
+  next_staged_ = (next_staged_ + 1) % kStaged;
+  staged.take(step, desc_);
+  return staged;
+}
+
+const LlamaProgram& ModelRun::program_for(const Step& step) const {
+  const auto fits = [&](const Sized& sized) {
+    return sized.size.rows >= step.rows && sized.size.logit_rows >= step.logit_rows;
+  };
+  return std::find_if(programs_.begin(), programs_.end(), fits)->program;
+}
+
+Matrix ModelRun::own(const SharedMatrix& m) const {
+  return {window_->data(comm_.rank()) + layout_.data + m.offset, m.stride, m.type};
+}
+
+tw_tile_view ModelRun::view(uint64_t digest) const {
+  tw_tile_view v{};
+  v.comm = comm_.view();
+  v.layout = layout_;
+  v.parts = window_->table().data();
+  v.epoch = const_cast<uint64_t*>(&epoch_);
+  v.counters = const_cast<TileCounters*>(&counters_);
+  v.scratch = scratch_.data();
+  v.scratch_bytes = scratch_bytes_;
+  v.store = comm_.collectives().table().choose(kAllReduce, activations_.sender_bytes).store;
+  v.record.call = kCollOps;
+  v.record.history = digest;
+  v.record.digest = static_cast<uint16_t>(digest >> 48);
+  return v;
+}
+
+void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest) {
+  ProgramArgs args = program.args(image);
+  args.tiles = view(digest);
+  args.counts = reinterpret_cast<uint64_t*>(counts_.data());
+  args.row = static_cast<uint32_t>(row_);
+  args.rows = reinterpret_cast<float*>(rows_.data());
+  args.scratch = op_scratch_.data();
+  args.scratch_bytes = op_scratch_bytes_;
+  const int blocks = std::clamp(static_cast<int>(args.count), 1, comm_.max_blocks());
+  comm_.device().launch(entry_, &args, blocks);
+  comm_.check();
+}
+
+void ModelRun::begin(const StagedStep& staged) {
+  step_ = staged.view();
+  for (uint32_t l = 0; l < layer_rows_.size(); ++l)
+    layer_rows_[l] = l >= step_.first_layer && l < step_.last_layer ? step_.rows : 0;
+  const Step& step = staged.step();
+  if (step.hidden_in == nullptr) return;
+  copy_rows({const_cast<void*>(step.hidden_in), static_cast<size_t>(desc_.hidden),
+             step.hidden_type},
+            own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
+}
+
+void ModelRun::run(StagedStep& staged) {
+  begin(staged);
+  const LlamaProgram& program = program_for(staged.step());
+  launch(program.whole, program.whole.image, staged.digest());
+  finish(staged);
+}
+
+void ModelRun::run_by_ops(StagedStep& staged) {
+  begin(staged);
+  const LlamaProgram& program = program_for(staged.step());
+  for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.digest());
+  finish(staged);
+}
+
+void ModelRun::finish(StagedStep& staged) {
+  const Step& step = staged.step();
+  const auto hidden = static_cast<size_t>(desc_.hidden);
+  if (step.hidden_out != nullptr)
+    copy_rows(own(activations_.hidden), {step.hidden_out, hidden, step.hidden_type}, step.rows,
+              hidden);
+  give_logits(step);
+  staged.give_results();
+}
+
+void ModelRun::give_logits(const Step& step) const {
+  const bool here = step.logits_to == LogitsTo::kAll || step.logits_to == LogitsTo::kOwnShard ||
+                    (step.logits_to == LogitsTo::kOne && step.logits_rank == comm_.rank());
+  if (!here || step.logits == nullptr) return;
+  Matrix from = own(activations_.logits);
+  size_t cols = from.stride;
+  if (step.logits_to == LogitsTo::kOwnShard) {
+    cols = share_.vocab_size(comm_.rank());
+    from.data = from.at(0, share_.vocab[static_cast<size_t>(comm_.rank())]).data;
+  }
+  const size_t stride = step.logits_stride == 0 ? cols : step.logits_stride;
+  copy_rows(from, {step.logits, stride, step.logits_type}, step.logit_rows, cols);
+}
+
+}  // namespace tw

@@ -1,0 +1,96 @@
+// A model made ready for steps within limits: programs for every size of step, and the memory that
+// they work in. Everything is allocated when it is made; a step allocates nothing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lib/comm/window.h"
+#include "lib/device/buffer.h"
+#include "lib/device/device.h"
+#include "lib/model/llama_program.h"
+#include "lib/model/staged_step.h"
+
+namespace tw {
+
+/// How K and V that the library makes lie: a page has one head after the other.
+KvLayout kv_layout(const ModelDesc& desc, const ModelShare& share, int rank, uint32_t page_size,
+                   uint32_t pages);
+
+class ModelRun {
+ public:
+  /// Collective: ranks with other limits, or another kind of CPU target, are a MISMATCH.
+  ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share, const ModelWeights& weights,
+           const ModelLimits& limits);
+  ~ModelRun();
+  ModelRun(const ModelRun&) = delete;
+  ModelRun& operator=(const ModelRun&) = delete;
+
+  /// Throws INVALID_ARGUMENT naming a limit that is out of range.
+  static void check(const ModelDesc& desc, const ModelLimits& limits);
+  static ModelMemory memory(const Comm& comm, const ModelDesc& desc, const ModelShare& share,
+                            const ModelLimits& limits);
+
+  const ModelLimits& limits() const { return limits_; }
+  void bind(const KvMemory& kv);
+  bool bound() const { return !kv_.k.empty() && kv_.k[0] != nullptr; }
+
+  /// A checked step, copied; in the caller's thread. Waits when all places are in use.
+  StagedStep& stage(const Step& step);
+  /// In the device's order, once for each staged step: runs it and gives it back.
+  void run(StagedStep& staged);
+  /// The same by a launch for each op.
+  void run_by_ops(StagedStep& staged);
+
+ private:
+  /// Memory of one rank alone, by size.
+  struct Sizes;
+  struct Sized {
+    StepSize size;
+    LlamaProgram program;
+  };
+
+  static int agree(Comm& comm, const ModelDesc& desc, const ModelLimits& limits);
+  void make_angles();
+  void make_programs();
+  void place_programs();
+  LlamaContext context() const;
+  const LlamaProgram& program_for(const Step& step) const;
+  tw_tile_view view(uint64_t digest) const;
+  void begin(const StagedStep& staged);
+  void launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest);
+  void finish(StagedStep& staged);
+  void give_logits(const Step& step) const;
+  Matrix own(const SharedMatrix& m) const;
+
+  Comm& comm_;
+  const ModelDesc& desc_;
+  const ModelShare& share_;
+  const ModelWeights& weights_;
+  const ModelLimits limits_;
+  const int workers_;  // the most that a rank has
+  const AttentionLimits attention_;
+  const Activations activations_;
+  KvMemory kv_;
+
+  std::unique_ptr<Window> window_;  // the tile set
+  TileLayout layout_{};
+  TileCounters counters_{};
+  uint64_t epoch_ = 0;
+  size_t scratch_bytes_ = 0, row_ = 0, op_scratch_bytes_ = 0;
+  Buffer scratch_, rows_, op_scratch_, counts_, plan_, partials_, angles_;
+
+  StepView step_{};                   // what the kernels read
+  std::vector<uint32_t> layer_rows_;  // [layers]
+  std::vector<int32_t> sampled_slots_;
+  std::vector<Sized> programs_;  // by rows
+  CpuEntry entry_;
+
+  static constexpr size_t kStaged = 8;  // steps that may be on their way
+  std::array<std::unique_ptr<StagedStep>, kStaged> staged_;
+  size_t next_staged_ = 0;
+};
+
+}  // namespace tw

@@ -1,0 +1,62 @@
+// Builds a program: every rank adds the same tensors, ops and instructions of all devices, and the
+// argument structs of its own.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "lib/program/image.h"
+#include "lib/program/program.h"
+
+namespace tw {
+
+/// A program that has been checked, and this rank's part of it.
+struct BuiltProgram {
+  ProgramImage image;
+  std::vector<std::string> op_names;
+  std::vector<ProgramOp> ops;
+  std::vector<char> arguments;  // of the ops, each aligned for any type
+
+  /// What a launch of all of it, or of another image of the same ops, reads, but for what the tile
+  /// set and the device give.
+  ProgramArgs args() const { return args(image); }
+  ProgramArgs args(const ProgramImage& of) const;
+};
+
+class ProgramBuilder {
+ public:
+  explicit ProgramBuilder(int devices) {
+    program_.devices = devices;
+    program_.meets = true;
+  }
+
+  int tensor(std::string name, size_t rows, size_t cols);
+
+  /// `kind`: place of the op's type in the kernel's list. `args`: this rank's; the op's number.
+  template <class Args>
+  int op(std::string name, uint32_t kind, uint32_t layer, const Args& args) {
+    static_assert(std::is_trivially_copyable_v<Args> && alignof(Args) <= alignof(std::max_align_t));
+    return add_op(std::move(name), kind, layer, &args, sizeof args);
+  }
+
+  /// The next instruction in the global order. `accesses`: to its own or another device's memory.
+  void add(int device, int op, const std::array<uint32_t, 4>& at, std::vector<Access> accesses);
+
+  /// Derives waits and counters, checks, and takes the part of `device`.
+  BuiltProgram build(int device);
+  const Program& program() const { return program_; }
+  const std::vector<char>& arguments() const { return arguments_; }
+
+ private:
+  int add_op(std::string name, uint32_t kind, uint32_t layer, const void* args, size_t bytes);
+
+  Program program_;
+  std::vector<ProgramOp> ops_;
+  std::vector<char> arguments_;
+};
+
+}  // namespace tw
