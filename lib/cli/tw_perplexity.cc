@@ -55,7 +55,8 @@ int parse(int argc, const char* const* argv, bool quiet, Options* o) {
     wrong = error.what();
   }
   if (wrong.empty()) return -1;
-  if (!quiet) say(kName, wrong + " (see tw_perplexity --help)");
+  if (quiet) return 0;  // rank 0 says it, and fails
+  say(kName, wrong + " (see tw_perplexity --help)");
   return 1;
 }
 

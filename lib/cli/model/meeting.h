@@ -1,5 +1,5 @@
-// How ranks that mpirun started find each other without MPI: rank 0 leaves the comm's unique id in a
-// file that only this user can read, in a folder of this machine; the others wait for it.
+// How ranks that mpirun started find each other without MPI: rank 0 leaves the comm's unique id in
+// a file that only this user can read, in a folder of this machine; the others wait for it.
 #pragma once
 
 #include <string>

@@ -27,8 +27,8 @@ class Sequence {
   void cut(size_t size);
 
   /// The step that computes `tokens` (1 to limits.rows) after those that are there, for the last
-  /// `logit_rows` of which logits are wanted. Results are the caller's to add; arrays are valid until
-  /// the next call. Throws std::runtime_error beyond limits.context.
+  /// `logit_rows` of which logits are wanted. Results are the caller's to add; arrays are valid
+  /// until the next call. Throws std::runtime_error beyond limits.context.
   tw_step_t append(std::span<const int32_t> tokens, uint32_t logit_rows);
 
  private:

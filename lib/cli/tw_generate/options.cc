@@ -79,7 +79,8 @@ int parse_generate(int argc, const char* const* argv, bool quiet, GenerateOption
     wrong = error.what();
   }
   if (wrong.empty()) return -1;
-  if (!quiet) say("tw_generate", wrong + " (see tw_generate --help)");
+  if (quiet) return 0;
+  say("tw_generate", wrong + " (see tw_generate --help)");
   return 1;
 }
 

@@ -29,7 +29,8 @@ struct GenerateOptions {
   int ranks = 0;  // threads; 0: this process is one rank
 };
 
-/// -1: go on; else the status to end with. `quiet`: another rank says what is wrong.
+/// -1: go on; else the status to end with. `quiet`: rank 0 says what is wrong, and fails; a rank
+/// that failed before it would have it ended.
 int parse_generate(int argc, const char* const* argv, bool quiet, GenerateOptions* options);
 
 }  // namespace tw::cli
