@@ -1,4 +1,4 @@
-// The ops of a Llama program around its products, on every target that this machine runs: embedding,
+// The ops of a Llama program around its products, on every target that runs here: embedding,
 // places of K and V, gathering of rows. Against float64, over poisoned memory.
 
 #include <gtest/gtest.h>

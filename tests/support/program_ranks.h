@@ -35,7 +35,7 @@ class ProgramRank {
     return static_cast<uint32_t>(ops_.size() - 1);
   }
 
-  /// Waits for counters `waits` of every rank; raises `raises` (-1: none), which every rank is told.
+  /// Waits for counters `waits` of every rank; raises `raises` (-1: none): every rank is told.
   void add(uint32_t op, std::array<uint32_t, 3> at, const std::vector<uint32_t>& waits = {},
            int raises = -1);
 

@@ -214,8 +214,8 @@ class TileBlockOps {
   double sum_of_exponentials(const Row& row, float from);
   /// Of the numbers above `limit`; number i weighs weights[i].
   RowAbove above(const Row& row, const float* weights, float limit);
-  /// Copies the numbers above `low` and not above `high`, and their weights, in order; how many. `to`
-  /// and `to_weights` may be the row and its weights, and have room for 16 more.
+  /// Copies the numbers above `low` and not above `high`, and their weights, in order; how many.
+  /// `to` and `to_weights` may be the row and its weights, and have room for 16 more.
   size_t keep(float* to, float* to_weights, const Row& row, const float* weights, float low,
               float high);
   /// The index of the number that equals `value` after `skip` others do; n: there is none.
