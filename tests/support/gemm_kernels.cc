@@ -5,6 +5,7 @@
 
 #include "lib/device/kernels.h"
 #include "tests/support/amx_emulated.h"
+#include "tests/support/number_lines.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw::test {
@@ -26,6 +27,14 @@ uint32_t most_tiles(const Segments& segments) {
   for (int r = 0; r < segments.count; ++r)
     most = std::max(most, segments.tile[r + 1] - segments.tile[r]);
   return most;
+}
+
+/// Where element (k, j) of weights of `rows` rows lies.
+size_t packed_place(tw_type_t type, size_t rows, size_t k, size_t j) {
+  const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
+  const size_t tile = k / 32 * 2 + j % 32 / 16;
+  const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
+  return kPackedHeader + j / 32 * panel_bytes(rows, type) + at * element_of(type);
 }
 
 }  // namespace
@@ -73,15 +82,14 @@ std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
       kPackedMagic, kPackedVersion, PackedFor::kCpu, static_cast<uint32_t>(type), 0,
       b.rows,       b.cols};
   std::memcpy(packed.data(), &header, sizeof header);
-  const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
-  for (size_t k = 0; k < b.rows; ++k)
-    for (size_t j = 0; j < b.cols; ++j) {
-      const size_t tile = k / 32 * 2 + j % 32 / 16;
-      const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
-      write_element(type, {b.at(k, j), 0},
-                    packed.data() + kPackedHeader + j / 32 * panel_bytes(b.rows, type) +
-                        at * element_of(type));
-    }
+  const size_t element = element_of(type);
+  std::vector<char> row(b.cols * element);
+  for (size_t k = 0; k < b.rows && b.cols != 0; ++k) {
+    write_line(type, row.data(), b.data.data() + k * b.cols, b.cols);
+    for (size_t j = 0; j < b.cols; ++j)
+      std::memcpy(packed.data() + packed_place(type, b.rows, k, j), row.data() + j * element,
+                  element);
+  }
   return packed;
 }
 
