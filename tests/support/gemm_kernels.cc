@@ -190,6 +190,7 @@ void GemmRank::fill(const tw_tile_view& view) {
   PartialSlots partials{0, slot_bytes(grid, c_.partial, slot_rows),
                         size_t{most_tiles(grid.rows)} * most_tiles(grid.cols), c_.partial};
   const size_t staged = up(partials.end(ranks_), 128);
+  if (sums_ranks(c_.op) && staged + 2 * results > world_.bytes()) std::abort();
   switch (c_.op) {
     case GemmOp::kGemm:
       gemm_ = {view, grid, operand_a(), operand_b(), c, epilogue(0), norm()};
@@ -220,6 +221,7 @@ void GemmRank::fill(const tw_tile_view& view) {
           run_.path == ReducePath::kOneShot ? c_.m : *std::max_element(rows_.begin(), rows_.end());
       const size_t sender_bytes = up(most_rows * c_.n * out, 128);
       const size_t staged_c = sender_bytes * static_cast<size_t>(ranks_);
+      if (staged_c + 2 * results > world_.bytes()) std::abort();
       all_reduce_norm_ = {view,
                           grid,
                           run_.path,
@@ -271,11 +273,13 @@ TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const Gem
   TileWorldShape shape;
   shape.ranks = ranks;
   shape.blocks = run.blocks;
+  shape.tile_rows = run.tile_rows;
   const size_t n = static_cast<size_t>(ranks);
   for (const GemmCase& c : cases) {
+    const size_t most = divide_up(c.m, run.tile_rows) * divide_up(c.n, run.tile_cols);
     const size_t tiles = (divide_up(c.m, run.tile_rows) + n) * (divide_up(c.n, run.tile_cols) + n);
     shape.slots = std::max(shape.slots, 2 * tiles + c.m + 1);
-    const size_t slots = n * tiles * run.tile_rows * up(run.tile_cols, kPanelCols) * 4;
+    const size_t slots = n * most * run.tile_rows * up(run.tile_cols, kPanelCols) * 4;
     const size_t addends = n * (c.m * c.n * 4 + 128), staged = 2 * (c.m * c.n * 4 + 128);
     const size_t gathered = (c.m + 3) * (c.k + 3) * 4;
     shape.bytes = std::max(shape.bytes, std::max(slots + addends + staged, gathered) + 4096);

@@ -34,22 +34,36 @@ class Random {
   uint64_t state_;
 };
 
-/// Whole numbers / 8 from -range to range, without 0; or random ones in (-range, range) / 8.
-TW_UNSEEN void draw(float* to, size_t n, bool random, int range, double scale, Random source) {
-  for (size_t i = 0; i < n; ++i) {
-    const uint64_t h = source.next();
-    const double sign = (h & 1) != 0 ? -1 : 1;
-    const double size = random ? static_cast<double>(h >> 11) * 0x1p-53 * range * scale
-                               : static_cast<double>(1 + (h >> 8) % static_cast<uint64_t>(range));
-    to[i] = static_cast<float>(sign * size / 8);
+/// Whole numbers / 8 from -range to range, without 0: numbers of every type.
+TW_UNSEEN void draw_eighths(float* to, size_t n, uint64_t range, Random source) {
+  uint64_t h = 0;
+  for (size_t i = 0; i < n; ++i, h >>= 16) {
+    if (i % 4 == 0) h = source.next();
+    const auto size = static_cast<float>(1 + ((h & 0x7fff) * range >> 15)) / 8;
+    to[i] = (h & 0x8000) != 0 ? -size : size;
   }
 }
 
+/// Any numbers from -most to most.
+TW_UNSEEN void draw_any(float* to, size_t n, double most, Random source) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t h = source.next();
+    const double size = static_cast<double>(h >> 11) * 0x1p-53 * most;
+    to[i] = static_cast<float>((h & 1) != 0 ? -size : size);
+  }
+}
+
+/// Eighths up to range / 8, or random numbers of `type` up to `scale` times that.
 Values make(size_t rows, size_t cols, tw_type_t type, bool random, int range, double scale,
             uint64_t seed) {
   Values v{rows, cols, std::vector<float>(rows * cols)};
-  draw(v.data.data(), v.data.size(), random, range, scale, Random(seed));
-  if (random) round_line(type, v.data.data(), v.data.size());  // eighths are numbers of all types
+  float* const to = v.data.data();
+  if (random) {
+    draw_any(to, v.data.size(), range * scale / 8, Random(seed));
+    round_line(type, to, v.data.size());
+  } else {
+    draw_eighths(to, v.data.size(), static_cast<uint64_t>(range), Random(seed));
+  }
   return v;
 }
 
