@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <random>
 #include <utility>
@@ -97,6 +98,32 @@ INSTANTIATE_TEST_SUITE_P(ManyRanks, Model,
                          testing::Combine(testing::Values(llama_cases()[5], llama_cases()[4]),
                                           testing::Values(4, 8)),
                          name_of);
+
+// ---- Files ----
+
+/// Little-endian floats.
+std::vector<double> read_logits(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file) << path;
+  std::vector<double> values;
+  for (float x = 0; file.read(reinterpret_cast<char*>(&x), sizeof x);) values.push_back(x);
+  return values;
+}
+
+class ModelFiles : public testing::TestWithParam<LlamaCase> {};
+
+/// The logits of llama.cpp, which keeps fp32 between ops.
+TEST_P(ModelFiles, GiveTheLogitsOfLlamaCpp) {
+  const LlamaCase& c = GetParam();
+  const std::string base = std::string("tests/fixtures/llama/") + c.name;
+  const std::vector<int> tokens = random_tokens(c.config, c.tokens, c.seed);
+  tw_model_limits_t all = limits(64);
+  all.context = 0;  // the file's
+  ModelRanks model(base + ".gguf", c.config.vocab, {2, 1, all});
+  expect_close(model.step({{0, tokens}}), read_logits(base + ".logits"), 2 * kTolerance);
+}
+INSTANTIATE_TEST_SUITE_P(Cases, ModelFiles, testing::ValuesIn(llama_cases()),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 // ---- Bits ----
 

@@ -63,6 +63,11 @@ class LlamaWriter {
     write();
     return builder_.arguments();
   }
+  Program instructions() {
+    write();
+    builder_.build(c_.rank);
+    return builder_.program();
+  }
 
  private:
   // ---- Names for what there is ----
@@ -495,6 +500,10 @@ class LlamaWriter {
 
 LlamaProgram build_llama(const LlamaContext& context, const StepSize& size) {
   return LlamaWriter(context, size).build();
+}
+
+Program llama_instructions(const LlamaContext& context, const StepSize& size) {
+  return LlamaWriter(context, size).instructions();
 }
 
 std::vector<char> llama_arguments(const LlamaContext& context, const StepSize& size) {
