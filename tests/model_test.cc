@@ -299,6 +299,23 @@ TEST(ModelParts, LayersOneByOneAreTheWhole) {
   }
 }
 
+TEST(ModelParts, StepsThatDifferAreShown) {
+  const ReferenceModel reference = random_model(small_config(), 11);
+  ModelRanks model(reference, {2, 1, limits(32)});
+  model.ranks().run([&](int rank, tw_comm_t) {
+    const std::vector<int32_t> tokens(3 + static_cast<size_t>(rank), 1), positions{0, 1, 2, 3};
+    const std::vector<int64_t> slots{48, 49, 50, 51};
+    const uint32_t ends[] = {0, static_cast<uint32_t>(tokens.size()), 0, 8};
+    const tw_step_t step = layers_step(tokens, positions, slots, ends);
+    EXPECT_EQ(tw_model_step(model.model(rank), &step, nullptr), TW_ERROR_MISMATCH);
+    const std::string said = tw_last_error();
+    EXPECT_NE(said.find("rows 3"), std::string::npos) << said;
+    EXPECT_NE(said.find("rows 4"), std::string::npos) << said;
+    EXPECT_NE(said.find("rank 0"), std::string::npos) << said;
+    EXPECT_NE(said.find("rank 1"), std::string::npos) << said;
+  });
+}
+
 TEST(ModelParts, AStepIsOneLaunch) {
   const ReferenceModel reference = random_model(small_config(), 9);
   ModelRanks model(reference, {2, 1, limits(32)});
