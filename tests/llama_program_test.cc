@@ -1,12 +1,13 @@
 // The programs of Llama models: each of their waits is needed, by the check's word, and nothing but
 // the step's own data is between their ops.
+#include "lib/model/llama_program.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <string>
 
 #include "lib/base/error.h"
-#include "lib/model/llama_program.h"
 #include "lib/program/check.h"
 
 namespace tw {
@@ -120,8 +121,7 @@ TEST_P(LlamaProgramTest, OpsOverlap) {
       int op = -1;
       uint32_t of_op = 0;
       for (const Instruction& other : program.instructions)
-        if (std::find(other.raises.begin(), other.raises.end(), wait.counter) !=
-            other.raises.end())
+        if (std::find(other.raises.begin(), other.raises.end(), wait.counter) != other.raises.end())
           op = other.op;
       for (const Instruction& other : program.instructions)
         of_op += other.op == op && other.device == counter.device ? 1 : 0;

@@ -63,7 +63,8 @@ void expect_close(const std::vector<float>& got, const std::vector<double>& want
 constexpr double kTolerance = 0.016;
 
 std::vector<int> part(const std::vector<int>& tokens, size_t first, size_t count) {
-  return {tokens.begin() + static_cast<long>(first), tokens.begin() + static_cast<long>(first + count)};
+  return {tokens.begin() + static_cast<long>(first),
+          tokens.begin() + static_cast<long>(first + count)};
 }
 void append(std::vector<float>* to, const std::vector<float>& more) {
   to->insert(to->end(), more.begin(), more.end());

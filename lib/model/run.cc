@@ -76,8 +76,8 @@ KvLayout kv_layout(const ModelDesc& desc, const ModelShare& share, int rank, uin
 
 /// Bytes of what a block has, and of what there is once.
 struct ModelRun::Sizes {
-  Sizes(const Comm& comm, const ModelDesc& desc, const ModelShare& share,
-        const ModelLimits& limits, int workers) {
+  Sizes(const Comm& comm, const ModelDesc& desc, const ModelShare& share, const ModelLimits& limits,
+        int workers) {
     const int rank = comm.rank();
     const AttentionLimits attention = attention_limits(limits, workers);
     const HeadShare& heads = share.heads[static_cast<size_t>(rank)];
@@ -313,10 +313,10 @@ StepNote& ModelRun::note_at(int rank) const {
 
 std::string ModelRun::mismatch(int peer) const {
   const StepNote &mine = note_at(comm_.rank()), &theirs = note_at(peer);
-  return text("tw_model_step: ranks' steps differ: rank %d has %s; rank %d has %s; valid: equal "
-              "steps on all ranks",
-              comm_.rank(), difference(mine, theirs).c_str(), peer,
-              difference(theirs, mine).c_str());
+  return text(
+      "tw_model_step: ranks' steps differ: rank %d has %s; rank %d has %s; valid: equal "
+      "steps on all ranks",
+      comm_.rank(), difference(mine, theirs).c_str(), peer, difference(theirs, mine).c_str());
 }
 
 void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
@@ -343,9 +343,9 @@ void ModelRun::begin(const StagedStep& staged) {
     layer_rows_[l] = l >= step_.first_layer && l < step_.last_layer ? step_.rows : 0;
   const Step& step = staged.step();
   if (step.hidden_in == nullptr) return;
-  copy_rows({const_cast<void*>(step.hidden_in), static_cast<size_t>(desc_.hidden),
-             step.hidden_type},
-            own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
+  copy_rows(
+      {const_cast<void*>(step.hidden_in), static_cast<size_t>(desc_.hidden), step.hidden_type},
+      own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
 }
 
 void ModelRun::run(StagedStep& staged) {
@@ -371,8 +371,9 @@ void ModelRun::write_trace(const std::string& path) {
   const auto lengths = comm_.control().all_gather(
       ControlKind::kModelTrace, {reinterpret_cast<const char*>(&length), sizeof length});
   if (!traced)
-    fail(TW_ERROR_INVALID_STATE, "tw_model_write_trace: no step was traced; valid after a step "
-                                 "with tracing on");
+    fail(TW_ERROR_INVALID_STATE,
+         "tw_model_write_trace: no step was traced; valid after a step "
+         "with tracing on");
   std::string error;
   if (comm_.rank() == 0) {
     TraceFile file(path, traced_->op_names, traced_->ops);

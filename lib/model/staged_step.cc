@@ -46,8 +46,7 @@ void check_rows(const Step& s, const ModelDesc& desc, const ModelLimits& limits)
     if (embeds)
       in_range("tokens", i, s.tokens[i], -static_cast<int64_t>(limits.slots), desc.vocab - 1);
     in_range("positions", i, s.positions[i], 0, static_cast<int64_t>(limits.context) - 1);
-    in_range("slots", i, s.slots[i], -1,
-             static_cast<int64_t>(limits.pages) * limits.page_size - 1);
+    in_range("slots", i, s.slots[i], -1, static_cast<int64_t>(limits.pages) * limits.page_size - 1);
   }
 }
 
@@ -67,9 +66,9 @@ void check_sequences(const Step& s, const ModelLimits& limits) {
       if (s.slots[i] < 0) continue;  // a padding row
       if (s.positions[i] >= tokens)
         fail(TW_ERROR_INVALID_ARGUMENT,
-             "%s: sequence %u, row %u: position %d needs %lld pages of %u tokens; its table has %u",
+             "%s: sequence %u, row %u: position %d needs %u pages of %u tokens; its table has %u",
              kName, q, i, s.positions[i],
-             static_cast<long long>(s.positions[i] / limits.page_size + 1), limits.page_size,
+             static_cast<uint32_t>(s.positions[i]) / limits.page_size + 1, limits.page_size,
              end - first);
       if (i > s.query_begin[q] && s.positions[i] <= s.positions[i - 1])
         fail(TW_ERROR_INVALID_ARGUMENT,

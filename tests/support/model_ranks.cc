@@ -179,8 +179,8 @@ std::vector<float> ModelRanks::step(const std::vector<Chunk>& chunks, bool by_op
     tw_step_t step = arrays.step();
     step.logits_to = TW_LOGITS_TO_ALL;
     step.logits = logits[static_cast<size_t>(rank)].data();
-    const tw_status_t status =
-        by_ops ? tw_model_step_by_ops(model(rank), &step) : tw_model_step(model(rank), &step, nullptr);
+    const tw_status_t status = by_ops ? tw_model_step_by_ops(model(rank), &step)
+                                      : tw_model_step(model(rank), &step, nullptr);
     EXPECT_EQ(status, TW_OK) << tw_last_error();
   });
   for (const auto& other : logits)

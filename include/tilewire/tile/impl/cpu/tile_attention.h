@@ -536,6 +536,7 @@ TW_FN void fold_split(CpuAttention& sum) {
 }
 
 TW_FN void store_attention(const TilePlace& to, const CpuAttention& sum) {
+  if (to.data == nullptr) return;
   const AttentionTile& tile = sum.tile;
   const size_t words = tile.head_size / 2;  // of a line
   for (size_t i = 0; i < tile.lines(); ++i) {
