@@ -2,10 +2,12 @@
 // argument, and what can be asked of a model without weights.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
@@ -266,7 +268,7 @@ TEST_F(ModelApi, ADescriptionComesBack) {
   EXPECT_EQ(got.desc.q_bias, 0);
   EXPECT_EQ(got.desc.sliding_window, 32);
   ASSERT_NE(got.desc.rope_divisors, nullptr);
-  EXPECT_EQ(std::memcmp(got.desc.rope_divisors, divisors, sizeof divisors), 0);
+  EXPECT_TRUE(std::equal(std::begin(divisors), std::end(divisors), got.desc.rope_divisors));
   for (const char byte : got.newer) EXPECT_EQ(byte, 0);
   // And of one that knows less: nothing is written beyond what it has.
   tw_model_desc_t old = TW_MODEL_DESC_INIT;

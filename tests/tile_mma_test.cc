@@ -14,6 +14,7 @@
 #include "lib/device/kernels.h"
 #include "lib/device/pack.h"
 #include "tests/support/amx_emulated.h"
+#include "tests/support/amx_emulation.h"
 #include "tests/support/reference.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/tile/impl/cpu/tile_lines.h"
@@ -269,6 +270,38 @@ TEST(Emulation, GivesTheBitsOfTheTiles) {
   EXPECT_EQ(inputs.run(cpu_amx_emulated::gemm_entry, {}, 0, p.m),
             inputs.run(kernels::gemm.cpu[static_cast<int>(CpuTarget::kAmx)], {}, 0, p.m));
 }
+
+#if defined(__x86_64__)
+TEST(Emulation, HasTheSameBitsWithoutFma) {
+  if (amx::add_products_here() != amx::add_products_fma) GTEST_SKIP() << "this CPU has no FMA";
+  std::mt19937_64 random(3);
+  float line[amx::kLanes], plain[amx::kLanes], fma[amx::kLanes];
+  int flushed = 0;
+  for (int i = 0; i < 20000; ++i) {
+    // Any exponents, so that sums are denormal, infinite and not numbers as well.
+    const auto any = [&] {
+      const auto bits = static_cast<uint32_t>(random());
+      float x;
+      std::memcpy(&x, &bits, sizeof x);
+      return x;
+    };
+    const float x = any();
+    for (int j = 0; j < amx::kLanes; ++j) {
+      line[j] = any();
+      plain[j] = fma[j] = any() * 1e-30f;
+    }
+    amx::add_products(plain, x, line);
+    amx::add_products_fma(fma, x, line);
+    for (int j = 0; j < amx::kLanes; ++j) {
+      const bool same = plain[j] == fma[j] && std::signbit(plain[j]) == std::signbit(fma[j]);
+      ASSERT_TRUE(same || (std::isnan(plain[j]) && std::isnan(fma[j])))
+          << plain[j] << " and " << fma[j];
+      flushed += plain[j] == 0;
+    }
+  }
+  EXPECT_GT(flushed, 100);
+}
+#endif
 
 // ---- Functions on lines ----
 

@@ -58,8 +58,7 @@ struct ReduceNormOp {
     for (size_t i = at[0]; i < end; ++i) {
       if (args.senders != 0) add_partials(program, args, row, i);
       if (args.senders == 0) block.load(row, args.x.at(i, 0).data, TW_FP32);
-      if (args.weight != nullptr)
-        norm_to(program, row, args.weight, args.eps, args.y, i, at[2]);
+      if (args.weight != nullptr) norm_to(program, row, args.weight, args.eps, args.y, i, at[2]);
     }
   }
 

@@ -51,18 +51,21 @@ void check_within(const char* what, size_t first, size_t count, size_t whole, co
          name_text(name).c_str(), what, first, first + count, whole);
 }
 
-/// The whole's shape: as the caller knows it, else as the model does, which refuses another one and
-/// an unknown name.
-void set_whole(const tw_weight_t& weight, const Model& model, WeightSource* source) {
-  for (const ExpectedWeight& expected : expected_weights(model.desc()))
-    if (expected.name == weight.name) {
-      source->whole_rows = expected.rows;
-      source->whole_cols = expected.cols;
-      check_within("rows", weight.first_row, weight.rows, expected.rows, weight.name);
-      check_within("columns", weight.first_col, weight.cols, expected.cols, weight.name);
-    }
-  if (weight.whole_rows != 0) source->whole_rows = weight.whole_rows;
-  if (weight.whole_cols != 0) source->whole_cols = weight.whole_cols;
+/// Throws when the part, or the whole as the caller knows it, is not the model's. Names that the
+/// model does not know are found out later.
+void check_shape(const tw_weight_t& weight, const Model& model) {
+  for (const ExpectedWeight& expected : expected_weights(model.desc())) {
+    if (expected.name != weight.name) continue;
+    check_within("rows", weight.first_row, weight.rows, expected.rows, weight.name);
+    check_within("columns", weight.first_col, weight.cols, expected.cols, weight.name);
+    const size_t rows = weight.whole_rows == 0 ? expected.rows : weight.whole_rows;
+    const size_t cols = weight.whole_cols == 0 ? expected.cols : weight.whole_cols;
+    if (rows != expected.rows || cols != expected.cols)
+      fail(TW_ERROR_INVALID_ARGUMENT, "weight %s is %zu x %zu; valid: %llu x %llu",
+           name_text(weight.name).c_str(), rows, cols,
+           static_cast<unsigned long long>(expected.rows),
+           static_cast<unsigned long long>(expected.cols));
+  }
 }
 
 WeightSource source_of(const tw_weight_t& weight, const Model& model) {
@@ -88,7 +91,7 @@ WeightSource source_of(const tw_weight_t& weight, const Model& model) {
   source.row_stride = weight.row_stride != 0 ? weight.row_stride : weight.cols;
   source.first_row = weight.first_row;
   source.first_col = weight.first_col;
-  set_whole(weight, model, &source);
+  check_shape(weight, model);
   return source;
 }
 

@@ -22,7 +22,12 @@ void run_rank(tw_comm_t comm, cpp::Model& model, const GenerateOptions& options,
               : make_synthetic(comm, *find_shape(options.synthetic, options.layers));
   Interrupt::listen();
   Generator generator(comm, model.get(), options, rank == 0 ? talk : nullptr);
+  if (!options.trace.empty()) cpp::check(tw_model_set_tracing(model.get(), 1));
   generator.run();
+  if (!options.trace.empty()) {
+    cpp::check(tw_model_write_trace(model.get(), options.trace.c_str()));
+    cpp::check(tw_model_set_tracing(model.get(), 0));
+  }
   if (options.compare) generator.compare();
   if (options.stats && rank == 0) generator.report();
 }

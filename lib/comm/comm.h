@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -159,6 +160,21 @@ class Comm {
   const Comm* parent() const { return parent_; }
   const std::vector<int>& parent_ranks() const { return parent_ranks_; }
 
+  /// While it lives: what is said of a peer in another launch than this rank.
+  class MismatchText {
+   public:
+    MismatchText(Comm& comm, std::function<std::string(int peer)> text) : comm_(comm) {
+      comm.mismatch_text_ = std::move(text);
+    }
+    MismatchText(const MismatchText&) = delete;
+    MismatchText& operator=(const MismatchText&) = delete;
+    ~MismatchText() { comm_.mismatch_text_ = nullptr; }
+
+   private:
+    Comm& comm_;
+  };
+  const std::function<std::string(int peer)>& mismatch_text() const { return mismatch_text_; }
+
   // ---- For the layer above ----
 
   void attach(CollectivesPtr collectives) { collectives_ = std::move(collectives); }
@@ -221,6 +237,7 @@ class Comm {
   Comm* parent_ = nullptr;
   std::vector<int> parent_ranks_;
   CollectivesPtr collectives_;
+  std::function<std::string(int peer)> mismatch_text_;  // of the running launch
   std::atomic<bool>* busy_ = nullptr;
   alignas(64) mutable std::atomic<tw_status_t> status_{TW_OK};
   mutable std::mutex error_mutex_;

@@ -390,6 +390,7 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
                   message_text(got).c_str(), comm.rank(), message_text(want).c_str()));
     return;
   }
+  if (comm.mismatch_text()) return comm.end(TW_ERROR_MISMATCH, comm.mismatch_text()(site->peer));
   const unsigned long long call = this_call(comm);
   // Blocks, here and at the peer, may be ahead of the one that writes their rank's record.
   CallRecord record;

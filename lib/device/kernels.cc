@@ -8,16 +8,18 @@
 #define TW_KERNEL_ROW(name, Args) void name##_entry(const void* args, int block, int blocks);
 #if defined(TW_BUILT_CPU_AMX)
 namespace tw::cpu_amx {
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
-}
+}  // namespace tw::cpu_amx
 #define TW_ENTRY_AMX(name) cpu_amx::name##_entry
 #else
 #define TW_ENTRY_AMX(name) nullptr
 #endif
 #if defined(TW_BUILT_CPU_AVX512_BF16)
 namespace tw::cpu_avx512_bf16 {
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
-}
+}  // namespace tw::cpu_avx512_bf16
 #define TW_ENTRY_AVX512_BF16(name) cpu_avx512_bf16::name##_entry
 #else
 #define TW_ENTRY_AVX512_BF16(name) nullptr
@@ -25,6 +27,7 @@ namespace tw::cpu_avx512_bf16 {
 #if defined(TW_BUILT_CPU_AVX512)
 namespace tw::cpu_avx512 {
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 }  // namespace tw::cpu_avx512
 #define TW_ENTRY_AVX512(name) cpu_avx512::name##_entry
@@ -34,6 +37,7 @@ namespace tw::cpu_avx512 {
 #if defined(TW_BUILT_CPU_AVX2)
 namespace tw::cpu_avx2 {
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 }  // namespace tw::cpu_avx2
 #define TW_ENTRY_AVX2(name) cpu_avx2::name##_entry
@@ -42,6 +46,7 @@ namespace tw::cpu_avx2 {
 #endif
 namespace tw::cpu_portable {
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 }  // namespace tw::cpu_portable
 #undef TW_KERNEL_ROW
@@ -62,6 +67,7 @@ namespace tw::kernels {
       {TW_ENTRY_AMX(name), TW_ENTRY_AVX512_BF16(name), TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), \
        cpu_portable::name##_entry},                                                                \
       sizeof(Args)};
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 

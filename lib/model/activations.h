@@ -15,15 +15,15 @@ struct Activations {
   Activations(const ModelDesc& desc, const ModelShare& share, int ranks, size_t rows,
               size_t logit_rows);
 
-  SharedMatrix x;        // rows x hidden, fp32: the residual stream
-  SharedMatrix y;        // rows x hidden: normed, what products read
-  SharedMatrix qkv;      // rows x the heads of a rank
-  SharedMatrix attended; // rows x q
-  SharedMatrix gated;    // rows x feed-forward columns of a rank
+  SharedMatrix x;                  // rows x hidden, fp32: the residual stream
+  SharedMatrix y;                  // rows x hidden: normed, what products read
+  SharedMatrix qkv;                // rows x the heads of a rank
+  SharedMatrix attended;           // rows x q
+  SharedMatrix gated;              // rows x feed-forward columns of a rank
   SharedMatrix o_sums, down_sums;  // rows x hidden of the lowest rank, then the next ...
-  SharedMatrix hidden;   // rows x hidden, fp32: what a part of a model gives on
-  SharedMatrix wanted;   // logit rows x hidden: rows of y
-  SharedMatrix logits;   // logit rows x vocab, fp32
+  SharedMatrix hidden;             // rows x hidden, fp32: what a part of a model gives on
+  SharedMatrix wanted;             // logit rows x hidden: rows of y
+  SharedMatrix logits;             // logit rows x vocab, fp32
   SharedMatrix records;  // logit rows x SampleRecord of the lowest rank, then the next ...
   size_t sender_bytes;   // from one rank's sums to the next one's
   size_t record_bytes;   // from one rank's records to the next one's

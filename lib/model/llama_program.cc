@@ -12,8 +12,8 @@
 namespace tw {
 namespace {
 
-constexpr size_t kFewRows = 16;         // products of so few read weights at memory speed
-constexpr uint32_t kRowBlock = 32;      // rows of one row instruction, at most
+constexpr size_t kFewRows = 16;     // products of so few read weights at memory speed
+constexpr uint32_t kRowBlock = 32;  // rows of one row instruction, at most
 constexpr uint32_t kNoLayer = UINT32_MAX;
 
 /// A product and the instructions of its tiles, on every device.
@@ -21,9 +21,9 @@ struct Product {
   std::string name;
   uint32_t layer;
   uint32_t rows;
-  bool owned;          // rows are cut by owner
+  bool owned;  // rows are cut by owner
   bool to_peers;
-  ProgramGemm own;     // this rank's: all but the grid
+  ProgramGemm own;                         // this rank's: all but the grid
   std::function<size_t(int device)> cols;  // of the result
   std::function<Access(int device, const Tile&)> reads;
   /// Which ranks get a tile, and where it lies at one of them.
@@ -63,6 +63,11 @@ class LlamaWriter {
     write();
     return builder_.arguments();
   }
+  Program instructions() {
+    write();
+    builder_.build(c_.rank);
+    return builder_.program();
+  }
 
  private:
   // ---- Names for what there is ----
@@ -99,8 +104,8 @@ class LlamaWriter {
     return builder_.program().tensors[static_cast<size_t>(tensor)].rows;
   }
   template <class Args>
-  int op(std::string name, LlamaKind kind, uint32_t l, const Args& args) {
-    return builder_.op(std::move(name), static_cast<uint32_t>(kind), l, args);
+  int op(const std::string& name, LlamaKind kind, uint32_t l, const Args& args) {
+    return builder_.op(name, static_cast<uint32_t>(kind), l, args);
   }
 
   // ---- Accesses ----
@@ -194,8 +199,7 @@ class LlamaWriter {
     std::vector<Access> accesses{p.reads(device, tile)};
     for (int q = 0; q < c_.ranks; ++q)
       if ((receivers >> q & 1) != 0) accesses.push_back({p.to(device, q, tile), true});
-    builder_.add(device, number, {tile.row_tile, tile.col_tile, receivers, 0},
-                 std::move(accesses));
+    builder_.add(device, number, {tile.row_tile, tile.col_tile, receivers, 0}, std::move(accesses));
   }
 
   /// A product of layer l whose result stays on its device. `cols`: of the result.
@@ -252,21 +256,20 @@ class LlamaWriter {
   }
 
   /// x += the ranks' sums; y = its norm, at all ranks.
-  void add_residual(std::string name, uint32_t l, const SharedMatrix& sums, int tensor,
+  void add_residual(const std::string& name, uint32_t l, const SharedMatrix& sums, int tensor,
                     const std::function<size_t(int)>& k, const float* weight) {
     uint32_t senders = 0;
     for (int r = 0; r < c_.ranks; ++r)
       if (k(r) != 0) senders |= 1u << r;
-    const ProgramReduceNorm args{live(l), hidden_,  own(c_.memory.x),     sums,
-                                 c_.memory.sender_bytes, senders, weight,
-                                 c_.desc.rms_epsilon, c_.memory.y};
-    const int number = op(std::move(name), LlamaKind::kReduceNorm, l, args);
+    const ProgramReduceNorm args{
+        live(l), hidden_, own(c_.memory.x),    sums,       c_.memory.sender_bytes,
+        senders, weight,  c_.desc.rms_epsilon, c_.memory.y};
+    const int number = op(name, LlamaKind::kReduceNorm, l, args);
     each_block(kept_rows(), [&](int d, uint32_t first, uint32_t count) {
       std::vector<Access> accesses{writes(d, x_, first, count)};
       for (int r = 0; r < c_.ranks; ++r)
         if ((senders >> r & 1) != 0)
-          accesses.push_back(
-              reads(d, tensor, static_cast<size_t>(r) * size_.rows + first, count));
+          accesses.push_back(reads(d, tensor, static_cast<size_t>(r) * size_.rows + first, count));
       const uint32_t receivers = y_receivers(d);
       add_writes(&accesses, y_, first, count, receivers);
       builder_.add(d, number, {first, count, receivers, 0}, std::move(accesses));
@@ -290,12 +293,12 @@ class LlamaWriter {
   }
 
   void begin() {
-    const int planned =
-        op("plan attention", LlamaKind::kPlanAttention, kNoLayer, planning());
+    const int planned = op("plan attention", LlamaKind::kPlanAttention, kNoLayer, planning());
     for (int d = 0; d < c_.ranks; ++d) builder_.add(d, planned, {}, {writes(d, plan_, 0, 1)});
     embed();
-    const LlamaFirstNorm norm{c_.step, hidden_, own(c_.memory.x), c_.weights.input_norm(0),
-                              c_.desc.rms_epsilon, c_.memory.y};
+    const LlamaFirstNorm norm{
+        c_.step,    hidden_, own(c_.memory.x), c_.weights.input_norm(0), c_.desc.rms_epsilon,
+        c_.memory.y};
     const int first = op("norm", LlamaKind::kFirstNorm, kNoLayer, norm);
     each_block(kept_rows(), [&](int d, uint32_t row, uint32_t count) {
       std::vector<Access> accesses{reads(d, x_, row, count)};
@@ -356,12 +359,8 @@ class LlamaWriter {
   }
 
   AttentionPlanning planning() const {
-    return {c_.step,
-            heads(),
-            c_.kv.layout,
-            static_cast<uint32_t>(c_.desc.sliding_window),
-            c_.attention,
-            c_.plan};
+    return {c_.step,      heads(), c_.kv.layout, static_cast<uint32_t>(c_.desc.sliding_window),
+            c_.attention, c_.plan};
   }
   Attention attention(uint32_t l) const {
     return {planning(),
@@ -403,9 +402,9 @@ class LlamaWriter {
                      {reads_all(d, plan_), reads_all(d, qkv_), reads_all(d, kv),
                       writes(d, parts_, a, 1), writes(d, attended_, a, 1)});
       for (uint32_t m = 0; m < merges(); ++m)
-        builder_.add(d, merged, {m, 0, 0, 0},
-                     {reads_all(d, plan_), reads_all(d, parts_),
-                      writes(d, attended_, attends() + m, 1)});
+        builder_.add(
+            d, merged, {m, 0, 0, 0},
+            {reads_all(d, plan_), reads_all(d, parts_), writes(d, attended_, attends() + m, 1)});
     }
   }
 
@@ -495,6 +494,10 @@ class LlamaWriter {
 
 LlamaProgram build_llama(const LlamaContext& context, const StepSize& size) {
   return LlamaWriter(context, size).build();
+}
+
+Program llama_instructions(const LlamaContext& context, const StepSize& size) {
+  return LlamaWriter(context, size).instructions();
 }
 
 std::vector<char> llama_arguments(const LlamaContext& context, const StepSize& size) {

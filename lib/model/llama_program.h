@@ -50,6 +50,9 @@ struct LlamaProgram {
 /// Waits and order do not depend on where things are: the context's addresses may be null.
 LlamaProgram build_llama(const LlamaContext& context, const StepSize& size);
 
+/// The instructions of all devices, with their waits.
+Program llama_instructions(const LlamaContext& context, const StepSize& size);
+
 /// Arguments for a program of that size, now that things are where `context` says.
 std::vector<char> llama_arguments(const LlamaContext& context, const StepSize& size);
 

@@ -35,12 +35,12 @@ class SourceReader final : public WeightReader {
     copy_rows({at.data, at.stride, at.type}, out, range.rows, range.cols);
   }
   void check(const char* what, uint64_t first, uint64_t count, uint64_t there, size_t have) const {
-    if (first >= there && first + count <= there + have) return;
+    const unsigned long long need_end = first + count, have_end = there + have;
+    if (first >= there && need_end <= have_end) return;
     fail(TW_ERROR_INVALID_ARGUMENT,
          "weight \"%.*s\": this rank needs %s %llu to %llu, the source has %llu to %llu",
          static_cast<int>(name_.size()), name_.data(), what, static_cast<unsigned long long>(first),
-         static_cast<unsigned long long>(first + count), static_cast<unsigned long long>(there),
-         static_cast<unsigned long long>(there + have));
+         need_end, static_cast<unsigned long long>(there), have_end);
   }
 
   std::string_view name_;

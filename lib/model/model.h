@@ -23,22 +23,22 @@ namespace tw {
 
 /// The most that a step may have.
 struct ModelLimits {
-  uint32_t rows = 0;        // tokens
+  uint32_t rows = 0;  // tokens
   uint32_t sequences = 0;
-  uint32_t logit_rows = 0;  // rows whose logits are wanted
-  uint32_t context = 0;     // positions are below it
-  uint32_t page_size = 0;   // tokens of a KV page
-  uint32_t pages = 0;       // page numbers are below it
-  uint32_t table_pages = 0; // entries of all page tables of a step together
-  uint32_t slots = 0;       // sampled tokens that later steps can name
+  uint32_t logit_rows = 0;   // rows whose logits are wanted
+  uint32_t context = 0;      // positions are below it
+  uint32_t page_size = 0;    // tokens of a KV page
+  uint32_t pages = 0;        // page numbers are below it
+  uint32_t table_pages = 0;  // entries of all page tables of a step together
+  uint32_t slots = 0;        // sampled tokens that later steps can name
 };
 
 /// Memory at one rank, in bytes.
 struct ModelMemory {
   size_t weights = 0;
-  size_t kv = 0;         // for limits.pages, if the library makes it
+  size_t kv = 0;           // for limits.pages, if the library makes it
   size_t activations = 0;  // what a step works in, at addresses that peers reach
-  size_t local = 0;      // scratch, tables, programs
+  size_t local = 0;        // scratch, tables, programs
 };
 
 /// A weight as the caller has it: rows x cols in Hugging Face's orientation (rows are outputs), of

@@ -34,6 +34,7 @@ void store(char* at, float value, tw_type_t type) {
 }  // namespace
 
 void copy_rows(const Matrix& from, const Matrix& to, size_t rows, size_t cols) {
+  if (from.data == nullptr || to.data == nullptr) return;
   for (size_t i = 0; i < rows; ++i) {
     const char* const in = from.at(i, 0).data;
     char* const out = to.at(i, 0).data;

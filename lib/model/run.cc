@@ -16,6 +16,7 @@ namespace tw {
 namespace {
 
 constexpr size_t kScratchUnit = 4096;
+constexpr size_t kNoteBytes = divide_up(sizeof(StepNote), 128) * 128;
 
 /// What ranks say to each other before they build the same programs.
 struct Terms {
@@ -75,8 +76,8 @@ KvLayout kv_layout(const ModelDesc& desc, const ModelShare& share, int rank, uin
 
 /// Bytes of what a block has, and of what there is once.
 struct ModelRun::Sizes {
-  Sizes(const Comm& comm, const ModelDesc& desc, const ModelShare& share,
-        const ModelLimits& limits, int workers) {
+  Sizes(const Comm& comm, const ModelDesc& desc, const ModelShare& share, const ModelLimits& limits,
+        int workers) {
     const int rank = comm.rank();
     const AttentionLimits attention = attention_limits(limits, workers);
     const HeadShare& heads = share.heads[static_cast<size_t>(rank)];
@@ -249,7 +250,7 @@ void ModelRun::make_programs() {
   }
   counts_ = Buffer(counters * sizeof(uint64_t));
   layout_ = tile_layout(comm_.size(), slots,
-                        activations_.bytes + longest * sizeof(ProgramRecord));
+                        activations_.bytes + kNoteBytes + longest * sizeof(ProgramRecord));
   window_ = Window::create_workspace(comm_, layout_.end);
   place_programs();
 }
@@ -303,13 +304,25 @@ tw_tile_view ModelRun::view(uint64_t digest) const {
 }
 
 ProgramRecord* ModelRun::trace_of(int rank) const {
-  return reinterpret_cast<ProgramRecord*>(window_->data(rank) + layout_.data + activations_.bytes);
+  return reinterpret_cast<ProgramRecord*>(window_->data(rank) + layout_.data + activations_.bytes +
+                                          kNoteBytes);
+}
+StepNote& ModelRun::note_at(int rank) const {
+  return *reinterpret_cast<StepNote*>(window_->data(rank) + layout_.data + activations_.bytes);
 }
 
-void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest,
+std::string ModelRun::mismatch(int peer) const {
+  const StepNote &mine = note_at(comm_.rank()), &theirs = note_at(peer);
+  return text(
+      "tw_model_step: ranks' steps differ: rank %d has %s; rank %d has %s; valid: equal "
+      "steps on all ranks",
+      comm_.rank(), difference(mine, theirs).c_str(), peer, difference(theirs, mine).c_str());
+}
+
+void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
                       ProgramRecord* trace) {
   ProgramArgs args = program.args(image);
-  args.tiles = view(digest);
+  args.tiles = view(note.digest());
   args.counts = reinterpret_cast<uint64_t*>(counts_.data());
   args.row = static_cast<uint32_t>(row_);
   args.rows = reinterpret_cast<float*>(rows_.data());
@@ -317,6 +330,9 @@ void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, ui
   args.scratch_bytes = op_scratch_bytes_;
   args.trace = trace;
   const int blocks = std::clamp(static_cast<int>(args.count), 1, comm_.max_blocks());
+  // Peers read it when they have heard of this launch.
+  note_at(comm_.rank()) = note;
+  const Comm::MismatchText text(comm_, [this](int peer) { return mismatch(peer); });
   comm_.device().launch(entry_, &args, blocks);
   comm_.check();
 }
@@ -327,16 +343,16 @@ void ModelRun::begin(const StagedStep& staged) {
     layer_rows_[l] = l >= step_.first_layer && l < step_.last_layer ? step_.rows : 0;
   const Step& step = staged.step();
   if (step.hidden_in == nullptr) return;
-  copy_rows({const_cast<void*>(step.hidden_in), static_cast<size_t>(desc_.hidden),
-             step.hidden_type},
-            own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
+  copy_rows(
+      {const_cast<void*>(step.hidden_in), static_cast<size_t>(desc_.hidden), step.hidden_type},
+      own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
 }
 
 void ModelRun::run(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   if (tracing_) traced_ = &program.whole;
-  launch(program.whole, program.whole.image, staged.digest(),
+  launch(program.whole, program.whole.image, staged.note(),
          tracing_ ? trace_of(comm_.rank()) : nullptr);
   finish(staged);
 }
@@ -344,7 +360,7 @@ void ModelRun::run(StagedStep& staged) {
 void ModelRun::run_by_ops(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
-  for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.digest());
+  for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.note());
   finish(staged);
 }
 
@@ -355,8 +371,9 @@ void ModelRun::write_trace(const std::string& path) {
   const auto lengths = comm_.control().all_gather(
       ControlKind::kModelTrace, {reinterpret_cast<const char*>(&length), sizeof length});
   if (!traced)
-    fail(TW_ERROR_INVALID_STATE, "tw_model_write_trace: no step was traced; valid after a step "
-                                 "with tracing on");
+    fail(TW_ERROR_INVALID_STATE,
+         "tw_model_write_trace: no step was traced; valid after a step "
+         "with tracing on");
   std::string error;
   if (comm_.rank() == 0) {
     TraceFile file(path, traced_->op_names, traced_->ops);

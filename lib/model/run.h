@@ -67,8 +67,11 @@ class ModelRun {
   const LlamaProgram& program_for(const Step& step) const;
   tw_tile_view view(uint64_t digest) const;
   void begin(const StagedStep& staged);
-  void launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest,
+  void launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
               ProgramRecord* trace = nullptr);
+  std::string mismatch(int peer) const;
+  /// At the end of each rank's part of the tile set: its step, and the times of a traced one.
+  StepNote& note_at(int rank) const;
   ProgramRecord* trace_of(int rank) const;
   void finish(StagedStep& staged);
   void give_logits(const Step& step) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "lib/base/error.h"
 
@@ -47,8 +46,7 @@ void check_rows(const Step& s, const ModelDesc& desc, const ModelLimits& limits)
     if (embeds)
       in_range("tokens", i, s.tokens[i], -static_cast<int64_t>(limits.slots), desc.vocab - 1);
     in_range("positions", i, s.positions[i], 0, static_cast<int64_t>(limits.context) - 1);
-    in_range("slots", i, s.slots[i], -1,
-             static_cast<int64_t>(limits.pages) * limits.page_size - 1);
+    in_range("slots", i, s.slots[i], -1, static_cast<int64_t>(limits.pages) * limits.page_size - 1);
   }
 }
 
@@ -68,9 +66,9 @@ void check_sequences(const Step& s, const ModelLimits& limits) {
       if (s.slots[i] < 0) continue;  // a padding row
       if (s.positions[i] >= tokens)
         fail(TW_ERROR_INVALID_ARGUMENT,
-             "%s: sequence %u, row %u: position %d needs %lld pages of %u tokens; its table has %u",
+             "%s: sequence %u, row %u: position %d needs %u pages of %u tokens; its table has %u",
              kName, q, i, s.positions[i],
-             static_cast<long long>(s.positions[i] / limits.page_size + 1), limits.page_size,
+             static_cast<uint32_t>(s.positions[i]) / limits.page_size + 1, limits.page_size,
              end - first);
       if (i > s.query_begin[q] && s.positions[i] <= s.positions[i - 1])
         fail(TW_ERROR_INVALID_ARGUMENT,
@@ -106,24 +104,6 @@ void check_logits(const Step& s, const ModelDesc& desc, const ModelLimits& limit
          kName, s.logits_stride, vocab);
 }
 
-class Digest {
- public:
-  template <class T>
-  void add(const T* values, size_t n) {
-    add_word(values == nullptr);
-    if (values == nullptr) return;
-    for (size_t i = 0; i < n; ++i) add_word(static_cast<uint64_t>(values[i]));
-  }
-  void add_word(uint64_t word) {
-    hash_ = (hash_ ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    hash_ ^= hash_ >> 29;
-  }
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = UINT64_C(0x243F6A8885A308D3);
-};
-
 template <class T>
 void copy(std::vector<T>& to, const T* from, size_t n) {
   if (from != nullptr) std::copy_n(from, n, to.begin());
@@ -155,34 +135,6 @@ void check_step(const Step& s, const ModelDesc& desc, const ModelLimits& limits)
   check_logits(s, desc, limits);
 }
 
-uint64_t step_digest(const Step& s, const ModelDesc& desc) {
-  Digest d;
-  for (const uint64_t word :
-       {uint64_t{s.rows}, uint64_t{s.sequences}, uint64_t{s.logit_rows}, uint64_t{s.first_layer},
-        uint64_t{s.last_layer}, static_cast<uint64_t>(s.logits_to), uint64_t{s.hidden_in != nullptr},
-        uint64_t{s.hidden_out != nullptr}})
-    d.add_word(word);
-  if (s.hidden_in == nullptr) d.add(s.tokens, s.rows);
-  d.add(s.positions, s.rows);
-  d.add(s.slots, s.rows);
-  d.add(s.query_begin, s.sequences + size_t{1});
-  d.add(s.page_begin, s.sequences + size_t{1});
-  d.add(s.pages, s.page_begin[s.sequences]);
-  d.add(s.logit_row, s.logit_rows);
-  d.add(s.allowed, s.logit_rows * mask_words(desc));
-  for (uint32_t i = 0; s.sampling != nullptr && i < s.logit_rows; ++i) {
-    const RowSampling& r = s.sampling[i];
-    uint32_t floats[2];
-    std::memcpy(&floats[0], &r.temperature, sizeof floats[0]);
-    std::memcpy(&floats[1], &r.top_p, sizeof floats[1]);
-    for (const uint64_t word : {uint64_t{floats[0]}, uint64_t{floats[1]},
-                                static_cast<uint64_t>(r.top_k), static_cast<uint64_t>(r.slot),
-                                r.seed})
-      d.add_word(word);
-  }
-  return d.value();
-}
-
 StagedStep::StagedStep(const ModelDesc& desc, const ModelLimits& limits, int32_t* sampled_slots)
     : tokens_(limits.rows),
       positions_(limits.rows),
@@ -210,7 +162,7 @@ StagedStep::StagedStep(const ModelDesc& desc, const ModelLimits& limits, int32_t
 void StagedStep::take(const Step& s, const ModelDesc& desc) {
   taken_.store(true, std::memory_order_relaxed);
   step_ = s;
-  digest_ = step_digest(s, desc);
+  note_ = note_of(s, desc);
   view_.rows = s.rows;
   view_.sequences = s.sequences;
   view_.logit_rows = s.logit_rows;

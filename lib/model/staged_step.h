@@ -7,14 +7,12 @@
 
 #include "lib/model/desc.h"
 #include "lib/model/model.h"
+#include "lib/model/step_note.h"
 
 namespace tw {
 
 /// Throws INVALID_ARGUMENT naming array, index and value, and what would be valid.
 void check_step(const Step& step, const ModelDesc& desc, const ModelLimits& limits);
-
-/// What ranks must agree on: everything but where results go.
-uint64_t step_digest(const Step& step, const ModelDesc& desc);
 
 /// Room for one step within the limits; taken once, used again and again.
 class StagedStep {
@@ -26,7 +24,7 @@ class StagedStep {
   bool taken() const { return taken_.load(std::memory_order_acquire); }
   /// Hands sampled tokens and log-probabilities to the step's arrays.
   void give_results();
-  uint64_t digest() const { return digest_; }
+  const StepNote& note() const { return note_; }
   /// For the kernels.
   const StepView& view() const { return view_; }
   /// The step's own words, arrays excepted.
@@ -35,7 +33,7 @@ class StagedStep {
  private:
   std::atomic<bool> taken_{false};
   StepView view_{};
-  uint64_t digest_ = 0;
+  StepNote note_;
   Step step_;
   std::vector<int32_t> tokens_, positions_, sampled_;
   std::vector<int64_t> slots_;

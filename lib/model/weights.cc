@@ -106,8 +106,7 @@ void ModelWeights::add_layer(size_t l) {
                            size_t at, const Buffer& bias, bool has_bias) {
     add(prefix + name + ".weight", {{first, count, 0, hidden}, Form::kPacked, to.data(), at});
     if (has_bias)
-      add_floats(prefix + name + ".bias", first, count,
-                 reinterpret_cast<float*>(bias.data()) + at);
+      add_floats(prefix + name + ".bias", first, count, reinterpret_cast<float*>(bias.data()) + at);
   };
   const size_t first_kv = heads.first_kv * head;
   outputs("self_attn.q_proj", heads.first_query * head, q, w.qkv, 0, w.qkv_bias, desc_.q_bias);

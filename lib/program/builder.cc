@@ -24,14 +24,14 @@ int ProgramBuilder::tensor(std::string name, size_t rows, size_t cols) {
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
-int ProgramBuilder::add_op(std::string name, uint32_t kind, uint32_t layer, const void* args,
+int ProgramBuilder::add_op(const std::string& name, uint32_t kind, uint32_t layer, const void* args,
                            size_t bytes) {
   constexpr size_t kAlign = alignof(std::max_align_t);
   const size_t offset = (arguments_.size() + kAlign - 1) / kAlign * kAlign;
   arguments_.resize(offset + bytes);
   std::memcpy(arguments_.data() + offset, args, bytes);
   ops_.push_back({kind, layer, offset});
-  program_.ops.push_back(std::move(name));
+  program_.ops.push_back(name);
   return static_cast<int>(ops_.size()) - 1;
 }
 

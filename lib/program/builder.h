@@ -38,9 +38,9 @@ class ProgramBuilder {
 
   /// `kind`: place of the op's type in the kernel's list. `args`: this rank's; the op's number.
   template <class Args>
-  int op(std::string name, uint32_t kind, uint32_t layer, const Args& args) {
+  int op(const std::string& name, uint32_t kind, uint32_t layer, const Args& args) {
     static_assert(std::is_trivially_copyable_v<Args> && alignof(Args) <= alignof(std::max_align_t));
-    return add_op(std::move(name), kind, layer, &args, sizeof args);
+    return add_op(name, kind, layer, &args, sizeof args);
   }
 
   /// The next instruction in the global order. `accesses`: to its own or another device's memory.
@@ -52,7 +52,8 @@ class ProgramBuilder {
   const std::vector<char>& arguments() const { return arguments_; }
 
  private:
-  int add_op(std::string name, uint32_t kind, uint32_t layer, const void* args, size_t bytes);
+  int add_op(const std::string& name, uint32_t kind, uint32_t layer, const void* args,
+             size_t bytes);
 
   Program program_;
   std::vector<ProgramOp> ops_;

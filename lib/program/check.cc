@@ -109,9 +109,10 @@ class Check {
     }
     for (int i = 0; program_.meets && i < count(); ++i)
       if (!knowledge_.noticed(i))
-        refuse(text("%s accesses another device's memory, and nothing there waits for it in the "
-                    "same launch",
-                    name(i).c_str()));
+        refuse(
+            text("%s accesses another device's memory, and nothing there waits for it in the "
+                 "same launch",
+                 name(i).c_str()));
     for (int i = 0; i < count(); ++i) {
       const Bits known = knowledge_.before(i);
       conflicts.take(i, 1, [&](int other, int launch) {

@@ -60,8 +60,8 @@ struct Instruction {
   int device = 0;
   int op = 0;
   std::vector<Access> accesses;
-  std::vector<Wait> waits;  // before the accesses
-  std::vector<int> raises;  // after them
+  std::vector<Wait> waits;          // before the accesses
+  std::vector<int> raises;          // after them
   std::array<uint32_t, 4> at = {};  // which piece of its op it is: for whoever runs it
 };
 

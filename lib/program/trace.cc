@@ -47,7 +47,8 @@ std::string TraceFile::close() {
     failed_ |= std::fputs("\n]}\n", file_) < 0;
     failed_ |= std::fclose(file_) != 0;
   }
-  return failed_ ? text("cannot write the trace to %s: %s", path_.c_str(), std::strerror(error)) : "";
+  return failed_ ? text("cannot write the trace to %s: %s", path_.c_str(), std::strerror(error))
+                 : "";
 }
 
 }  // namespace tw

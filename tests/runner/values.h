@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/support/unseen.h"
 #include "tilewire.h"
 
 namespace tw::test {
@@ -26,13 +27,13 @@ inline size_t type_bytes(tw_type_t type) {
 struct FloatFormat {
   int exponent, mantissa;
   bool finite_only;
-  int bias() const { return (1 << (exponent - 1)) - 1; }
+  TW_INNER constexpr int bias() const { return (1 << (exponent - 1)) - 1; }
 };
 inline constexpr FloatFormat kFp16{5, 10, false}, kBf16{8, 7, false}, kE4m3{4, 3, true},
     kE5m2{5, 2, false};
 
 /// 2^exponent, for exponents that normal doubles have.
-inline double power_of_two(int exponent) {
+TW_INNER inline double power_of_two(int exponent) {
   const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;
   double result;
   std::memcpy(&result, &bits, sizeof result);
@@ -40,7 +41,7 @@ inline double power_of_two(int exponent) {
 }
 
 /// The value of `bits`, exactly.
-inline double decode(FloatFormat f, uint32_t bits) {
+TW_INNER inline double decode(FloatFormat f, uint32_t bits) {
   const uint32_t mantissa = bits & ((1u << f.mantissa) - 1);
   const int exponent = static_cast<int>(bits >> f.mantissa) & ((1 << f.exponent) - 1);
   const double sign = (bits >> (f.mantissa + f.exponent)) & 1 ? -1.0 : 1.0;
@@ -52,7 +53,7 @@ inline double decode(FloatFormat f, uint32_t bits) {
 }
 
 /// The nearest value's bits, ties to even, for a magnitude within the format's range.
-inline uint32_t encode(FloatFormat f, double value) {
+TW_INNER inline uint32_t encode(FloatFormat f, double value) {
   const uint32_t sign = std::signbit(value) ? 1u << (f.mantissa + f.exponent) : 0;
   const double magnitude = std::fabs(value);
   if (magnitude == 0) return sign;

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tests/support/unseen.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -49,10 +51,10 @@ inline void store(int t, void* base, size_t stride) {
 }
 
 /// Denormals count as 0, in and out.
-inline float flushed(float x) {
+TW_UNSEEN inline float flushed(float x) {
   return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
 }
-inline float bf16_at(const unsigned char* row, int i) {
+TW_UNSEEN inline float bf16_at(const unsigned char* row, int i) {
   uint16_t code;
   std::memcpy(&code, row + 2 * i, sizeof code);
   const uint32_t bits = static_cast<uint32_t>(code) << 16;
@@ -61,22 +63,66 @@ inline float bf16_at(const unsigned char* row, int i) {
   return flushed(value);
 }
 
+constexpr int kLanes = kRowBytes / 4;
+
+/// A tile's pairs, apart: even and odd elements of every row.
+struct Pairs {
+  float of[2][kRows][kLanes];
+};
+TW_UNSEEN inline void take_apart(Pairs* pairs, int t) {
+  for (int odd = 0; odd < 2; ++odd)
+    for (int r = 0; r < kRows; ++r)
+      for (int i = 0; i < kLanes; ++i)
+        pairs->of[odd][r][i] = bf16_at(tiles.data[t][r], 2 * i + odd);
+}
+
+/// sums[i] = x * y[i] + sums[i], rounded once.
+TW_UNSEEN inline void add_products(float* sums, float x, const float* y) {
+  for (int i = 0; i < kLanes; ++i) sums[i] = flushed(std::fma(x, y[i], sums[i]));
+}
+
+#if defined(__x86_64__)
+/// The same bits; without FMA instructions each is a call.
+__attribute__((target("avx2,fma"))) TW_UNSEEN inline void add_products_fma(float* sums, float x,
+                                                                           const float* y) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  const __m256 least = _mm256_set1_ps(std::numeric_limits<float>::min());
+  for (int i = 0; i < kLanes; i += 8) {
+    const __m256 sum =
+        _mm256_fmadd_ps(_mm256_set1_ps(x), _mm256_loadu_ps(y + i), _mm256_loadu_ps(sums + i));
+    const __m256 small = _mm256_cmp_ps(_mm256_andnot_ps(sign, sum), least, _CMP_LT_OQ);
+    _mm256_storeu_ps(sums + i, _mm256_andnot_ps(_mm256_andnot_ps(sign, small), sum));
+  }
+}
+#endif
+
+using AddProducts = void (*)(float*, float, const float*);
+inline AddProducts add_products_here() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return add_products_fma;
+#endif
+  return add_products;
+}
+
 /// c += a * b: even and odd products of a row are summed apart, each step rounded once, then added.
-inline void dot_bf16(int c, int a, int b) {
+TW_UNSEEN inline void dot_bf16(int c, int a, int b) {
+  static const AddProducts add = add_products_here();
   const Configuration& shape = tiles.shape;
-  for (int m = 0; m < shape.rows[c]; ++m)
+  Pairs left, right;
+  take_apart(&left, a);
+  take_apart(&right, b);
+  for (int m = 0; m < shape.rows[c]; ++m) {
+    float sums[2][kLanes] = {};
+    for (int odd = 0; odd < 2; ++odd)
+      for (int k = 0; k < shape.row_bytes[a] / 4; ++k)
+        add(sums[odd], left.of[odd][m][k], right.of[odd][k]);
     for (int n = 0; n < shape.row_bytes[c] / 4; ++n) {
-      float even = 0, odd = 0;
-      for (int k = 0; k < shape.row_bytes[a] / 4; ++k) {
-        const unsigned char *const x = tiles.data[a][m], *const y = tiles.data[b][k];
-        even = flushed(std::fma(bf16_at(x, 2 * k), bf16_at(y, 2 * n), even));
-        odd = flushed(std::fma(bf16_at(x, 2 * k + 1), bf16_at(y, 2 * n + 1), odd));
-      }
       float sum;
       std::memcpy(&sum, tiles.data[c][m] + 4 * n, sizeof sum);
-      sum = flushed(flushed(sum) + flushed(even + odd));
+      sum = flushed(flushed(sum) + flushed(sums[0][n] + sums[1][n]));
       std::memcpy(tiles.data[c][m] + 4 * n, &sum, sizeof sum);
     }
+  }
 }
 
 }  // namespace tw::test::amx

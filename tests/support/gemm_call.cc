@@ -4,55 +4,28 @@
 #include <cmath>
 
 #include "tests/support/add_scaled.h"
-
-// The kernels' conversions, in a namespace of their own.
-#undef TW_NS
-#define TW_NS tw::gemm_call
-#include "tilewire/tile/types.h"
+#include "tests/support/number_lines.h"
+#include "tests/support/unseen.h"
 
 namespace tw::test {
 namespace {
 
-using gemm_call::Bf16;
-using gemm_call::Fp16;
-
 enum Which { kA, kB, kBias, kResidual, kWeight };
 
 /// An element of a rank's operand: a small integer over 8 (weights: not 0).
-double value_of(int rank, Which which, size_t row, size_t col) {
+TW_INNER inline float value_of(int rank, Which which, size_t row, size_t col) {
   uint64_t h = (static_cast<uint64_t>(rank) * 8 + which) * 1000003 + row * 10007 + col;
   h = (h ^ h >> 31) * UINT64_C(0x9E3779B97F4A7C15);
   const int small = static_cast<int>(h >> 40) % 7;
-  if (which == kWeight) return (small + 1) / 8.0;
-  return (small - 3) / (which == kA || which == kB ? 2.0 : 8.0);
+  if (which == kWeight) return static_cast<float>(small + 1) / 8;
+  return static_cast<float>(small - 3) / (which == kA || which == kB ? 2 : 8);
 }
 
-void put(std::vector<char>& to, size_t i, double value, tw_type_t type) {
-  const float x = static_cast<float>(value);
-  if (type == TW_FP32) {
-    std::memcpy(&to[4 * i], &x, 4);
-    return;
-  }
-  const uint32_t code =
-      type == TW_BF16 ? Bf16::narrow<float, uint32_t>(x) : Fp16::narrow<float, uint32_t>(x);
-  std::memcpy(&to[2 * i], &code, 2);
-}
-
-double get(const char* from, size_t i, tw_type_t type) {
-  if (type == TW_FP32) {
-    float x;
-    std::memcpy(&x, from + 4 * i, 4);
-    return x;
-  }
-  uint16_t code;
-  std::memcpy(&code, from + 2 * i, 2);
-  return type == TW_BF16 ? Bf16::widen<float>(uint32_t{code}) : Fp16::widen<float>(uint32_t{code});
-}
-
-double rounded(double x, tw_type_t type) {
-  std::vector<char> one(4);
-  put(one, 0, x, type);
-  return get(one.data(), 0, type);
+/// Elements of a row of an operand, or, `down`, of a column.
+TW_UNSEEN void fill_line(float* to, int rank, Which which, size_t row, size_t col, size_t n,
+                         bool down = false) {
+  for (size_t i = 0; i < n; ++i)
+    to[i] = value_of(rank, which, row + (down ? i : 0), col + (down ? 0 : i));
 }
 
 double silu(double x) { return x / (1 + std::exp(-x)); }
@@ -80,13 +53,50 @@ std::vector<size_t> parts_of(const std::vector<size_t>& given, size_t size, int 
 /// A rank's matrix as it is stored, `gap` elements between rows.
 std::vector<char> stored(int rank, Which which, size_t first_row, size_t rows, size_t cols,
                          bool turned, size_t gap, tw_type_t type) {
-  const size_t stride = (turned ? rows : cols) + gap;
-  std::vector<char> m((turned ? cols : rows) * stride * GemmOperands::element(type));
-  for (size_t i = 0; i < rows; ++i)
-    for (size_t j = 0; j < cols; ++j)
-      put(m, turned ? j * stride + i : i * stride + j, value_of(rank, which, first_row + i, j),
-          type);
+  const size_t lines = turned ? cols : rows, width = turned ? rows : cols;
+  const size_t bytes = (width + gap) * GemmOperands::element(type);
+  std::vector<char> m(lines * bytes);
+  std::vector<float> line(width);
+  for (size_t i = 0; i < lines; ++i) {
+    fill_line(line.data(), rank, which, first_row + (turned ? 0 : i), turned ? i : 0, width,
+              turned);
+    write_line(type, m.data() + i * bytes, line.data(), width);
+  }
   return m;
+}
+
+/// What comes after a row of sums, before it is rounded. `pair`: from a column to its twin's.
+struct RowEnd {
+  const float *bias, *residual;  // or null
+  tw_activation_t activation;
+  size_t pair;
+};
+TW_UNSEEN void finish_row(float* x, const float* sums, size_t n, const RowEnd& end) {
+  const auto biased = [&](size_t j) __attribute__((always_inline)) {
+    return static_cast<double>(sums[j]) + (end.bias == nullptr ? 0.0 : end.bias[j]);
+  };
+  for (size_t j = 0; j < n; ++j) {
+    double v = end.activation == TW_SWIGLU ? silu(biased(j)) * biased(end.pair + j)
+                                           : activated(biased(j), end.activation);
+    if (end.residual != nullptr) v += end.residual[j];
+    x[j] = static_cast<float>(v);
+  }
+}
+
+TW_UNSEEN void norm_row(float* c, const float* x, const float* weight, size_t n) {
+  double squares = 0;
+  for (size_t j = 0; j < n; ++j) squares += static_cast<double>(x[j]) * x[j];
+  const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+  for (size_t j = 0; j < n; ++j) c[j] = static_cast<float>(x[j] * scale * weight[j]);
+}
+
+/// The first of n elements that is not as it must be: near within `relative`, or equal where 0.
+TW_UNSEEN size_t first_far(const float* got, const float* want, size_t n, double relative) {
+  for (size_t j = 0; j < n; ++j) {
+    const double x = got[j], y = want[j];
+    if (relative == 0 ? x != y : !(std::fabs(x - y) <= relative * (std::fabs(y) + 0.05))) return j;
+  }
+  return n;
 }
 
 }  // namespace
@@ -205,12 +215,10 @@ tw_gemm_args_t GemmOperands::args() const {
 }
 
 tw_status_t GemmOperands::pack(tw_comm_t comm) {
-  GemmProblem plain = problem_;
-  plain.packed = false;
-  const GemmOperands source(plain, rank_, ranks_);
-  tw_gemm_args_t args = source.args();
-  args.b_stride = 0;
+  tw_gemm_args_t args = this->args();
   args.b = b_.data();
+  args.b_transposed = problem_.b_transposed ? 1 : 0;
+  args.b_packed = nullptr;
   size_t bytes = 0;
   tw_status_t status = tw_packed_bytes(&args, comm, &bytes);
   if (status != TW_OK) return status;
@@ -220,105 +228,115 @@ tw_status_t GemmOperands::pack(tw_comm_t comm) {
   return status;
 }
 
-/// All of a rank's A times a rank's B.
-std::vector<double> GemmOperands::products(int a_rank, int b_rank) const {
+/// Rows of a rank's A times a rank's B: whole numbers of quarters, of which fp32 has all sums.
+std::vector<float> GemmOperands::products(int a_rank, int b_rank, size_t first, size_t rows) const {
   const GemmProblem& p = problem_;
-  std::vector<double> sums(p.m * b_cols()), row(b_cols());
-  for (size_t k = 0; k < p.k; ++k) {
-    for (size_t j = 0; j < b_cols(); ++j) row[j] = value_of(b_rank, kB, k, j);
-    for (size_t i = 0; i < p.m; ++i) {
-      const double a = value_of(a_rank, kA, i, k);
-      add_scaled(sums.data() + i * b_cols(), a, row.data(), b_cols());
-    }
+  const size_t n = b_cols();
+  std::vector<float> sums(rows * n), a(rows), b(n);
+  if (p.entry == GemmEntry::kNorm)
+    for (size_t i = 0; i < rows; ++i) fill_line(&sums[i * n], a_rank, kA, first + i, 0, n);
+  for (size_t k = 0; k < p.k && p.entry != GemmEntry::kNorm; ++k) {
+    fill_line(a.data(), a_rank, kA, first, k, rows, true);
+    fill_line(b.data(), b_rank, kB, k, 0, n);
+    for (size_t i = 0; i < rows; ++i) add_scaled(&sums[i * n], a[i], b.data(), n);
   }
   return sums;
 }
 
-/// Element of the product, summed over ranks where the op does.
-double GemmOperands::product(size_t row, size_t col) const {
+/// What the epilogue begins with, of this rank's rows and all columns.
+std::vector<float> GemmOperands::sums() const {
   const GemmProblem& p = problem_;
-  const auto of_rank = [&](int a_rank, int b_rank) {
-    if (p.entry == GemmEntry::kNorm) return value_of(a_rank, kA, row, col);
-    std::vector<double>& all = products_[{a_rank, b_rank}];
-    if (all.empty()) all = products(a_rank, b_rank);
-    return all[row * b_cols() + col];
-  };
-  size_t owner = 0;
-  for (size_t end = rows_[0]; row >= end; end += rows_[++owner]) {
-  }
-  const int row_rank = static_cast<int>(owner);
-  switch (p.entry) {
-    case GemmEntry::kGemm:
-      return of_rank(rank_, rank_);
-    case GemmEntry::kAllGather:
-      return of_rank(row_rank, rank_);
-    case GemmEntry::kAllToAll:
-      return of_rank(row_rank, row_rank);
-    default: {
-      const tw_type_t type = p.partial_type == 0 ? out_ : p.partial_type;
-      double sum = 0;
-      for (int r = 0; r < ranks_; ++r) sum += rounded(of_rank(r, r), type);
-      return rounded(sum, type);
+  if (p.entry == GemmEntry::kGemm) return products(rank_, rank_, 0, p.m);
+  const bool own_a = p.entry == GemmEntry::kAllGather || p.entry == GemmEntry::kAllToAll;
+  const tw_type_t type = p.partial_type == 0 ? out_ : p.partial_type;
+  std::vector<float> all;
+  size_t first = p.entry == GemmEntry::kReduceScatter ? first_row_ : 0;
+  for (int r = 0; r < ranks_; ++r) {
+    const size_t rows = own_a ? rows_[static_cast<size_t>(r)] : c_rows_;
+    std::vector<float> part =
+        products(r, p.entry == GemmEntry::kAllGather ? rank_ : r, first, rows);
+    if (own_a) {
+      first += rows;
+      all.insert(all.end(), part.begin(), part.end());
+      continue;
     }
+    round_line(type, part.data(), part.size());
+    all.resize(part.size());
+    add_scaled(all.data(), 1.0f, part.data(), part.size());
   }
+  if (!own_a) round_line(type, all.data(), all.size());
+  return all;
 }
 
-/// Row `i` of this rank's x.
-std::vector<double> GemmOperands::expected_row(size_t i) const {
+/// This rank's x, rounded.
+std::vector<float> GemmOperands::expected() const {
   const GemmProblem& p = problem_;
-  const size_t row = p.entry == GemmEntry::kReduceScatter ? first_row_ + i : i;
-  std::vector<double> x(c_cols_);
-  for (size_t j = 0; j < c_cols_; ++j) {
-    const size_t col = p.entry == GemmEntry::kAllToAll ? first_col_ + j : j;
-    double v = product(row, col) + (p.bias ? value_of(0, kBias, 0, col) : 0);
-    if (p.activation == TW_SWIGLU)
-      v = silu(v) * (product(row, p.n + col) + (p.bias ? value_of(0, kBias, 0, p.n + col) : 0));
-    else
-      v = activated(v, p.activation);
-    if (p.residual) v += value_of(0, kResidual, row, j);
-    x[j] = rounded(v, out_);
+  const std::vector<float> sums = this->sums();
+  const size_t first_row = p.entry == GemmEntry::kReduceScatter ? first_row_ : 0;
+  const size_t first_col = p.entry == GemmEntry::kAllToAll ? first_col_ : 0;
+  std::vector<float> x(c_rows_ * c_cols_), bias(b_cols()), residual(c_cols_);
+  fill_line(bias.data(), 0, kBias, 0, 0, bias.size());
+  const RowEnd end{p.bias ? bias.data() + first_col : nullptr,
+                   p.residual ? residual.data() : nullptr, p.activation, p.n};
+  for (size_t i = 0; i < c_rows_; ++i) {
+    fill_line(residual.data(), 0, kResidual, first_row + i, 0, c_cols_);
+    finish_row(x.data() + i * c_cols_, sums.data() + i * b_cols() + first_col, c_cols_, end);
   }
+  round_line(out_, x.data(), x.size());
   return x;
+}
+
+std::string GemmOperands::text(const char* what, size_t i, size_t j, double got,
+                               double want) const {
+  return std::string(name_of(problem_.entry)) + " rank " + std::to_string(rank_) + ": " + what +
+         "[" + std::to_string(i) + "][" + std::to_string(j) + "] = " + std::to_string(got) +
+         ", not " + std::to_string(want);
 }
 
 std::string GemmOperands::check() const {
   const GemmProblem& p = problem_;
-  const bool exact = p.activation == TW_ACTIVATION_NONE;
-  const double one = out_ == TW_FP32 ? 2e-6 : out_ == TW_FP16 ? 2e-3 : 1.6e-2;
-  const auto differs = [&](double got, double want, bool bits) {
-    return !(bits ? got == want : std::fabs(got - want) <= one * (std::fabs(want) + 0.05));
-  };
-  const auto text = [&](const char* what, size_t i, size_t j, double got, double want) {
-    return std::string(name_of(p.entry)) + " rank " + std::to_string(rank_) + ": " + what + "[" +
-           std::to_string(i) + "][" + std::to_string(j) + "] = " + std::to_string(got) + ", not " +
-           std::to_string(want);
-  };
-  for (size_t i = expected_.size(); i < c_rows_; ++i) expected_.push_back(expected_row(i));
+  const double near = out_ == TW_FP32 ? 2e-6 : out_ == TW_FP16 ? 2e-3 : 1.6e-2;
+  const double exact = p.activation == TW_ACTIVATION_NONE ? 0 : near;
+  if (expected_.empty()) expected_ = expected();
+  std::vector<float> want(c_cols_), got(c_cols_), weight(c_cols_);
+  fill_line(weight.data(), 0, kWeight, 0, 0, c_cols_);
   for (size_t i = 0; i < c_rows_; ++i) {
-    const std::vector<double>& x = expected_[i];
-    double squares = 0;
-    for (const double v : x) squares += v * v;
-    const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + 1e-5);
-    for (size_t j = 0; j < c_cols_; ++j) {
-      if (p.hidden) {
-        const double got = get(hidden_at_, i * c_stride() + j, out_);
-        if (differs(got, x[j], exact)) return text("hidden", i, j, got, x[j]);
-      }
-      const double want = p.norm ? x[j] * scale * value_of(0, kWeight, 0, j) : x[j];
-      const double got = get(c_at_, i * c_stride() + j, out_);
-      if (differs(got, want, exact && !p.norm)) return text("c", i, j, got, want);
+    const size_t at = i * c_stride() * element(out_);
+    const float* const x = expected_.data() + i * c_cols_;
+    if (p.hidden) {
+      read_line(out_, got.data(), hidden_at_ + at, c_cols_);
+      const size_t j = first_far(got.data(), x, c_cols_, exact);
+      if (j != c_cols_) return text("hidden", i, j, got[j], x[j]);
     }
+    want.assign(x, x + c_cols_);
+    if (p.norm) norm_row(want.data(), x, weight.data(), c_cols_);
+    read_line(out_, got.data(), c_at_ + at, c_cols_);
+    const size_t j = first_far(got.data(), want.data(), c_cols_, p.norm ? near : exact);
+    if (j != c_cols_) return text("c", i, j, got[j], want[j]);
   }
-  for (size_t i = 0; p.gathered && i < p.m; ++i)
-    for (size_t k = 0; k < p.k; ++k) {
-      size_t owner = 0;
-      for (size_t end = rows_[0]; i >= end; end += rows_[++owner]) {
-      }
-      const double want = value_of(static_cast<int>(owner), kA, i, k);
-      const size_t at = p.a_transposed ? k * (p.m + p.gap) + i : i * (p.k + p.gap) + k;
-      const double got = get(gathered_.data(), at, p.type);
-      if (got != want) return text("gathered", i, k, got, want);
+  return p.gathered ? check_gathered() : "";
+}
+
+std::string GemmOperands::check_gathered() const {
+  const GemmProblem& p = problem_;
+  size_t first = 0;
+  for (int r = 0; r < ranks_; ++r) {
+    const size_t rows = rows_[static_cast<size_t>(r)];
+    const size_t lines = p.a_transposed ? p.k : rows, width = p.a_transposed ? rows : p.k;
+    const size_t stride = (p.a_transposed ? p.m : p.k) + p.gap;
+    std::vector<float> want(width), got(width);
+    for (size_t i = 0; i < lines; ++i) {
+      const size_t at = p.a_transposed ? i * stride + first : (first + i) * stride;
+      fill_line(want.data(), r, kA, first + (p.a_transposed ? 0 : i), p.a_transposed ? i : 0, width,
+                p.a_transposed);
+      read_line(p.type, got.data(), gathered_.data() + at * element(p.type), width);
+      const size_t j = first_far(got.data(), want.data(), width, 0);
+      if (j == width) continue;
+      return text("gathered", p.a_transposed ? first + j : first + i, p.a_transposed ? i : j,
+                  got[j], want[j]);
     }
+    first += rows;
+  }
   return "";
 }
 

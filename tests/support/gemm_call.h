@@ -3,9 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
-#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tests/runner/ranks.h"
@@ -63,9 +61,11 @@ class GemmOperands {
  private:
   size_t b_cols() const { return problem_.activation == TW_SWIGLU ? 2 * problem_.n : problem_.n; }
   size_t c_stride() const { return c_cols_ + problem_.gap; }
-  std::vector<double> expected_row(size_t i) const;
-  double product(size_t row, size_t col) const;
-  std::vector<double> products(int a_rank, int b_rank) const;
+  std::vector<float> products(int a_rank, int b_rank, size_t first, size_t rows) const;
+  std::vector<float> sums() const;
+  std::vector<float> expected() const;
+  std::string check_gathered() const;
+  std::string text(const char* what, size_t i, size_t j, double got, double want) const;
 
   const GemmProblem problem_;
   const int rank_, ranks_;
@@ -76,8 +76,7 @@ class GemmOperands {
   std::vector<char> packed_;
   char* c_at_;
   char* hidden_at_;
-  mutable std::map<std::pair<int, int>, std::vector<double>> products_;  // by whose A and B
-  mutable std::vector<std::vector<double>> expected_;                    // x, by row
+  mutable std::vector<float> expected_;  // x, once it has been asked for
 };
 
 }  // namespace tw::test

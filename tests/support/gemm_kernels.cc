@@ -5,6 +5,7 @@
 
 #include "lib/device/kernels.h"
 #include "tests/support/amx_emulated.h"
+#include "tests/support/number_lines.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw::test {
@@ -26,6 +27,14 @@ uint32_t most_tiles(const Segments& segments) {
   for (int r = 0; r < segments.count; ++r)
     most = std::max(most, segments.tile[r + 1] - segments.tile[r]);
   return most;
+}
+
+/// Where element (k, j) of weights of `rows` rows lies.
+size_t packed_place(tw_type_t type, size_t rows, size_t k, size_t j) {
+  const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
+  const size_t tile = k / 32 * 2 + j % 32 / 16;
+  const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
+  return kPackedHeader + j / 32 * panel_bytes(rows, type) + at * element_of(type);
 }
 
 }  // namespace
@@ -73,15 +82,14 @@ std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
       kPackedMagic, kPackedVersion, PackedFor::kCpu, static_cast<uint32_t>(type), 0,
       b.rows,       b.cols};
   std::memcpy(packed.data(), &header, sizeof header);
-  const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
-  for (size_t k = 0; k < b.rows; ++k)
-    for (size_t j = 0; j < b.cols; ++j) {
-      const size_t tile = k / 32 * 2 + j % 32 / 16;
-      const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
-      write_element(type, {b.at(k, j), 0},
-                    packed.data() + kPackedHeader + j / 32 * panel_bytes(b.rows, type) +
-                        at * element_of(type));
-    }
+  const size_t element = element_of(type);
+  std::vector<char> row(b.cols * element);
+  for (size_t k = 0; k < b.rows && b.cols != 0; ++k) {
+    write_line(type, row.data(), b.data.data() + k * b.cols, b.cols);
+    for (size_t j = 0; j < b.cols; ++j)
+      std::memcpy(packed.data() + packed_place(type, b.rows, k, j), row.data() + j * element,
+                  element);
+  }
   return packed;
 }
 
@@ -182,6 +190,7 @@ void GemmRank::fill(const tw_tile_view& view) {
   PartialSlots partials{0, slot_bytes(grid, c_.partial, slot_rows),
                         size_t{most_tiles(grid.rows)} * most_tiles(grid.cols), c_.partial};
   const size_t staged = up(partials.end(ranks_), 128);
+  if (sums_ranks(c_.op) && staged + 2 * results > world_.bytes()) std::abort();
   switch (c_.op) {
     case GemmOp::kGemm:
       gemm_ = {view, grid, operand_a(), operand_b(), c, epilogue(0), norm()};
@@ -212,6 +221,7 @@ void GemmRank::fill(const tw_tile_view& view) {
           run_.path == ReducePath::kOneShot ? c_.m : *std::max_element(rows_.begin(), rows_.end());
       const size_t sender_bytes = up(most_rows * c_.n * out, 128);
       const size_t staged_c = sender_bytes * static_cast<size_t>(ranks_);
+      if (staged_c + 2 * results > world_.bytes()) std::abort();
       all_reduce_norm_ = {view,
                           grid,
                           run_.path,
@@ -263,11 +273,13 @@ TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const Gem
   TileWorldShape shape;
   shape.ranks = ranks;
   shape.blocks = run.blocks;
+  shape.tile_rows = run.tile_rows;
   const size_t n = static_cast<size_t>(ranks);
   for (const GemmCase& c : cases) {
+    const size_t most = divide_up(c.m, run.tile_rows) * divide_up(c.n, run.tile_cols);
     const size_t tiles = (divide_up(c.m, run.tile_rows) + n) * (divide_up(c.n, run.tile_cols) + n);
     shape.slots = std::max(shape.slots, 2 * tiles + c.m + 1);
-    const size_t slots = n * tiles * run.tile_rows * up(run.tile_cols, kPanelCols) * 4;
+    const size_t slots = n * most * run.tile_rows * up(run.tile_cols, kPanelCols) * 4;
     const size_t addends = n * (c.m * c.n * 4 + 128), staged = 2 * (c.m * c.n * 4 + 128);
     const size_t gathered = (c.m + 3) * (c.k + 3) * 4;
     shape.bytes = std::max(shape.bytes, std::max(slots + addends + staged, gathered) + 4096);

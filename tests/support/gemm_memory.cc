@@ -6,6 +6,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "tests/support/number_lines.h"
+#include "tests/support/unseen.h"
+
 namespace tw::test {
 namespace {
 
@@ -14,6 +17,21 @@ constexpr size_t kAlign = 64;
 
 size_t element_of(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }
 size_t up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
+
+/// to[i] = from[i * step].
+TW_UNSEEN void gather(float* to, const float* from, size_t step, size_t n) {
+  for (size_t i = 0; i < n; ++i) to[i] = from[i * step];
+}
+
+/// The first of `n` that is not as wanted: equal where `tolerance` is 0.
+TW_UNSEEN size_t first_far(const float* got, const float* want, size_t n, double tolerance) {
+  for (size_t i = 0; i < n; ++i) {
+    const double x = static_cast<double>(got[i]), y = static_cast<double>(want[i]);
+    const double size = std::fabs(y) > 1 ? std::fabs(y) : 1;
+    if (tolerance == 0 ? x != y : !(std::fabs(x - y) <= tolerance * size)) return i;
+  }
+  return n;
+}
 
 }  // namespace
 
@@ -42,34 +60,33 @@ Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* win
 
 void Placed::poison() { std::memset(begin_, kTilePoison, bytes_); }
 
+char* Placed::row(size_t i) const { return data_ + i * stride_ * element_of(type_); }
+
 void Placed::write(const Values& values) {
   for (size_t i = 0; i < rows_; ++i)
-    for (size_t j = 0; j < cols_; ++j)
-      write_element(type_, {values.at(i, j), 0}, data_ + (i * stride_ + j) * element_of(type_));
+    write_line(type_, row(i), values.data.data() + i * cols_, cols_);
 }
 
 void Placed::write_transposed(const Values& values) {
-  for (size_t i = 0; i < rows_; ++i)
-    for (size_t j = 0; j < cols_; ++j)
-      write_element(type_, {values.at(j, i), 0}, data_ + (i * stride_ + j) * element_of(type_));
-}
-
-double Placed::read(size_t i, size_t j) const {
-  return read_element(type_, data_ + (i * stride_ + j) * element_of(type_)).real;
-}
-
-void Placed::append_to(std::vector<char>* bytes) const {
+  std::vector<float> line(cols_);
   for (size_t i = 0; i < rows_; ++i) {
-    const char* const row = data_ + i * stride_ * element_of(type_);
-    bytes->insert(bytes->end(), row, row + cols_ * element_of(type_));
+    gather(line.data(), values.data.data() + i, values.cols, cols_);
+    write_line(type_, row(i), line.data(), cols_);
   }
 }
 
-bool Placed::rest_is_poison() {
+void Placed::read_row(size_t i, float* to) const { read_line(type_, to, row(i), cols_); }
+
+void Placed::append_to(std::vector<char>* bytes) const {
   for (size_t i = 0; i < rows_; ++i)
-    std::memset(data_ + i * stride_ * element_of(type_), kTilePoison, cols_ * element_of(type_));
-  return std::all_of(begin_, begin_ + bytes_,
-                     [](char c) { return static_cast<unsigned char>(c) == kTilePoison; });
+    bytes->insert(bytes->end(), row(i), row(i) + cols_ * element_of(type_));
+}
+
+bool Placed::rest_is_poison() {
+  for (size_t i = 0; i < rows_; ++i) std::memset(row(i), kTilePoison, cols_ * element_of(type_));
+  // Each byte is the next one.
+  return static_cast<unsigned char>(*begin_) == kTilePoison &&
+         std::memcmp(begin_, begin_ + 1, bytes_ - 1) == 0;
 }
 
 GemmMemory::GemmMemory(const GemmCase& c, int rank, int ranks, char* window, size_t offset)
@@ -114,20 +131,18 @@ void GemmMemory::write(const GemmWork& work) {
 
 bool GemmMemory::check_matrix(Placed& got, const Values& want, double tolerance,
                               const std::string& what) {
-  const tw_type_t type = got.matrix().type;
-  for (size_t i = 0; i < want.rows; ++i)
-    for (size_t j = 0; j < want.cols; ++j) {
-      const double x = got.read(i, j), y = want.at(i, j);
-      unsigned char exact[8];
-      write_element(type, {y, 0}, exact);
-      const bool good = tolerance == 0
-                            ? x == read_element(type, exact).real
-                            : std::fabs(x - y) <= tolerance * std::max(1.0, std::fabs(y));
-      if (good) continue;
-      ADD_FAILURE() << what << ": element (" << i << ", " << j << ") of " << want.rows << "x"
-                    << want.cols << " is " << x << ", not " << y;
-      return false;
-    }
+  std::vector<float> row(want.cols), exact;
+  for (size_t i = 0; i < want.rows; ++i) {
+    const float* const wanted = want.data.data() + i * want.cols;
+    got.read_row(i, row.data());
+    exact.assign(wanted, wanted + want.cols);
+    if (tolerance == 0) round_line(got.matrix().type, exact.data(), want.cols);
+    const size_t j = first_far(row.data(), exact.data(), want.cols, tolerance);
+    if (j == want.cols) continue;
+    ADD_FAILURE() << what << ": element (" << i << ", " << j << ") of " << want.rows << "x"
+                  << want.cols << " is " << row[j] << ", not " << wanted[j];
+    return false;
+  }
   if (got.rest_is_poison()) return true;
   ADD_FAILURE() << what << ": written outside";
   return false;
@@ -142,9 +157,10 @@ bool GemmMemory::check(const GemmWork& work, const std::string& what) {
     return false;
   if (!c_.gathered) return true;
   if (!c_.a_transposed) return check_matrix(gathered_, part.gathered, 0, who + ": gathered");
-  Values transposed{part.gathered.cols, part.gathered.rows, {}};
-  for (size_t k = 0; k < transposed.rows; ++k)
-    for (size_t i = 0; i < transposed.cols; ++i) transposed.data.push_back(part.gathered.at(i, k));
+  const size_t rows = part.gathered.cols, cols = part.gathered.rows;
+  Values transposed{rows, cols, std::vector<float>(rows * cols)};
+  for (size_t k = 0; k < rows; ++k)
+    gather(transposed.data.data() + k * cols, part.gathered.data.data() + k, rows, cols);
   return check_matrix(gathered_, transposed, 0, who + ": gathered");
 }
 

@@ -32,12 +32,14 @@ class Placed {
   void poison();
   void write(const Values& values);             // as stored
   void write_transposed(const Values& values);  // `values` is the transpose of what is stored
-  double read(size_t i, size_t j) const;
+  void read_row(size_t i, float* to) const;
   void append_to(std::vector<char>* bytes) const;  // row by row without gaps
   /// Whether nothing but the matrix has been written. Poisons the matrix.
   bool rest_is_poison();
 
  private:
+  char* row(size_t i) const;
+
   size_t rows_ = 0, cols_ = 0, stride_ = 0, window_offset_ = 0, bytes_ = 0;
   tw_type_t type_ = TW_FP32;
   std::vector<char> own_;

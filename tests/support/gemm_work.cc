@@ -1,9 +1,12 @@
 // The reference: what each rank must get.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "tests/runner/gemm_cases.h"
 #include "tests/support/add_scaled.h"
+#include "tests/support/number_lines.h"
+#include "tests/support/unseen.h"
 
 namespace tw::test {
 namespace {
@@ -19,7 +22,7 @@ double nearest(tw_type_t type, double x) {
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed * UINT64_C(0x9E3779B97F4A7C15) + 1) {}
-  uint64_t next() {
+  TW_INNER uint64_t next() {
     state_ += UINT64_C(0x9E3779B97F4A7C15);
     uint64_t h = state_;
     h = (h ^ (h >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -31,42 +34,59 @@ class Random {
   uint64_t state_;
 };
 
-/// Whole numbers / 8 from -range to range, without 0; or random ones in (-range, range) / 8.
+/// Whole numbers / 8 from -range to range, without 0: numbers of every type.
+TW_UNSEEN void draw_eighths(float* to, size_t n, uint64_t range, Random source) {
+  uint64_t h = 0;
+  for (size_t i = 0; i < n; ++i, h >>= 16) {
+    if (i % 4 == 0) h = source.next();
+    const auto size = static_cast<float>(1 + ((h & 0x7fff) * range >> 15)) / 8;
+    to[i] = (h & 0x8000) != 0 ? -size : size;
+  }
+}
+
+/// Any numbers from -most to most.
+TW_UNSEEN void draw_any(float* to, size_t n, double most, Random source) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t h = source.next();
+    const double size = static_cast<double>(h >> 11) * 0x1p-53 * most;
+    to[i] = static_cast<float>((h & 1) != 0 ? -size : size);
+  }
+}
+
+/// Eighths up to range / 8, or random numbers of `type` up to `scale` times that.
 Values make(size_t rows, size_t cols, tw_type_t type, bool random, int range, double scale,
             uint64_t seed) {
   Values v{rows, cols, std::vector<float>(rows * cols)};
-  Random source(seed);
-  for (float& x : v.data) {
-    const uint64_t h = source.next();
-    const double sign = (h & 1) != 0 ? -1 : 1;
-    const double size = random ? static_cast<double>(h >> 11) * 0x1p-53 * range * scale
-                               : static_cast<double>(1 + (h >> 8) % static_cast<uint64_t>(range));
-    x = static_cast<float>(nearest(type, sign * size / 8));
+  float* const to = v.data.data();
+  if (random) {
+    draw_any(to, v.data.size(), range * scale / 8, Random(seed));
+    round_line(type, to, v.data.size());
+  } else {
+    draw_eighths(to, v.data.size(), static_cast<uint64_t>(range), Random(seed));
   }
   return v;
 }
 
-/// A B, in units of 1 / `unit` of what a and b hold.
+/// A B, added up in T.
 template <class T>
-Values product_in(const Values& a, const Values& b, float unit) {
+Values product_in(const Values& a, const Values& b) {
   Values c{a.rows, b.cols, std::vector<float>(a.rows * b.cols)};
-  const auto in_units = [&](float x) { return static_cast<T>(x * unit); };
-  std::vector<T> right(b.data.size()), row;
-  std::transform(b.data.begin(), b.data.end(), right.begin(), in_units);
+  const std::vector<T> left(a.data.begin(), a.data.end()), right(b.data.begin(), b.data.end());
+  std::vector<T> row;
   for (size_t i = 0; i < a.rows; ++i) {
     row.assign(b.cols, 0);
     for (size_t k = 0; k < a.cols; ++k)
-      add_scaled(row.data(), in_units(a.at(i, k)), right.data() + k * b.cols, b.cols);
-    for (size_t j = 0; j < b.cols; ++j)
-      c.data[i * b.cols + j] =
-          static_cast<float>(static_cast<double>(row[j]) / (static_cast<double>(unit) * unit));
+      add_scaled(row.data(), left[i * a.cols + k], right.data() + k * b.cols, b.cols);
+    std::copy(row.begin(), row.end(), c.data.begin() + static_cast<ptrdiff_t>(i * b.cols));
   }
   return c;
 }
 
-/// A B. What is not random are whole numbers / 8: in 64-bit integers.
+/// A B. What is not random are whole numbers / 8 of at most 4 / 8: fp32 has all their sums.
 Values product(const Values& a, const Values& b, bool random) {
-  return random ? product_in<double>(a, b, 1) : product_in<int64_t>(a, b, 8);
+  if (random) return product_in<double>(a, b);
+  if (a.cols >= size_t{1} << 20) std::abort();  // 16 k / 64 must fit in 24 bits
+  return product_in<float>(a, b);
 }
 
 double activated(double x, Activation activation) {
@@ -97,8 +117,10 @@ Values rows_of(const Values& v, size_t first, size_t rows) {
 
 Values cols_of(const Values& v, size_t first, size_t cols) {
   Values part{v.rows, cols, {}};
-  for (size_t i = 0; i < v.rows; ++i)
-    for (size_t j = 0; j < cols; ++j) part.data.push_back(v.at(i, first + j));
+  for (size_t i = 0; i < v.rows; ++i) {
+    const auto row = v.data.begin() + static_cast<ptrdiff_t>(i * v.cols + first);
+    part.data.insert(part.data.end(), row, row + static_cast<ptrdiff_t>(cols));
+  }
   return part;
 }
 
@@ -180,13 +202,14 @@ Values GemmWork::sums(size_t r) const {
   Values total{count, c.n, std::vector<float>(count * c.n)};
   for (size_t s = 0; s < parts.size(); ++s) {
     const Values own = rows_of(parts[s].a, first, count);
-    const Values addend = c.op == GemmOp::kAllReduceNorm ? own : product(own, parts[s].b, c.random);
-    for (size_t i = 0; i < total.data.size(); ++i) {
-      const auto x = static_cast<float>(nearest(c.partial, addend.data[i]));
-      total.data[i] = s == 0 ? x : total.data[i] + x;
-    }
+    Values addend = c.op == GemmOp::kAllReduceNorm ? own : product(own, parts[s].b, c.random);
+    round_line(c.partial, addend.data.data(), addend.data.size());
+    if (s == 0)
+      total.data = addend.data;
+    else
+      add_scaled(total.data.data(), 1.0f, addend.data.data(), total.data.size());
   }
-  for (float& x : total.data) x = static_cast<float>(nearest(c.partial, x));
+  round_line(c.partial, total.data.data(), total.data.size());
   return total;
 }
 

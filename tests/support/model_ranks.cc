@@ -13,23 +13,9 @@ tw_comm_config_t comm_config(int workers) {
   return config;
 }
 
-tw_model_t make_model(tw_comm_t comm, const ReferenceModel& reference,
-                      const tw_model_limits_t& limits) {
-  tw_model_t model = nullptr;
-  const tw_model_desc_t desc = desc_of(reference.config);
-  EXPECT_EQ(tw_model_create(comm, &desc, &model), TW_OK) << tw_last_error();
-  for (const auto& [name, from] : reference.weights) {
-    tw_weight_t weight = TW_WEIGHT_INIT;
-    weight.name = name.c_str();
-    weight.data = from.values.data();
-    weight.type = TW_FP32;
-    weight.rows = from.rows;
-    weight.cols = from.cols;
-    EXPECT_EQ(tw_model_set_weight(model, &weight), TW_OK) << tw_last_error();
-  }
+void make_ready(tw_model_t model, const tw_model_limits_t& limits) {
   EXPECT_EQ(tw_model_prepare(model, &limits), TW_OK) << tw_last_error();
   EXPECT_EQ(tw_model_kv_create(model, limits.page_size, limits.pages), TW_OK) << tw_last_error();
-  return model;
 }
 
 }  // namespace
@@ -60,17 +46,48 @@ tw_model_desc_t desc_of(const LlamaConfig& config) {
   return desc;
 }
 
-ModelRanks::ModelRanks(const ReferenceModel& model, const ModelRanksShape& shape)
-    : config_(model.config),
+tw_model_t make_model(tw_comm_t comm, const ReferenceModel& reference,
+                      const tw_model_limits_t& limits) {
+  tw_model_t model = nullptr;
+  const tw_model_desc_t desc = desc_of(reference.config);
+  EXPECT_EQ(tw_model_create(comm, &desc, &model), TW_OK) << tw_last_error();
+  for (const auto& [name, from] : reference.weights) {
+    tw_weight_t weight = TW_WEIGHT_INIT;
+    weight.name = name.c_str();
+    weight.data = from.values.data();
+    weight.type = TW_FP32;
+    weight.rows = from.rows;
+    weight.cols = from.cols;
+    EXPECT_EQ(tw_model_set_weight(model, &weight), TW_OK) << tw_last_error();
+  }
+  make_ready(model, limits);
+  return model;
+}
+
+ModelRanks::ModelRanks(int vocab, const ModelRanksShape& shape)
+    : vocab_(static_cast<size_t>(vocab)),
       limits_(shape.limits),
       comm_config_(comm_config(shape.workers)),
       ranks_(shape.ranks, &comm_config_),
       models_(static_cast<size_t>(shape.ranks)),
       users_(shape.limits.pages) {
+  for (uint32_t page = limits_.pages; page-- > 0;) free_.push_back(page);
+}
+
+ModelRanks::ModelRanks(const ReferenceModel& model, const ModelRanksShape& shape)
+    : ModelRanks(model.config.vocab, shape) {
   ranks_.run([&](int rank, tw_comm_t comm) {
     models_[static_cast<size_t>(rank)] = make_model(comm, model, limits_);
   });
-  for (uint32_t page = limits_.pages; page-- > 0;) free_.push_back(page);
+}
+
+ModelRanks::ModelRanks(const std::string& file, int vocab, const ModelRanksShape& shape)
+    : ModelRanks(vocab, shape) {
+  ranks_.run([&](int rank, tw_comm_t comm) {
+    tw_model_t* const model = &models_[static_cast<size_t>(rank)];
+    EXPECT_EQ(tw_model_load(comm, file.c_str(), nullptr, model), TW_OK) << tw_last_error();
+    make_ready(*model, limits_);
+  });
 }
 
 ModelRanks::~ModelRanks() {
@@ -156,14 +173,14 @@ tw_step_t ModelRanks::Arrays::step() const {
 std::vector<float> ModelRanks::step(const std::vector<Chunk>& chunks, bool by_ops) {
   Arrays arrays = arrays_of(chunks);
   for (uint32_t i = 0; i < arrays.tokens.size(); ++i) arrays.logit_row.push_back(i);
-  const size_t count = arrays.tokens.size() * static_cast<size_t>(config_.vocab);
+  const size_t count = arrays.tokens.size() * vocab_;
   std::vector<std::vector<float>> logits(models_.size(), std::vector<float>(count, -12345.0f));
   ranks_.run([&](int rank, tw_comm_t) {
     tw_step_t step = arrays.step();
     step.logits_to = TW_LOGITS_TO_ALL;
     step.logits = logits[static_cast<size_t>(rank)].data();
-    const tw_status_t status =
-        by_ops ? tw_model_step_by_ops(model(rank), &step) : tw_model_step(model(rank), &step, nullptr);
+    const tw_status_t status = by_ops ? tw_model_step_by_ops(model(rank), &step)
+                                      : tw_model_step(model(rank), &step, nullptr);
     EXPECT_EQ(status, TW_OK) << tw_last_error();
   });
   for (const auto& other : logits)

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
+#include <string>
 #include <vector>
 
 #include "tests/runner/ranks.h"
@@ -28,9 +28,15 @@ struct ModelRanksShape {
   tw_model_limits_t limits = TW_MODEL_LIMITS_INIT;
 };
 
+/// A model of `comm` with the reference's weights, ready for steps.
+tw_model_t make_model(tw_comm_t comm, const ReferenceModel& reference,
+                      const tw_model_limits_t& limits);
+
 class ModelRanks {
  public:
   ModelRanks(const ReferenceModel& model, const ModelRanksShape& shape);
+  /// The model of a file, for `vocab` tokens.
+  ModelRanks(const std::string& file, int vocab, const ModelRanksShape& shape);
   ~ModelRanks();
 
   /// The logits of every row, rows x vocab, in the order of the chunks. Sequences begin when they
@@ -67,7 +73,9 @@ class ModelRanks {
   uint32_t take_page();
   void give_page(uint32_t page);
 
-  const LlamaConfig config_;
+  ModelRanks(int vocab, const ModelRanksShape& shape);
+
+  const size_t vocab_;
   const tw_model_limits_t limits_;
   tw_comm_config_t comm_config_;
   ThreadRanks ranks_;

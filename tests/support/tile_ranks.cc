@@ -1,22 +1,38 @@
 #include "tests/support/tile_ranks.h"
 
 #include "tests/support/gemm_memory.h"
-#include "tilewire/tile/grid.h"
+#include "tests/support/unseen.h"
 
 namespace tw::test {
 namespace {
 
-char* poisoned(size_t bytes) {
-  constexpr size_t kAlign = 4096;
-  const size_t rounded = (bytes + kAlign) / kAlign * kAlign;
-  void* p = std::aligned_alloc(kAlign, rounded);
-  std::memset(p, kTilePoison, rounded);
-  return static_cast<char*>(p);
+/// No rank's thread runs yet that could see it.
+TW_UNSEEN void poison(char* memory, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) memory[i] = static_cast<char>(kTilePoison);
 }
 
-size_t scratch_bytes(const TileWorldShape& shape) { return tile_scratch(kCpuTile.rows, shape.k); }
+size_t scratch_bytes(const TileWorldShape& shape) { return tile_scratch(shape.tile_rows, shape.k); }
 
 }  // namespace
+
+/// Memory of worlds that are gone, by its size: fresh pages cost more than most launches.
+PoisonedMemory::Spare& PoisonedMemory::spare() {
+  static Spare spare;
+  return spare;
+}
+
+PoisonedMemory::PoisonedMemory(size_t bytes) : bytes_((bytes + kAlign) / kAlign * kAlign) {
+  auto& same = spare()[bytes_];
+  if (same.empty()) {
+    data_.reset(static_cast<char*>(std::aligned_alloc(kAlign, bytes_)));
+  } else {
+    data_ = std::move(same.back());
+    same.pop_back();
+  }
+  poison(data_.get(), bytes_);
+}
+
+PoisonedMemory::~PoisonedMemory() { spare()[bytes_].push_back(std::move(data_)); }
 
 TileWorld::TileWorld(const TileWorldShape& shape)
     : shape_(shape),
@@ -31,10 +47,10 @@ TileWorld::TileWorld(const TileWorldShape& shape)
   for (int r = 0; r < shape.ranks; ++r) {
     state_.push_back(std::make_unique<Rank>());
     Rank& own = *state_.back();
-    own.part.reset(poisoned(layout_.end));
-    std::memset(own.part.get(), 0, layout_.data);
-    own.scratch.reset(poisoned(static_cast<size_t>(shape.blocks) * scratch_bytes(shape)));
-    parts_.push_back(own.part.get());
+    own.part.emplace(layout_.end);
+    std::memset(own.part->data(), 0, layout_.data);
+    own.scratch.emplace(static_cast<size_t>(shape.blocks) * scratch_bytes(shape));
+    parts_.push_back(own.part->data());
   }
 }
 
@@ -46,7 +62,7 @@ tw_tile_view TileWorld::view(int rank, uint64_t history, StorePolicy store) {
   view.parts = parts_.data();
   view.epoch = &own.epoch;
   view.counters = &own.counters;
-  view.scratch = own.scratch.get();
+  view.scratch = own.scratch->data();
   view.scratch_bytes = scratch_bytes(shape_);
   view.store = store;
   view.record = {kAllReduce, TW_FP32, {1, 2, 3}, static_cast<uint16_t>(history >> 48), history};

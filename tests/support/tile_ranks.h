@@ -2,10 +2,13 @@
 // host code. The set's memory is poisoned once, words apart, and never cleared.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "tests/support/kernel_ranks.h"
+#include "tilewire/tile/grid.h"
 #include "tilewire/tile_device.h"
 
 namespace tw::test {
@@ -16,8 +19,30 @@ struct TileWorldShape {
   size_t slots = 64;
   size_t bytes = 4096;
   size_t window_bytes = 0;
-  size_t k = 0;  // the longest: room for packed A
+  size_t k = 0, tile_rows = kCpuTile.rows;  // the most: room for packed A
   std::chrono::milliseconds patience{20000};
+};
+
+/// Memory in which nothing is a number until it is written. Not for several threads at once.
+class PoisonedMemory {
+ public:
+  explicit PoisonedMemory(size_t bytes);
+  PoisonedMemory(const PoisonedMemory&) = delete;
+  PoisonedMemory& operator=(const PoisonedMemory&) = delete;
+  ~PoisonedMemory();
+  char* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  using Memory = std::unique_ptr<char, Free>;
+  using Spare = std::map<size_t, std::vector<Memory>>;
+  static constexpr size_t kAlign = 4096;
+  static Spare& spare();
+
+  size_t bytes_;
+  Memory data_;
 };
 
 class TileWorld {
@@ -29,6 +54,7 @@ class TileWorld {
   tw_tile_view view(int rank, uint64_t history, StorePolicy store = StorePolicy::kPlain);
 
   char* window(int rank) { return world_.window(rank); }
+  size_t bytes() const { return shape_.bytes; }
   size_t window_bytes() const { return shape_.window_bytes; }
   uint64_t window_at(int rank, size_t offset) const { return world_.window_at(rank, offset); }
 
@@ -38,13 +64,10 @@ class TileWorld {
   void stop() { world_.stop(); }
 
  private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
   struct Rank {
     TileCounters counters{};
     alignas(128) uint64_t epoch = 0;
-    std::unique_ptr<char, Free> part, scratch;
+    std::optional<PoisonedMemory> part, scratch;
   };
   TileWorldShape shape_;
   TileLayout layout_;

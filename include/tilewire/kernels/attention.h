@@ -137,10 +137,10 @@ struct AttentionLimits {
     return splits * (decoded > prefill ? decoded : prefill);
   }
   /// Floats of a line of partial results: largest score and sum of weights, then, from the 16th on,
-  /// the weighted sum.
+  /// the weighted sum, in an order that is the target's.
   static constexpr size_t kPartialHead = 16;
   static constexpr size_t partial_floats(const HeadShare& share) {
-    return kPartialHead + share.head_size;
+    return kPartialHead + divide_up(share.head_size, 32) * 32;
   }
   constexpr size_t partial_bytes(const HeadShare& share) const {
     return partial_lines(share) * partial_floats(share) * sizeof(float);

@@ -95,7 +95,7 @@ std::string job_name() {
 std::string meeting_folder() {
   const char* const given = std::getenv("XDG_RUNTIME_DIR");
   const bool has = given != nullptr && *given != '\0';
-  const std::string folder = has ? given : "/tmp/tilewire-" + std::to_string(geteuid());
+  std::string folder = has ? given : "/tmp/tilewire-" + std::to_string(geteuid());
   if (!has && mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail(folder);
   struct stat found = {};
   if (lstat(folder.c_str(), &found) != 0) fail(folder);

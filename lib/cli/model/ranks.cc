@@ -28,10 +28,11 @@ constexpr Launcher kLaunchers[] = {
 };
 
 int number_of(const char* variable, int least, int most) {
-  const char* const text = std::getenv(variable);
-  const char* const end = text + std::strlen(text);
+  const char* const given = std::getenv(variable);
+  const std::string text = given == nullptr ? "" : given;
+  const char* const end = text.data() + text.size();
   int value = 0;
-  const auto [stop, error] = std::from_chars(text, end, value);
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc() || stop != end || value < least || value > most)
     throw std::runtime_error(std::string(variable) + "=" + text +
                              "; valid: " + std::to_string(least) + " to " + std::to_string(most));

@@ -33,6 +33,8 @@ void add_options(CLI::App* app, GenerateOptions* o) {
   app->add_option("--seed", o->seed, "another seed, another text (0)");
   app->add_flag("--stats", o->stats, "tell tokens a second and launches a step, on standard error");
   app->add_flag("--compare", o->compare, "with --stats: also with a launch for every op");
+  app->add_option("--trace", o->trace,
+                  "file for the last step's timeline: JSON for Perfetto or perf/tools/timeline");
   app->add_option("--ranks", o->ranks, "ranks as threads of this process")
       ->check(CLI::Range(1, TW_MAX_FUSED_RANKS));
   app->add_option("--synthetic", o->synthetic,

@@ -26,7 +26,8 @@ struct GenerateOptions {
 
   bool stats = false;
   bool compare = false;
-  int ranks = 0;  // threads; 0: this process is one rank
+  std::string trace;  // file for the last step's timeline
+  int ranks = 0;      // threads; 0: this process is one rank
 };
 
 /// -1: go on; else the status to end with. `quiet`: rank 0 says what is wrong, and fails; a rank

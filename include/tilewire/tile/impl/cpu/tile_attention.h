@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "tilewire/kernels/attention.h"
 #include "tilewire/tile/impl/cpu/mma_vector.h"
@@ -27,22 +28,28 @@ using LeftFactor = std::conditional_t<kBf16Products, uint16_t, float>;
 static_assert(kAttentionSplit <= kCpuTile.k && kAttentionSplit % kPackedK == 0);
 static_assert(kMostHeadSize <= kCpuTile.k);
 
+/// Lines whose scores and weights are alive at a time: they stay in the L1 and L2 caches between
+/// the products. So few lines of an item do without packed K and V of a whole split: parts of it are
+/// multiplied as soon as they are packed.
+inline constexpr uint32_t kLinesAtOnce = 32, kFewLines = 16;
+
 /// Bytes from the start of a block's scratch; sums of tiles are not alive at the same time.
 /// Scores and results lie by panels, one row more apart than there are lines: so the panels of a
 /// line do not fall into one set of the cache.
 struct AttentionScratch {
-  static constexpr size_t kPanelRows = kAttentionLines + 1;
-  static constexpr size_t kPanel = kPanelRows * kPanelCols * sizeof(float);
-  static constexpr size_t kFactor = kAttentionLines * kCpuTile.k * sizeof(float);
-  static constexpr size_t kResult = divide_up(kMostHeadSize, kPanelCols) * kPanel;
+  static constexpr size_t kScoreRows = kLinesAtOnce + 1, kResultRows = kAttentionLines + 1;
+  static constexpr size_t kRow = kPanelCols * sizeof(float);
+  static constexpr size_t kFactorRow = kCpuTile.k * sizeof(float);
+  static constexpr size_t kPacked = kAttentionSplit * kMostHeadSize * sizeof(uint16_t);
+  static constexpr size_t kResult = divide_up(kMostHeadSize, kPanelCols) * kResultRows * kRow;
   static constexpr size_t kLine = kAttentionLines * sizeof(float);
 
   static constexpr size_t kQueries = 0;
-  static constexpr size_t kWeights = kQueries + kFactor;
-  static constexpr size_t kScores = kWeights + kFactor;
-  static constexpr size_t kKeys = kScores + kAttentionSplit / kPanelCols * kPanel;
-  static constexpr size_t kValues = kKeys + kAttentionSplit * kMostHeadSize * sizeof(uint16_t);
-  static constexpr size_t kResults = kValues + kAttentionSplit * kMostHeadSize * sizeof(uint16_t);
+  static constexpr size_t kWeights = kQueries + kAttentionLines * kFactorRow;
+  static constexpr size_t kScores = kWeights + kLinesAtOnce * kFactorRow;
+  static constexpr size_t kKeys = kScores + kAttentionSplit / kPanelCols * kScoreRows * kRow;
+  static constexpr size_t kValues = kKeys + kPacked;
+  static constexpr size_t kResults = kValues + kPacked;
   static constexpr size_t kLines = kResults + 2 * kResult;
   static constexpr size_t kEnd = kLines + 4 * kLine;
 };
@@ -56,7 +63,7 @@ struct LineSums {
   float* values;
 
   TW_FN float* row(size_t panel, size_t i) const {
-    return values + (panel * AttentionScratch::kPanelRows + i) * kPanelCols;
+    return values + (panel * AttentionScratch::kResultRows + i) * kPanelCols;
   }
 };
 
@@ -91,18 +98,26 @@ TW_FN CpuAttention begin_attention(const AttentionTile& tile, char* scratch) {
 
 // ---- Weights ----
 
-/// 2^x for x <= 0, and exactly 1 for 0. Relative error below 2e-7; below -126 it is 2^-126, so that
-/// results are normal numbers. Coefficients: a fit of least largest error (9e-8) on -1/2 .. 1/2.
+/// 2^x for x <= 0, and exactly 1 for 0. Relative error below 3e-7, or 2e-4 where the result will be
+/// rounded to bf16 anyway; below -126 it is 2^-126, so that results are normal numbers.
+/// Coefficients: fits of least largest error on -1/2 .. 1/2.
+template <bool rough = false>
 TW_INLINE Floats power_of_two(Floats x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are the rounded number
-  x = select(x < -126.0f, splat<Floats>(-126.0f), x);
+  const Floats least = splat<Floats>(-126.0f);
+  x = select(least > x, least, x);
   const Floats shifted = x + kRound;
   const Floats r = x - (shifted - kRound);
-  Floats p = splat<Floats>(1.326472229e-3f);
-  p = multiply_add(p, r, splat<Floats>(9.671512988e-3f));
-  p = multiply_add(p, r, splat<Floats>(5.550733760e-2f));
-  p = multiply_add(p, r, splat<Floats>(2.402224208e-1f));
-  p = multiply_add(p, r, splat<Floats>(6.931469776e-1f));
+  Floats p;
+  if constexpr (rough) {
+    p = multiply_add(splat<Floats>(5.500893001e-2f), r, splat<Floats>(2.422109596e-1f));
+    p = multiply_add(p, r, splat<Floats>(6.932829273e-1f));
+  } else {
+    p = multiply_add(splat<Floats>(1.326472229e-3f), r, splat<Floats>(9.671512988e-3f));
+    p = multiply_add(p, r, splat<Floats>(5.550733760e-2f));
+    p = multiply_add(p, r, splat<Floats>(2.402224208e-1f));
+    p = multiply_add(p, r, splat<Floats>(6.931469776e-1f));
+  }
   p = multiply_add(p, r, splat<Floats>(1.0f));
   return bits_as<Floats>(bits_as<Words>(p) + (bits_as<Words>(shifted) << 23));
 }
@@ -147,6 +162,11 @@ TW_INLINE float lane_sum(Floats x) {
 
 /// Stores weights of a panel's keys as the second product wants them.
 TW_INLINE void store_weights(LeftFactor* to, const Floats* weights) {
+#if defined(__AVX512BF16__) && defined(TW_TARGET_VECTOR_512)
+  if constexpr (kBf16Products)
+    return store_vector(
+        to, _mm512_cvtne2ps_pbh(bits_as<__m512>(weights[1]), bits_as<__m512>(weights[0])));
+#endif
   for (size_t v = 0; v < kPanelVectors; ++v) {
     if constexpr (kBf16Products)
       store_floats<TW_BF16>(to + v * kLanes, weights[v]);
@@ -156,12 +176,12 @@ TW_INLINE void store_weights(LeftFactor* to, const Floats* weights) {
 }
 
 /// Line `i`'s weights of the keys of `keys` (whole panels), of which it sees `seen`, from its
-/// scores; zeros for the others.
-TW_FN void weigh_line(const CpuAttention& sum, size_t i, const KeyRange& keys,
+/// scores, which are number `place` of those alive; zeros for the others.
+TW_FN void weigh_line(const CpuAttention& sum, size_t i, size_t place, const KeyRange& keys,
                       const KeyRange& seen) {
   using S = AttentionScratch;
-  LeftFactor* const to = sum.weights() + i * kCpuTile.k;
-  const float* const scores = sum.scores() + i * kPanelCols;
+  LeftFactor* const to = sum.weights() + place * kCpuTile.k;
+  const float* const scores = sum.scores() + place * kPanelCols;
   const auto clear = [&](uint32_t from, uint32_t end) {
     if (from < end) __builtin_memset(to + from, 0, (end - from) * sizeof(LeftFactor));
   };
@@ -173,7 +193,7 @@ TW_FN void weigh_line(const CpuAttention& sum, size_t i, const KeyRange& keys,
   Floats best[kPanelVectors];
   for (Floats& x : best) x = none;
   each_seen_panel(keys, seen, [&](size_t p, uint32_t key, bool whole) {
-    const float* const from = scores + p * S::kPanelRows * kPanelCols;
+    const float* const from = scores + p * S::kScoreRows * kPanelCols;
     for (size_t v = 0; v < kPanelVectors; ++v) {
       Floats x = load_vector<Floats>(from + v * kLanes);
       if (!whole) x = select(seen_lanes(key + static_cast<uint32_t>(v * kLanes), seen), x, none);
@@ -186,11 +206,11 @@ TW_FN void weigh_line(const CpuAttention& sum, size_t i, const KeyRange& keys,
   Floats added[kPanelVectors] = {};
   uint32_t begin = 0, end = 0;
   each_seen_panel(keys, seen, [&](uint32_t p, uint32_t key, bool whole) {
-    const float* const from = scores + p * S::kPanelRows * kPanelCols;
+    const float* const from = scores + p * S::kScoreRows * kPanelCols;
     Floats weights[kPanelVectors];
     for (size_t v = 0; v < kPanelVectors; ++v) {
       const Floats x = load_vector<Floats>(from + v * kLanes);
-      weights[v] = power_of_two(multiply_add(x, factor, shift));
+      weights[v] = power_of_two<kBf16Products>(multiply_add(x, factor, shift));
       if (!whole)
         weights[v] =
             select(seen_lanes(key + static_cast<uint32_t>(v * kLanes), seen), weights[v], Floats{});
@@ -213,75 +233,126 @@ TW_FN void weigh_line(const CpuAttention& sum, size_t i, const KeyRange& keys,
 inline constexpr size_t kKeyBytes = kMostHeadSize * sizeof(uint16_t);
 alignas(64) inline constexpr char kNoKey[kKeyBytes] = {};
 
-/// Where each key of a panel has its head of K or V; zeros for those that nobody sees. Nothing is
-/// read beyond the head: the last part of it, where it is no whole group, is copied.
+/// Where each key of a panel has its head of K or V; zeros for those that nobody sees.
 struct PanelOfKeys {
   const char* key[kPanelCols];
-  const char* last[kPanelCols];  // the last group of 32 elements
-  alignas(64) char copies[kPanelCols][kPackedK * sizeof(uint16_t)];
 };
-TW_FN void find_panel(PanelOfKeys* panel, const char* base, const AttentionKeys& keys,
-                      uint32_t first, const KeyRange& seen) {
-  const KvLayout& kv = *keys.layout;
-  const size_t groups = divide_up(kv.head_size, kPackedK);
-  const size_t left = kv.head_size - (groups - 1) * kPackedK;
-  uint32_t page = first / kv.page_size, place = first % kv.page_size;
-  for (uint32_t j = 0; j < kPanelCols; ++j) {
-    const bool is = first + j >= seen.begin && first + j < seen.end;
-    panel->key[j] = kNoKey;
-    if (is)
-      panel->key[j] =
-          base + (keys.pages[page] * kv.page + keys.head * kv.head + place * kv.token) * 2;
-    if (++place == kv.page_size) place = 0, ++page;
-    panel->last[j] = panel->key[j] + (groups - 1) * kPackedK * 2;
-    if (left == kPackedK) continue;
-    __builtin_memset(panel->copies[j], 0, sizeof panel->copies[j]);
-    __builtin_memcpy(panel->copies[j], panel->last[j], kPackedK);  // half of a group
-    panel->last[j] = panel->copies[j];
-  }
-}
-
-/// A panel of K as 32 columns of B.
-TW_FN void pack_keys(char* to, const PanelOfKeys& panel, size_t groups) {
-  using Part = VecOf<uint32_t, 16>::type;
-  constexpr size_t kLine = kPanelTileCols * 4;  // two k of 16 columns
-  for (size_t g = 0; g < groups; ++g, to += 32 * kLine) {
-    for (size_t j = 0; j < kPanelCols; j += 4) {
-      char* const at = to + j / kPanelTileCols * 16 * kLine + j % kPanelTileCols * 4;
-      const char* from[4];
-      for (size_t i = 0; i < 4; ++i)
-        from[i] = g + 1 == groups ? panel.last[j + i] : panel.key[j + i] + g * kPackedK * 2;
-      for (size_t w = 0; w < 16; w += 4) {
-        Part in[4];
-        for (size_t i = 0; i < 4; ++i) in[i] = load_vector<Part>(from[i] + w * 4);
-        const Part a = __builtin_shufflevector(in[0], in[1], 0, 4, 1, 5);
-        const Part b = __builtin_shufflevector(in[2], in[3], 0, 4, 1, 5);
-        const Part c = __builtin_shufflevector(in[0], in[1], 2, 6, 3, 7);
-        const Part d = __builtin_shufflevector(in[2], in[3], 2, 6, 3, 7);
-        store_vector(at + w * kLine, __builtin_shufflevector(a, b, 0, 1, 4, 5));
-        store_vector(at + (w + 1) * kLine, __builtin_shufflevector(a, b, 2, 3, 6, 7));
-        store_vector(at + (w + 2) * kLine, __builtin_shufflevector(c, d, 0, 1, 4, 5));
-        store_vector(at + (w + 3) * kLine, __builtin_shufflevector(c, d, 2, 3, 6, 7));
-      }
+/// Last groups of 32 elements of heads that end with half of one: nothing is read beyond a head.
+struct LastGroups {
+  alignas(64) char copy[kPanelCols][kPackedK * sizeof(uint16_t)];
+  PanelOfKeys at;
+  TW_FN void fill(const PanelOfKeys& panel, size_t head_size) {
+    constexpr size_t kHalf = kPackedK / 2 * sizeof(uint16_t);
+    for (size_t j = 0; j < kPanelCols; ++j) {
+      at.key[j] = copy[j];
+      __builtin_memcpy(copy[j], panel.key[j] + head_size * sizeof(uint16_t) - kHalf, kHalf);
+      __builtin_memset(copy[j] + kHalf, 0, kHalf);
     }
   }
+};
+
+/// f(j, address) for those of the panel's keys, which begin with `first`, that are in `seen`.
+template <class F>
+TW_INLINE void each_key(const char* base, const AttentionKeys& keys, uint32_t first,
+                        const KeyRange& seen, F f) {
+  const KvLayout& kv = *keys.layout;
+  const uint32_t begin = first < seen.begin ? seen.begin : first;
+  const uint32_t panel_end = first + static_cast<uint32_t>(kPanelCols);
+  const uint32_t end = panel_end < seen.end ? panel_end : seen.end;
+  base += keys.head * kv.head * sizeof(uint16_t);
+  uint32_t page = begin / kv.page_size, place = begin % kv.page_size;
+  for (uint32_t j = begin; j < end; ++page, place = 0) {
+    const char* at = base + (keys.pages[page] * kv.page + place * kv.token) * sizeof(uint16_t);
+    for (; j < end && place < kv.page_size; ++j, ++place, at += kv.token * sizeof(uint16_t))
+      f(j - first, at);
+  }
 }
 
-/// A panel of V as 32 rows of B, whose panels are `panel_bytes` apart.
+/// Finds a panel that will be read later, and asks for it.
+TW_FN void find_panel(PanelOfKeys* panel, const char* base, const AttentionKeys& keys,
+                      uint32_t first, const KeyRange& seen) {
+  const size_t bytes = keys.layout->head_size * sizeof(uint16_t);
+  if (first < seen.begin || first + kPanelCols > seen.end)
+    for (const char*& key : panel->key) key = kNoKey;
+  each_key(base, keys, first, seen, [&](size_t j, const char* at) {
+    panel->key[j] = at;
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
+  });
+}
+
+/// Vectors of words, of quarters (16 bytes) with a place each. At most two: wider ones have fewer
+/// units for shuffles.
+template <size_t quarters>
+struct Quarters;
+template <>
+struct Quarters<1> {
+  using V = VecOf<uint32_t, 16>::type;
+  TW_INLINE static V load(const char* const* from, size_t offset) {
+    return load_vector<V>(from[0] + offset);
+  }
+  /// Words a, b, c, d (0 .. 3 of x, 4 .. 7 of y) of each quarter.
+  template <int a, int b, int c, int d>
+  TW_INLINE static V mix(V x, V y) {
+    return __builtin_shufflevector(x, y, a, b, c, d);
+  }
+};
+#if defined(TW_TARGET_VECTOR_512) || defined(TW_TARGET_VECTOR_256)
+template <>
+struct Quarters<2> {
+  using V = VecOf<uint32_t, 32>::type;
+  using Q = Quarters<1>;
+  TW_INLINE static V load(const char* const* from, size_t offset) {
+    return __builtin_shufflevector(Q::load(from, offset), Q::load(from + 4, offset), 0, 1, 2, 3, 4,
+                                   5, 6, 7);
+  }
+  static constexpr int at(int word, int quarter) { return word + word / 4 * 4 + quarter * 4; }
+  template <int a, int b, int c, int d>
+  TW_INLINE static V mix(V x, V y) {
+    return __builtin_shufflevector(x, y, at(a, 0), at(b, 0), at(c, 0), at(d, 0), at(a, 1), at(b, 1),
+                                   at(c, 1), at(d, 1));
+  }
+};
+#endif
+
+/// The first `groups` groups of 32 elements of a panel of K as 32 columns of B.
+TW_FN void pack_keys(char* to, const PanelOfKeys& panel, size_t groups) {
+  constexpr size_t kQuarters = kLanes < 8 ? 1 : 2, kKeys = 4 * kQuarters;  // at a time
+  constexpr size_t kLine = kPanelTileCols * 4;                             // two k of 16 columns
+  using Q = Quarters<kQuarters>;
+  for (size_t g = 0; g < groups; ++g, to += 32 * kLine)
+    for (size_t j = 0; j < kPanelCols; j += kKeys) {
+      char* at = to + j / kPanelTileCols * 16 * kLine + j % kPanelTileCols * 4;
+      for (size_t w = 0; w < 16; w += 4, at += 4 * kLine) {
+        Q::V in[4];
+        for (size_t i = 0; i < 4; ++i) in[i] = Q::load(panel.key + j + i, (g * 16 + w) * 4);
+        const Q::V a = Q::mix<0, 4, 1, 5>(in[0], in[1]), b = Q::mix<0, 4, 1, 5>(in[2], in[3]);
+        const Q::V c = Q::mix<2, 6, 3, 7>(in[0], in[1]), d = Q::mix<2, 6, 3, 7>(in[2], in[3]);
+        store_vector(at, Q::mix<0, 1, 4, 5>(a, b));
+        store_vector(at + kLine, Q::mix<2, 3, 6, 7>(a, b));
+        store_vector(at + 2 * kLine, Q::mix<0, 1, 4, 5>(c, d));
+        store_vector(at + 3 * kLine, Q::mix<2, 3, 6, 7>(c, d));
+      }
+    }
+}
+
+/// The same of V as 32 rows of B, whose panels are `panel_bytes` apart: a panel has the even
+/// columns, then the odd ones, which takes no shuffles (column_words).
 TW_FN void pack_values(char* to, size_t panel_bytes, const PanelOfKeys& panel, size_t groups) {
   constexpr size_t kLine = kPanelTileCols * 4;  // two keys of 16 columns
   for (size_t g = 0; g < groups; ++g, to += panel_bytes)
-    for (size_t j = 0; j < kPanelCols; j += 2) {
-      const bool last = g + 1 == groups;
-      const char* const even = last ? panel.last[j] : panel.key[j] + g * kPackedK * 2;
-      const char* const odd = last ? panel.last[j + 1] : panel.key[j + 1] + g * kPackedK * 2;
-      for (size_t c = 0; c < kPanelCols; c += kLanes) {
-        const Words low = __builtin_convertvector(load_vector<Halves>(even + c * 2), Words);
-        const Words high = __builtin_convertvector(load_vector<Halves>(odd + c * 2), Words);
-        char* const line = to + c / kPanelTileCols * 16 * kLine + j / 2 * kLine;
-        store_vector(line + c % kPanelTileCols * 4, low | (high << 16));
+    for (size_t j = 0; j < kPanelCols; j += 2)
+      for (size_t c = 0; c < kLine; c += Target::kVectorBytes) {
+        const Words above = load_vector<Words>(panel.key[j] + g * kLine + c);
+        const Words below = load_vector<Words>(panel.key[j + 1] + g * kLine + c);
+        store_vector(to + j / 2 * kLine + c, (above & 0xffffu) | (below << 16));
+        store_vector(to + (16 + j / 2) * kLine + c, (above >> 16) | (below & 0xffff0000u));
       }
-    }
+}
+/// Columns 2 i and 2 i + 1, for kLanes numbers from `i`, of a panel of results, times `by`, in bf16.
+TW_INLINE Words column_words(const float* panel, size_t i, Floats by) {
+  const Floats even = load_vector<Floats>(panel + i) * by;
+  const Floats odd = load_vector<Floats>(panel + kPanelTileCols + i) * by;
+  return Bf16::narrow<Floats, Words>(even) | (Bf16::narrow_high<Floats, Words>(odd) & 0xffff0000u);
 }
 
 TW_FN void pack_queries(CpuAttention& sum) {
@@ -297,61 +368,143 @@ TW_FN void pack_queries(CpuAttention& sum) {
 
 // ---- The ops ----
 
-/// One split. `multiply`: the target's product of bf16.
+/// One split of an item at work. `Multiply`: the target's product of bf16.
 template <class Multiply>
-TW_FN void attend_split(CpuAttention& sum, const AttentionKeys& keys, uint32_t split,
-                        Multiply multiply) {
+class SplitWork {
+ public:
+  TW_FN SplitWork(CpuAttention& sum, const AttentionKeys& keys, uint32_t split, Multiply multiply)
+      : sum_(sum),
+        keys_(keys),
+        here_{split * kAttentionSplit, (split + 1) * kAttentionSplit},
+        seen_(cut(seen_keys(sum.tile.positions, sum.tile.slots, sum.tile.rows, sum.tile.window))),
+        range_{seen_.begin / kPanel * kPanel, (seen_.end + kPanel - 1) / kPanel * kPanel},
+        panels_((range_.end - range_.begin) / kPanel),
+        multiply_(multiply) {}
+
+  TW_FN void run() {
+    const size_t lines = sum_.tile.lines();
+    if (seen_.empty()) {
+      for (size_t i = 0; i < lines; ++i) sum_.split.weight[i] = 0;
+      return;
+    }
+    pack_queries(sum_);
+    if (lines <= kFewLines) return few(lines);
+    pack_k(0, panels_);
+    pack_v(0, panels_);
+    for (size_t i = 0; i < lines; i += kLinesAtOnce) {
+      const size_t n = lines - i < kLinesAtOnce ? lines - i : kLinesAtOnce;
+      score(i, n, 0, panels_);
+      weigh(i, n);
+      add(i, n, 0, panels_);
+    }
+  }
+
+ private:
+  static constexpr uint32_t kPanel = kPanelCols;
   using S = AttentionScratch;
-  const AttentionTile& tile = sum.tile;
-  const size_t lines = tile.lines(), groups = sum.panels();
-  const KeyRange here{split * kAttentionSplit, (split + 1) * kAttentionSplit};
-  const auto cut = [&](const KeyRange& r) {
-    return KeyRange{r.begin > here.begin ? r.begin : here.begin,
-                    r.end < here.end ? r.end : here.end};
-  };
-  const KeyRange seen = cut(seen_keys(tile.positions, tile.slots, tile.rows, tile.window));
-  for (size_t i = 0; i < lines; ++i) sum.split.weight[i] = 0;
-  if (seen.empty()) return;
-  constexpr uint32_t kPanel = kPanelCols;
-  const KeyRange range{seen.begin / kPanel * kPanel, (seen.end + kPanel - 1) / kPanel * kPanel};
-  const size_t panels = (range.end - range.begin) / kPanel;
-  pack_queries(sum);
 
-  PanelOfKeys panel;
-  MmaStep s{};
-  s.a = sum.queries();
-  s.rows = lines;
-  s.ks = tile.head_size;
-  s.b = sum.scratch + S::kKeys;
-  s.panel_bytes = panel_bytes(tile.head_size, TW_BF16);
-  s.panels = panels;
-  s.sums = sum.scores();
-  s.panel_rows = S::kPanelRows;
-  s.first = true;
-  for (size_t p = 0; p < panels; ++p) {
-    find_panel(&panel, keys.k, keys, range.begin + static_cast<uint32_t>(p * kPanelCols), seen);
-    pack_keys(sum.scratch + S::kKeys + p * s.panel_bytes, panel, groups);
+  TW_FN KeyRange cut(const KeyRange& r) const {
+    return {r.begin > here_.begin ? r.begin : here_.begin, r.end < here_.end ? r.end : here_.end};
   }
-  multiply(s);
-
-  for (size_t r = 0; r < tile.rows; ++r) {
-    const KeyRange of_row = cut(seen_keys(tile.positions[r], tile.slots[r], tile.window));
-    for (size_t h = 0; h < tile.heads; ++h) weigh_line(sum, r * tile.heads + h, range, of_row);
+  TW_FN uint32_t key_of(size_t panel) const {
+    return range_.begin + static_cast<uint32_t>(panel * kPanelCols);
   }
 
-  s.a = sum.weights();
-  s.ks = range.end - range.begin;
-  s.b = sum.scratch + S::kValues;
-  s.panel_bytes = panel_bytes(s.ks, TW_BF16);
-  s.panels = groups;
-  s.sums = sum.split.values;
-  for (size_t p = 0; p < panels; ++p) {
-    find_panel(&panel, keys.v, keys, range.begin + static_cast<uint32_t>(p * kPanelCols), seen);
-    pack_values(sum.scratch + S::kValues + p * kGroup * sizeof(uint16_t), s.panel_bytes, panel,
-                groups);
+  /// Parts that stay in the L1 cache.
+  TW_FN void few(size_t lines) {
+    const size_t fit = kMostHeadSize / sum_.tile.head_size;
+    each_part(fit, [&](size_t p, size_t n) {
+      pack_k(p, n);
+      score(0, lines, p, n);
+    });
+    weigh(0, lines);
+    each_part(fit, [&](size_t p, size_t n) {
+      pack_v(p, n);
+      add(0, lines, p, n);
+    });
   }
-  multiply(s);
-}
+  template <class F>
+  TW_FN void each_part(size_t step, F f) {
+    for (size_t p = 0; p < panels_; p += step) f(p, panels_ - p < step ? panels_ - p : step);
+  }
+
+  /// Panels first .. first + n - 1 of K, or V, to the beginning of its packed memory.
+  TW_FN void pack_k(size_t first, size_t n) {
+    const size_t bytes = panel_bytes(sum_.tile.head_size, TW_BF16);
+    each_panel(keys_.k, first, n, [&](size_t p, size_t g, const PanelOfKeys& from, size_t groups) {
+      pack_keys(sum_.scratch + S::kKeys + p * bytes + g * kGroup * sizeof(uint16_t), from, groups);
+    });
+  }
+  TW_FN void pack_v(size_t first, size_t n) {
+    const size_t bytes = panel_bytes(n * kPanelCols, TW_BF16);
+    each_panel(keys_.v, first, n, [&](size_t p, size_t g, const PanelOfKeys& from, size_t groups) {
+      pack_values(sum_.scratch + S::kValues + g * bytes + p * kGroup * sizeof(uint16_t), bytes,
+                  from, groups);
+    });
+  }
+  /// f(p, g, where, groups) for the whole groups of each panel, and for the half one.
+  template <class F>
+  TW_FN void each_panel(const char* base, size_t first, size_t n, F f) {
+    if (first == 0) found_ = 0;
+    const size_t size = sum_.tile.head_size, whole = size / kPackedK;
+    for (size_t p = first; p < first + n; ++p) {
+      for (; found_ < panels_ && found_ <= p + kAhead; ++found_)
+        find_panel(&ring_[found_ % (kAhead + 1)], base, keys_, key_of(found_), seen_);
+      const PanelOfKeys& panel = ring_[p % (kAhead + 1)];
+      if (whole != 0) f(p - first, 0, panel, whole);
+      if (size % kPackedK == 0) continue;
+      last_.fill(panel, size);
+      f(p - first, whole, last_.at, 1);
+    }
+  }
+
+  /// Scores of lines i .. i + n - 1 with the packed panels of K.
+  TW_FN void score(size_t i, size_t n, size_t first, size_t panels) {
+    MmaStep s{};
+    s.a = sum_.queries() + i * kCpuTile.k;
+    s.rows = n;
+    s.ks = sum_.tile.head_size;
+    s.b = sum_.scratch + S::kKeys;
+    s.panel_bytes = panel_bytes(s.ks, TW_BF16);
+    s.panels = panels;
+    s.sums = sum_.scores() + first * S::kScoreRows * kPanelCols;
+    s.panel_rows = S::kScoreRows;
+    s.first = true;
+    multiply_(s);
+  }
+  TW_FN void weigh(size_t i, size_t n) {
+    const AttentionTile& tile = sum_.tile;
+    for (size_t at = 0; at < n; ++at) {
+      const size_t r = (i + at) / tile.heads;
+      weigh_line(sum_, i + at, at, range_,
+                 cut(seen_keys(tile.positions[r], tile.slots[r], tile.window)));
+    }
+  }
+  /// The lines' weights times the packed panels of V.
+  TW_FN void add(size_t i, size_t n, size_t first, size_t panels) {
+    MmaStep s{};
+    s.a = sum_.weights() + first * kPanelCols;
+    s.rows = n;
+    s.ks = panels * kPanelCols;
+    s.b = sum_.scratch + S::kValues;
+    s.panel_bytes = panel_bytes(s.ks, TW_BF16);
+    s.panels = sum_.panels();
+    s.sums = sum_.split.row(0, i);
+    s.panel_rows = S::kResultRows;
+    s.first = first == 0;
+    multiply_(s);
+  }
+
+  static constexpr size_t kAhead = 2;  // panels
+  CpuAttention& sum_;
+  const AttentionKeys& keys_;
+  const KeyRange here_, seen_, range_;
+  const size_t panels_;
+  Multiply multiply_;
+  PanelOfKeys ring_[kAhead + 1];
+  size_t found_ = 0;
+  LastGroups last_;
+};
 
 /// total = total and split. Lines that saw nothing in the split stay as they are.
 TW_FN void fold_split(CpuAttention& sum) {
@@ -382,53 +535,42 @@ TW_FN void fold_split(CpuAttention& sum) {
   }
 }
 
-/// f(panel, first column, columns) of a head.
-template <class F>
-TW_INLINE void each_part_of_head(size_t head_size, F f) {
-  for (size_t j = 0; j < head_size; j += kPanelCols)
-    f(j / kPanelCols, j, head_size - j < kPanelCols ? head_size - j : kPanelCols);
-}
-
 TW_FN void store_attention(const TilePlace& to, const CpuAttention& sum) {
+  if (to.data == nullptr) return;
   const AttentionTile& tile = sum.tile;
+  const size_t words = tile.head_size / 2;  // of a line
   for (size_t i = 0; i < tile.lines(); ++i) {
     const size_t col = i % tile.heads * tile.head_size;
-    char* const at = to.data + (i / tile.heads * to.stride + col) * 2;
+    char* const at = to.data + (i / tile.heads * to.stride + col) * sizeof(uint16_t);
     if (sum.empty || sum.total.weight[i] == 0) {
-      __builtin_memset(at, 0, tile.head_size * 2);
+      __builtin_memset(at, 0, words * sizeof(uint32_t));
       continue;
     }
     const Floats by = splat<Floats>(1.0f / sum.total.weight[i]);
-    each_part_of_head(tile.head_size, [&](size_t p, size_t j, size_t n) {
-      for_lanes(n, [&](size_t l, size_t lanes) {
-        store_some<TW_BF16>(at + (j + l) * 2, load_vector<Floats>(sum.total.row(p, i) + l) * by,
-                            lanes);
-      });
+    for_lanes(words, [&](size_t w, size_t lanes) {
+      const float* const panel = sum.total.row(w / kPanelTileCols, i);
+      store_some<TW_FP32>(at + w * sizeof(uint32_t),
+                          bits_as<Floats>(column_words(panel, w % kPanelTileCols, by)), lanes);
     });
   }
 }
 
 TW_FN void put_lines(float* to, const CpuAttention& sum) {
-  const size_t n = sum.tile.head_size;
-  for (size_t i = 0; i < sum.tile.lines(); ++i, to += AttentionLimits::kPartialHead + n) {
+  for (size_t i = 0; i < sum.tile.lines(); ++i) {
     to[0] = sum.split.most[i];
     to[1] = sum.split.weight[i];
-    each_part_of_head(n, [&](size_t p, size_t j, size_t count) {
-      __builtin_memcpy(to + AttentionLimits::kPartialHead + j, sum.split.row(p, i),
-                       count * sizeof(float));
-    });
+    to += AttentionLimits::kPartialHead;
+    for (size_t p = 0; p < sum.panels(); ++p, to += kPanelCols)
+      __builtin_memcpy(to, sum.split.row(p, i), kPanelCols * sizeof(float));
   }
 }
-
 TW_FN void take_lines(CpuAttention& sum, const float* from) {
-  const size_t n = sum.tile.head_size;
-  for (size_t i = 0; i < sum.tile.lines(); ++i, from += AttentionLimits::kPartialHead + n) {
+  for (size_t i = 0; i < sum.tile.lines(); ++i) {
     sum.split.most[i] = from[0];
     sum.split.weight[i] = from[1];
-    each_part_of_head(n, [&](size_t p, size_t j, size_t count) {
-      __builtin_memcpy(sum.split.row(p, i), from + AttentionLimits::kPartialHead + j,
-                       count * sizeof(float));
-    });
+    from += AttentionLimits::kPartialHead;
+    for (size_t p = 0; p < sum.panels(); ++p, from += kPanelCols)
+      __builtin_memcpy(sum.split.row(p, i), from, kPanelCols * sizeof(float));
   }
 }
 

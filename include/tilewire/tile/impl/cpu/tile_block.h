@@ -199,12 +199,12 @@ class CpuTileBlock {
   }
   TW_FN void attend(CpuAttention& sum, const AttentionKeys& keys, uint32_t split) {
     if (!go_on()) return;
-    attend_split(sum, keys, split, [&](const MmaStep& s) {
+    SplitWork(sum, keys, split, [&](const MmaStep& s) {
       if constexpr (kBf16Products)
         multiply_bf16(s);
       else
         multiply_vectors<WidenedBf16>(s);
-    });
+    }).run();
   }
   TW_FN void fold(CpuAttention& sum) {
     if (ok_) fold_split(sum);
@@ -433,6 +433,7 @@ class CpuTileBlock {
         pack_right(to, s.panel_bytes, *b.of, b.row, col, ks, sum.tile.cols);
         s.b = to;
       }
+      // `accumulator` has set both halves: NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign)
       s.sums = sum.half[h];
       s.panel_rows = sum.panel_rows;
       s.first = sum.zero;
