@@ -218,8 +218,7 @@ tw_status_t Model::step(const Step& step, tw_stream_t stream) {
   StagedStep& staged = run.stage(step);
   return impl_->comm_.device().issue(
       stream,
-      [&run, &staged, &comm = impl_->comm_] {
-        comm.check();
+      [&run, &staged] {
         run.run(staged);
         return TW_OK;
       },

@@ -349,6 +349,7 @@ void ModelRun::begin(const StagedStep& staged) {
 }
 
 void ModelRun::run(StagedStep& staged) {
+  comm_.check();  // what was queued before may have ended it
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   if (tracing_) traced_ = &program.whole;
