@@ -2,12 +2,18 @@
 // not depend on what else is in its step.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <random>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "tests/support/llama_cases.h"
@@ -326,6 +332,80 @@ TEST(ModelParts, AStepIsOneLaunch) {
   EXPECT_EQ(model.launches(), before + 1);
   model.step({{0, {2}}}, /*by_ops=*/true);
   EXPECT_GT(model.launches(), before + 20);
+}
+
+// ---- Timelines ----
+
+struct Event {
+  std::string name, category;
+  int device, block;
+  double start, end;
+};
+std::vector<Event> read_trace(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<Event> events;
+  for (const auto& e : nlohmann::json::parse(file)["traceEvents"])
+    events.push_back({e["name"], e["cat"], e["pid"], e["tid"], e["ts"],
+                      e["ts"].get<double>() + e["dur"].get<double>()});
+  return events;
+}
+
+/// Of different ops, at the same time, on one device.
+bool ops_overlap(const std::vector<Event>& events) {
+  for (const Event& a : events)
+    for (const Event& b : events)
+      if (a.category == "work" && b.category == "work" && a.device == b.device &&
+          a.block != b.block && a.name != b.name && a.start < b.end && b.start < a.end)
+        return true;
+  return false;
+}
+
+class Timeline : public testing::Test {
+ protected:
+  ~Timeline() override { std::remove(path_.c_str()); }
+  const std::string path_ = testing::TempDir() + "model_trace_" + std::to_string(getpid());
+};
+
+TEST_F(Timeline, OpsOverlapAndAllRanksAreInIt) {
+  const ReferenceModel reference = random_model(small_config(), 12);
+  ModelRanks model(reference, {2, 4, limits(128)});
+  const auto all = [&](auto call) {
+    model.ranks().run([&](int rank, tw_comm_t) {
+      EXPECT_EQ(call(model.model(rank)), TW_OK) << tw_last_error();
+    });
+  };
+  all([](tw_model_t m) { return tw_model_set_tracing(m, 1); });
+  bool overlap = false;
+  for (int i = 0; i < 20 && !overlap; ++i) {
+    model.step({{i, random_tokens(reference.config, 100, 5)}});
+    model.end(i);
+    all([&](tw_model_t m) { return tw_model_write_trace(m, path_.c_str()); });
+    const std::vector<Event> events = read_trace(path_);
+    std::set<int> devices;
+    std::set<std::string> names;
+    for (const Event& e : events) {
+      devices.insert(e.device);
+      names.insert(e.name);
+      EXPECT_LE(e.start, e.end);
+      EXPECT_TRUE(e.block >= 0 && e.block < 4);
+    }
+    EXPECT_EQ(devices, (std::set<int>{0, 1}));
+    for (const char* name : {"embed", "qkv", "attend", "o", "gate, up", "down", "logits", "sample"})
+      EXPECT_TRUE(names.contains(name)) << name;
+    overlap = ops_overlap(events);
+  }
+  EXPECT_TRUE(overlap) << "ops came one after the other";
+}
+
+TEST_F(Timeline, TheEnvironmentAsksForTheLastStep) {
+  const ScopedEnv env("TW_PROGRAM_TRACE", path_);
+  const ReferenceModel reference = random_model(small_config(), 13);
+  {
+    ModelRanks model(reference, {2, 1, limits(32)});
+    model.step({{0, {1, 2, 3}}});
+    model.step({{0, {4}}});
+  }
+  EXPECT_GT(read_trace(path_).size(), 40U);
 }
 
 /// Greedy is the largest logit; the same seed draws the same; one candidate is greedy.

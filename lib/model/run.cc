@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/base/config.h"
 #include "lib/base/error.h"
+#include "lib/base/log.h"
 #include "lib/coll/collectives.h"
 #include "lib/comm/control.h"
 #include "lib/device/kernels.h"
@@ -23,6 +25,7 @@ struct Terms {
   ModelLimits limits;
   int64_t shape[8];
   int32_t blocks;
+  int32_t traced;
   CpuTarget target;
 };
 
@@ -31,6 +34,7 @@ Terms terms_of(const Comm& comm, const ModelDesc& desc, const ModelLimits& limit
           {desc.layers, desc.hidden, desc.heads, desc.kv_heads, desc.head_size, desc.ffn,
            desc.vocab, desc.sliding_window},
           comm.max_blocks(),
+          config::is_set("TW_PROGRAM_TRACE") ? 1 : 0,
           comm.device().target()};
 }
 
@@ -136,7 +140,9 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
       attention_(attention_limits(limits, workers_)),
       activations_(desc, share, comm.size(), limits.rows, limits.logit_rows),
       layer_rows_(static_cast<size_t>(desc.layers)),
-      sampled_slots_(limits.slots) {
+      sampled_slots_(limits.slots),
+      trace_path_(config::string("TW_PROGRAM_TRACE")),
+      tracing_(!trace_path_.empty()) {
   const Sizes sizes(comm, desc, share, limits, workers_);
   const auto blocks = static_cast<size_t>(comm.max_blocks());
   scratch_bytes_ = sizes.scratch;
@@ -159,6 +165,11 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
 
 ModelRun::~ModelRun() {
   comm_.device().drain();
+  try {
+    if (!trace_path_.empty() && traced_ != nullptr && !comm_.ended()) write_trace(trace_path_);
+  } catch (...) {
+    TW_LOGF(TW_LOG_ERROR, "%s", current_error().what());
+  }
   try {
     window_->close();
   } catch (...) {  // what ended the comm has been told
@@ -190,6 +201,7 @@ int ModelRun::agree(Comm& comm, const ModelDesc& desc, const ModelLimits& limits
     differ("limits.slots", mine.limits.slots, theirs.limits.slots);
     for (size_t i = 0; i < std::size(mine.shape); ++i)
       differ("a size of the model", mine.shape[i], theirs.shape[i]);
+    differ("whether TW_PROGRAM_TRACE is set", mine.traced, theirs.traced);
     differ("the CPU target", static_cast<int>(mine.target), static_cast<int>(theirs.target));
   }
   return workers;

@@ -99,6 +99,7 @@ class ModelRun {
   std::vector<int32_t> sampled_slots_;
   std::vector<Sized> programs_;  // by rows
   CpuEntry entry_;
+  const std::string trace_path_;  // TW_PROGRAM_TRACE
   bool tracing_ = false;
   const BuiltProgram* traced_ = nullptr;  // the last traced step's
 

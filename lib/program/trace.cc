@@ -15,8 +15,10 @@ TraceFile::TraceFile(const std::string& path, const std::vector<std::string>& op
 }
 
 void TraceFile::add(int device, const ProgramRecord* records, size_t count) {
-  for (size_t i = 0; first_ == 0 && i < count; ++i)
-    if (i == 0 || records[i].start < first_) first_ = records[i].start;
+  if (first_ == 0 && count != 0)
+    first_ = std::min_element(records, records + count, [](const auto& a, const auto& b) {
+               return a.start < b.start;
+             })->start;
   for (size_t i = 0; i < count && !failed_; ++i) {
     const ProgramRecord& r = records[i];
     const char* const name = names_[r.op].c_str();

@@ -27,7 +27,7 @@ class TraceFile {
   const std::vector<std::string>& names_;
   const std::vector<ProgramOp>& ops_;
   std::FILE* file_;
-  uint64_t first_ = 0;  // the earliest start; times are from there
+  uint64_t first_ = 0;  // the first device's earliest start; times are from there
   bool any_ = false;
   bool failed_ = false;
 };
