@@ -344,7 +344,8 @@ struct Event {
 std::vector<Event> read_trace(const std::string& path) {
   std::ifstream file(path);
   std::vector<Event> events;
-  for (const auto& e : nlohmann::json::parse(file)["traceEvents"])
+  const nlohmann::json whole = nlohmann::json::parse(file);
+  for (const auto& e : whole["traceEvents"])
     events.push_back({e["name"], e["cat"], e["pid"], e["tid"], e["ts"],
                       e["ts"].get<double>() + e["dur"].get<double>()});
   return events;
