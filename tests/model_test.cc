@@ -1,7 +1,6 @@
 // Whole models in one launch a step, against the float64 reference; and that a sequence's bits do
 // not depend on what else is in its step.
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -371,9 +370,8 @@ TEST_F(Timeline, OpsOverlapAndAllRanksAreInIt) {
   const ReferenceModel reference = random_model(small_config(), 12);
   ModelRanks model(reference, {2, 4, limits(128)});
   const auto all = [&](auto call) {
-    model.ranks().run([&](int rank, tw_comm_t) {
-      EXPECT_EQ(call(model.model(rank)), TW_OK) << tw_last_error();
-    });
+    model.ranks().run(
+        [&](int rank, tw_comm_t) { EXPECT_EQ(call(model.model(rank)), TW_OK) << tw_last_error(); });
   };
   all([](tw_model_t m) { return tw_model_set_tracing(m, 1); });
   bool overlap = false;
