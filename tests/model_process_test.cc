@@ -1,5 +1,5 @@
-// A model whose ranks are processes, of which one dies in the middle of its work: the others learn of
-// it in time, make a comm of what is left, load again, and the text goes on.
+// A model whose ranks are processes, of which one dies in the middle of its work: the others learn
+// of it in time, make a comm of what is left, load again, and the text goes on.
 #include <gtest/gtest.h>
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-// A Llama-architecture model over the ranks of a comm: weights by name, programs for batches, steps.
+// A Llama-architecture model over the ranks of a comm: weights by name, programs, steps.
 //
 //   Model model(comm, desc);
 //   model.load(file);            // or set_weight for each
@@ -131,8 +131,8 @@ class Model {
   void kv_bind(const KvMemory& memory);
   /// Memory of the library's own, zeroed.
   void kv_create(uint32_t page_size, uint32_t pages);
-  /// Copies pages from[i] to to[i], in all layers, at this rank, in the caller's thread; nothing may
-  /// be running.
+  /// Copies pages from[i] to to[i], in all layers, at this rank, in the caller's thread, after what
+  /// is queued.
   void kv_copy(const uint32_t* from, const uint32_t* to, size_t count);
 
   /// Collective: every rank with an equal step. One launch. `stream` null: done when it returns.

@@ -1,5 +1,6 @@
-// What a traced launch noted, as JSON that Chrome's tracing and Perfetto read: devices are processes,
-// blocks threads; of each instruction the time that it waited, then the time that it worked.
+// What a traced launch noted, as JSON that Chrome's tracing and Perfetto read: devices are
+// processes, blocks threads; of each instruction the time that it waited, then the time that it
+// worked.
 #pragma once
 
 #include <cstdio>

@@ -1,6 +1,6 @@
 /* How a serving engine runs a model: it keeps sequences, pages and the order of work, the library
- * keeps weights and programs. Two sequences, one of which begins while the other already writes; the
- * weights are made up. Start it with tw_run -n 2. */
+ * keeps weights and programs. Two sequences, one of which begins while the other already writes;
+ * the weights are made up. Start it with tw_run -n 2. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

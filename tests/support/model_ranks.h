@@ -1,5 +1,5 @@
-// A model on thread ranks, driven as an engine does: sequences, pages, steps of any mixture. Results
-// are compared bit for bit over the ranks as they come.
+// A model on thread ranks, driven as an engine does: sequences, pages, steps of any mixture.
+// Results are compared bit for bit over the ranks as they come.
 #pragma once
 
 #include <cstdint>

@@ -95,7 +95,8 @@ struct AttentionItem {
 };
 
 /// Why a plan is empty: pages[page] of the sequence is not a page; or `page` is how many pages it
-/// has, and a row stands beyond them; or kRows: its rows are not rows of the step, or they or its pages end before they begin.
+/// has, and a row stands beyond them; or kRows: its rows are not rows of the step, or they or its
+/// pages end before they begin.
 /// Sequence kStep: the step has more rows or sequences than the plan has room for.
 struct AttentionError {
   static constexpr uint32_t kNone = UINT32_MAX, kStep = UINT32_MAX - 1, kRows = UINT32_MAX;

@@ -86,8 +86,8 @@ struct HeadShare {
   uint32_t head_size;
 };
 
-/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at the ranks whose
-/// bits at[2] has. at = {first row, rows, ranks}.
+/// x = embedding of the rows' tokens, columns [first_col, first_col + cols) of it, at the ranks
+/// whose bits at[2] has. at = {first row, rows, ranks}.
 struct LlamaEmbed {
   const StepView* step;
   Matrix table;  // this rank's columns: vocab x cols

@@ -43,9 +43,13 @@ class ProgramBlock {
   TW_FN ProgramBlock(Block& block, const ProgramArgs& args)
       : block_(block), args_(args), call_(block, args.tiles) {}
 
+  /// The block, for the tile layer's ops.
   TW_FN Block& tile_block() { return block_; }
+  /// The launch.
   TW_FN TileCall<Block>& call() { return call_; }
+  /// This rank, and how many there are.
   TW_FN int rank() const { return call_.rank(); }
+  /// See `rank`.
   TW_FN int size() const { return call_.size(); }
 
   /// Waits for all that the instruction waits for.
@@ -88,6 +92,7 @@ class ProgramBlock {
 
   // ---- For run_program ----
 
+  /// Takes the next instruction.
   TW_FN void begin(const ProgramInstruction& instruction) {
     now_ = &instruction;
     if (args_.trace != nullptr) start_ = ready_ = block_.clock();
@@ -145,6 +150,8 @@ struct ProgramOps {
   }
 };
 
+/// Runs this block's share of the program: a tile program's body.
+/// Role: all. Scope: system. Order: acquire, release. Blocks: yes.
 template <class Ops, class Block>
 TW_FN void run_program(Block& block, const ProgramArgs& args) {
   ProgramBlock<Block> program(block, args);

@@ -140,14 +140,15 @@ class TileBlockOps {
 
   // ---- Attention (tilewire/kernels/attention.h) ----
 
-  /// Query rows of some heads, at most kAttentionLines lines, and nothing attended yet. One is alive
-  /// at a time, and no accumulator beside it. q, K and V are bf16; scores, weights' sums and results
-  /// are fp32, but weights may be rounded to bf16 before they meet V (the same for all lines).
+  /// Query rows of some heads, at most kAttentionLines lines, and nothing attended yet. One is
+  /// alive at a time, and no accumulator beside it. q, K and V are bf16; scores, weights' sums and
+  /// results are fp32, but weights may be rounded to bf16 before they meet V (the same for all
+  /// lines).
   /// Role: consumer. Scope: block. Order: none. Blocks: no.
   Attention attention(const AttentionTile& tile);
 
   /// The lines' result of split `split` of the keys, in place of the split's before. Keys that a
-  /// line does not see count as not there; keys that no line sees are not read, nor are their pages.
+  /// line does not see count as not there; keys that no line sees are not read, nor their pages.
   /// Role: loader, consumer. Scope: device. Order: none. Blocks: no.
   void attend(Attention& sum, const AttentionKeys& keys, uint32_t split);
 
@@ -155,7 +156,8 @@ class TileBlockOps {
   /// Role: consumer. Scope: block. Order: none. Blocks: no.
   void fold(Attention& sum);
 
-  /// Stores the split's result (AttentionLimits::partial_floats a line), and loads one in its place.
+  /// Stores the split's result (AttentionLimits::partial_floats a line), and loads one in its
+  /// place.
   /// Role: consumer. Scope: device. Order: none. Blocks: no.
   void put_partial(float* to, const Attention& sum);
   void take_partial(Attention& sum, const float* from);

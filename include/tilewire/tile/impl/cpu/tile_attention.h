@@ -29,8 +29,8 @@ static_assert(kAttentionSplit <= kCpuTile.k && kAttentionSplit % kPackedK == 0);
 static_assert(kMostHeadSize <= kCpuTile.k);
 
 /// Lines whose scores and weights are alive at a time: they stay in the L1 and L2 caches between
-/// the products. So few lines of an item do without packed K and V of a whole split: parts of it are
-/// multiplied as soon as they are packed.
+/// the products. So few lines of an item do without packed K and V of a whole split: parts of it
+/// are multiplied as soon as they are packed.
 inline constexpr uint32_t kLinesAtOnce = 32, kFewLines = 16;
 
 /// Bytes from the start of a block's scratch; sums of tiles are not alive at the same time.
@@ -348,7 +348,8 @@ TW_FN void pack_values(char* to, size_t panel_bytes, const PanelOfKeys& panel, s
         store_vector(to + (16 + j / 2) * kLine + c, (above >> 16) | (below & 0xffff0000u));
       }
 }
-/// Columns 2 i and 2 i + 1, for kLanes numbers from `i`, of a panel of results, times `by`, in bf16.
+/// Columns 2 i and 2 i + 1, for kLanes numbers from `i`, of a panel of results, times `by`, as
+/// bf16.
 TW_INLINE Words column_words(const float* panel, size_t i, Floats by) {
   const Floats even = load_vector<Floats>(panel + i) * by;
   const Floats odd = load_vector<Floats>(panel + kPanelTileCols + i) * by;

@@ -433,7 +433,7 @@ class CpuTileBlock {
         pack_right(to, s.panel_bytes, *b.of, b.row, col, ks, sum.tile.cols);
         s.b = to;
       }
-      // `accumulator` has set both halves: NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign)
+      // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): `accumulator` has set both halves
       s.sums = sum.half[h];
       s.panel_rows = sum.panel_rows;
       s.first = sum.zero;
