@@ -53,8 +53,8 @@ class Built {
                          case_.ranks,
                          case_.workers,
                          nullptr,
-                         nullptr,
-                         nullptr,
+                         &step_,
+                         layer_rows_.data(),
                          256,
                          nullptr,
                          nullptr,
@@ -72,6 +72,8 @@ class Built {
   const ModelShare share_;
   const ModelWeights weights_;
   const Activations memory_;
+  const StepView step_{};
+  const std::vector<uint32_t> layer_rows_ = std::vector<uint32_t>(2);
 };
 
 std::string refusal(const Program& program) {

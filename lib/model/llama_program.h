@@ -47,7 +47,7 @@ struct LlamaProgram {
   BuiltProgram whole;
   std::vector<ProgramImage> parts;  // a launch for each op
 };
-/// Waits and order do not depend on where things are: the context's addresses may be null.
+/// Waits and order do not depend on where things are: the context's data and tables may be null.
 LlamaProgram build_llama(const LlamaContext& context, const StepSize& size);
 
 /// The instructions of all devices, with their waits.
