@@ -161,7 +161,6 @@ tw_status_t tw_model_set_weight(tw_model_t model, const tw_weight_t* weight) {
     require(weight, "tw_model_set_weight", "weight");
     const tw_weight_t given = versioned(weight, tw_weight_t TW_WEIGHT_INIT, "tw_weight_t");
     const WeightSource source = source_of(given, *m);
-    m->comm().device().drain();  // queued steps use the old values
     m->set_weight(given.name, source);
   });
 }
@@ -225,7 +224,6 @@ tw_status_t tw_model_prepare(tw_model_t model, const tw_model_limits_t* limits) 
     require(limits, "tw_model_prepare", "limits");
     check_ready(m->comm(), nullptr);
     const ModelLimits checked = checked_limits(limits, *m, "tw_model_prepare");
-    m->comm().device().drain();  // queued steps use the old programs
     m->prepare(checked);
   });
 }
@@ -242,7 +240,6 @@ tw_status_t tw_model_set_tracing(tw_model_t model, int on) {
   return guard([&] {
     const ModelInUse m(model);
     require_range(on, 0, 1, "tw_model_set_tracing", "on");
-    m->comm().device().drain();
     m->set_tracing(on != 0);
   });
 }
@@ -253,7 +250,6 @@ tw_status_t tw_model_write_trace(tw_model_t model, const char* path) {
     const ModelInUse m(model);
     require(path, "tw_model_write_trace", "path");
     check_ready(m->comm(), nullptr);
-    m->comm().device().drain();
     m->write_trace(path);
   });
 }

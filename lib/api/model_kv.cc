@@ -112,7 +112,6 @@ tw_status_t tw_model_kv_bind(tw_model_t model, const tw_kv_layout_t* layout, voi
     const auto layers = static_cast<size_t>(m->desc().layers);
     memory.k = bases(k, layers, "k");
     memory.v = bases(v, layers, "v");
-    m->comm().device().drain();  // queued steps use what was there
     m->kv_bind(memory);
   });
 }
@@ -121,7 +120,6 @@ tw_status_t tw_model_kv_create(tw_model_t model, uint32_t page_size, uint32_t pa
   return guard([&] {
     const ModelInUse m(model);
     check_pages(page_size, pages, "tw_model_kv_create");
-    m->comm().device().drain();
     m->kv_create(page_size, pages);
   });
 }
@@ -133,7 +131,6 @@ tw_status_t tw_model_kv_copy(tw_model_t model, const uint32_t* from, const uint3
     if (count == 0) return;
     require(from, "tw_model_kv_copy", "from");
     require(to, "tw_model_kv_copy", "to");
-    m->comm().device().drain();
     m->kv_copy(from, to, count);
   });
 }
