@@ -111,8 +111,8 @@ TEST_P(LlamaProgramTest, EveryWaitAndRaiseIsNeeded) {
   EXPECT_GT(waits, program.instructions.size() / 2);
 }
 
-/// No barrier between ops: with several workers some waits are for a part of an op's instructions on
-/// a device, so the others may run beside who waited.
+/// No barrier between ops: with several workers some waits are for a part of an op's instructions
+/// on a device, so the others may run beside who waited.
 TEST(LlamaProgramOrder, SomeWaitsAreForAPartOfAnOp) {
   for (const ProgramCase& c : {ProgramCase{9, 3, 3, 2, 20}, ProgramCase{9, 3, 2, 2, 128}}) {
     const Program program = Built(c).program();

@@ -10,7 +10,8 @@
 // An op type has `using Args` (trivially copyable, in ProgramArgs::arguments) and
 //   template <class Block>
 //   static TW_FN void run(ProgramBlock<Block>& block, const Args& args, const uint32_t* at);
-// which waits (`come`) before it touches what other instructions touch, and meets the peers before it stores to one.
+// which waits (`come`) before it touches what other instructions touch, and meets the peers
+// before it stores to one.
 //
 // Protocol. Blocks take the next instruction from the list's head (TileBlock::items). An
 // instruction waits for counters, each full when a word of (sender, counter) in own memory is this
