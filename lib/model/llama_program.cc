@@ -83,9 +83,6 @@ class LlamaWriter {
   Operand factor(const SharedMatrix& m, size_t rows, size_t cols) const {
     return {c_.data + m.offset, m.stride, rows, cols, m.type, MatrixLayout::kRows, nullptr};
   }
-  static Operand packed(const Buffer& weights, size_t k, size_t n) {
-    return packed(weights.data(), k, n);
-  }
   static Operand packed(const char* weights, size_t k, size_t n) {
     return {weights, n, k, n, TW_BF16, MatrixLayout::kPacked, nullptr};
   }

@@ -31,6 +31,15 @@ size_t packed_size(size_t k, size_t n) {
   return k == 0 || n == 0 ? 0 : packed_bytes(PackedFor::kCpu, k, n, TW_BF16);
 }
 
+size_t packed_size(const ModelDesc& desc, const ModelShare& share, int rank) {
+  const auto hidden = static_cast<size_t>(desc.hidden);
+  const size_t q = share.q_size(rank), qkv = share.qkv_size(rank), ffn = share.ffn_size(rank);
+  return static_cast<size_t>(desc.layers) *
+             (packed_size(hidden, qkv) + packed_size(q, hidden) + packed_size(hidden, 2 * ffn) +
+              packed_size(ffn, hidden)) +
+         packed_size(hidden, share.vocab_size(rank));
+}
+
 }  // namespace
 
 ModelWeights::ModelWeights(const ModelDesc& desc, const ModelShare& share, int rank)
@@ -44,22 +53,20 @@ ModelWeights::ModelWeights(const ModelDesc& desc, const ModelShare& share, int r
   const auto r = static_cast<size_t>(rank);
   const size_t cols = share.embedding_size(rank), tokens = share.vocab_size(rank);
   embedding_ = Buffer(vocab * cols * sizeof(uint16_t));
+  matrices_ = Buffer(packed_size(desc, share, rank));
+  for (size_t l = 0; l < layers_.size(); ++l) add_layer(l);
   head_ = packed(hidden, tokens);
   add("model.embed_tokens.weight",
       {{0, vocab, share.embedding[r], cols}, Form::kPlain, embedding_.data(), 0});
   add(desc.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight",
-      {{share.vocab[r], tokens, 0, hidden}, Form::kPacked, head_.data(), 0});
-  for (size_t l = 0; l < layers_.size(); ++l) add_layer(l);
+      {{share.vocab[r], tokens, 0, hidden}, Form::kPacked, head_, 0});
   add_floats("model.norm.weight", 0, hidden, const_cast<float*>(input_norm(layers_.size())));
 }
 
 size_t ModelWeights::bytes(const ModelDesc& desc, const ModelShare& share, int rank) {
   const auto hidden = static_cast<size_t>(desc.hidden), vocab = static_cast<size_t>(desc.vocab);
-  const size_t layer = packed_size(hidden, share.qkv_size(rank)) +
-                       packed_size(share.q_size(rank), hidden) +
-                       packed_size(hidden, 2 * share.ffn_size(rank)) +
-                       packed_size(share.ffn_size(rank), hidden) + 2 * hidden * sizeof(float);
-  return static_cast<size_t>(desc.layers) * layer + packed_size(hidden, share.vocab_size(rank)) +
+  const auto layers = static_cast<size_t>(desc.layers);
+  return packed_size(desc, share, rank) + (2 * layers + 1) * hidden * sizeof(float) +
          vocab * share.embedding_size(rank) * sizeof(uint16_t);
 }
 
@@ -67,10 +74,13 @@ const float* ModelWeights::input_norm(size_t l) const {
   return reinterpret_cast<const float*>(norms_.data()) + l * static_cast<size_t>(desc_.hidden);
 }
 
-Buffer ModelWeights::packed(size_t k, size_t n) {
-  Buffer buffer(packed_size(k, n));
-  if (buffer.bytes() != 0) pack_header(k, n, buffer.data());
-  return buffer;
+char* ModelWeights::packed(size_t k, size_t n) {
+  const size_t bytes = packed_size(k, n);
+  if (bytes == 0) return nullptr;
+  char* const at = matrices_.data() + packed_;
+  packed_ += bytes;
+  pack_header(k, n, at);
+  return at;
 }
 
 void ModelWeights::add(const std::string& name, const Piece& piece) {
@@ -102,9 +112,9 @@ void ModelWeights::add_layer(size_t l) {
   if (desc_.mlp_bias && rank_ == 0) w.down_bias = floats(hidden);
 
   /// Outputs first .. of a product's weight, as columns of `to` from `at`, with their bias.
-  const auto outputs = [&](const std::string& name, size_t first, size_t count, const Buffer& to,
-                           size_t at, const Buffer& bias, bool has_bias) {
-    add(prefix + name + ".weight", {{first, count, 0, hidden}, Form::kPacked, to.data(), at});
+  const auto outputs = [&](const std::string& name, size_t first, size_t count, char* to, size_t at,
+                           const Buffer& bias, bool has_bias) {
+    add(prefix + name + ".weight", {{first, count, 0, hidden}, Form::kPacked, to, at});
     if (has_bias)
       add_floats(prefix + name + ".bias", first, count, reinterpret_cast<float*>(bias.data()) + at);
   };
@@ -116,9 +126,9 @@ void ModelWeights::add_layer(size_t l) {
   outputs("mlp.up_proj", first_ffn, ffn, w.gate_up, ffn, w.gate_up_bias, desc_.mlp_bias);
 
   /// Inputs first .. of one whose outputs are all added up over the ranks.
-  const auto inputs = [&](const std::string& name, size_t first, size_t count, const Buffer& to,
+  const auto inputs = [&](const std::string& name, size_t first, size_t count, char* to,
                           const Buffer& bias) {
-    add(prefix + name + ".weight", {{0, hidden, first, count}, Form::kPacked, to.data(), 0});
+    add(prefix + name + ".weight", {{0, hidden, first, count}, Form::kPacked, to, 0});
     if (bias.data() != nullptr)
       add_floats(prefix + name + ".bias", 0, hidden, reinterpret_cast<float*>(bias.data()));
   };

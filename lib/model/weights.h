@@ -28,8 +28,8 @@ class WeightReader {
 
 /// Products read packed bf16 matrices (inputs x outputs), everything else fp32 vectors.
 struct LayerWeights {
-  Buffer qkv, o, gate_up, down;
-  Buffer qkv_bias, o_bias, gate_up_bias, down_bias;  // without data: none
+  char *qkv = nullptr, *o = nullptr, *gate_up = nullptr, *down = nullptr;  // null: empty
+  Buffer qkv_bias, o_bias, gate_up_bias, down_bias;                        // without data: none
   Buffer q_norm, k_norm;
   const float* post_norm = nullptr;
 };
@@ -52,8 +52,8 @@ class ModelWeights {
   const float* input_norm(size_t l) const;
   /// This rank's columns of the embedding, bf16, vocab x embedding_size.
   const char* embedding() const { return embedding_.data(); }
-  /// hidden x vocab_size.
-  const char* head() const { return head_.data(); }
+  /// hidden x vocab_size, packed.
+  const char* head() const { return head_; }
 
  private:
   enum class Form { kPacked, kPlain, kFloats };
@@ -68,7 +68,8 @@ class ModelWeights {
   void add(const std::string& name, const Piece& piece);
   /// A whole vector, or elements first .. of it.
   void add_floats(const std::string& name, uint64_t first, uint64_t count, float* to);
-  Buffer packed(size_t k, size_t n);
+  /// The next k x n of matrices_.
+  char* packed(size_t k, size_t n);
   static void take(const Piece& piece, const WeightReader& reader);
 
   const ModelDesc desc_;
@@ -76,7 +77,10 @@ class ModelWeights {
   const int rank_;
   std::vector<LayerWeights> layers_;
   Buffer norms_;  // [2 layers + 1][hidden]: input norms and the last one, then post norms
-  Buffer embedding_, head_;
+  Buffer embedding_;
+  Buffer matrices_;    // all packed ones in the order in which a step reads them
+  size_t packed_ = 0;  // bytes of them given out
+  char* head_ = nullptr;
   std::map<std::string, std::vector<Piece>, std::less<>> pieces_;  // of each weight
   std::set<std::string, std::less<>> given_;
 };
