@@ -56,6 +56,7 @@ class AmxTiles {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     configure(s.rows < 16 ? static_cast<int>(s.rows) : 16);
     const size_t row_blocks = divide_up(s.rows, 32);
+    if (s.again) return all_rows<0>(s);
     if (s.rows <= 16) return rows_of<1, 0, 32>(s, 0);
     if (row_blocks == 1) return all_rows<32>(s);
     if (row_blocks == 2) return all_rows<16>(s);
@@ -72,7 +73,6 @@ class AmxTiles {
   }
 
  private:
-  static constexpr size_t kRowBytes = kCpuTile.k * 2;  // of A
   static constexpr size_t kSumBytes = kPanelCols * sizeof(float);
   static constexpr size_t kTileBytes = 1024;
 
@@ -91,26 +91,27 @@ class AmxTiles {
   /// 16 or 32 rows from row `i`.
   template <int row_tiles, int ahead_a, int ahead_b>
   TW_FN static void rows_of(const MmaStep& s, size_t i) {
-    const size_t groups = divide_up(s.ks, kPackedK);
-    const char* const a = static_cast<const char*>(s.a) + i * kRowBytes;
+    const size_t groups = divide_up(s.ks, kPackedK), stride = s.a_stride * 2;
+    const char* const a = static_cast<const char*>(s.a) + i * stride;
     for (size_t p = 0; p < s.panels; ++p) {
       const char* const b = s.b + p * s.panel_bytes;
-      block<row_tiles, ahead_a, ahead_b>(a, b, s.sums + (p * s.panel_rows + i) * kPanelCols, groups,
-                                         s.first, a + 32 * kRowBytes + p * ahead_a * 64 * groups,
+      block<row_tiles, ahead_a, ahead_b>(a, stride, b, s.sums + (p * s.panel_rows + i) * kPanelCols,
+                                         groups, s.first, a + (32 + p * ahead_a) * stride,
                                          b + s.ahead + i / 32 * ahead_b * 64 * groups);
     }
   }
 
+  /// `ahead_a`: rows of A from next_a on that are fetched meanwhile.
   template <int row_tiles, int ahead_a, int ahead_b>
-  TW_FN static void block(const char* a, const char* b, float* sums, size_t groups, bool first,
-                          const char* next_a, const char* next_b) {
+  TW_FN static void block(const char* a, size_t stride, const char* b, float* sums, size_t groups,
+                          bool first, const char* next_a, const char* next_b) {
     begin<row_tiles>(sums, first);
     for (size_t k = 0; k < groups; ++k) {
-      _tile_loadd(4, a, kRowBytes);
+      _tile_loadd(4, a, stride);
       _tile_stream_loadd(6, b, 64);
       _tile_stream_loadd(7, b + kTileBytes, 64);
-      if (row_tiles == 2) _tile_loadd(5, a + 16 * kRowBytes, kRowBytes);
-      for (int i = 0; i < ahead_a; ++i) __builtin_prefetch(next_a + i * 64);
+      if (row_tiles == 2) _tile_loadd(5, a + 16 * stride, stride);
+      for (int i = 0; i < ahead_a; ++i) __builtin_prefetch(next_a + i * stride);
       for (int i = 0; i < ahead_b; ++i) __builtin_prefetch(next_b + i * 64, 0, 2);
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
@@ -120,7 +121,7 @@ class AmxTiles {
       }
       a += 64;
       b += 2 * kTileBytes;
-      next_a += ahead_a * 64;
+      next_a += 64;
       next_b += ahead_b * 64;
     }
     end<row_tiles>(sums);

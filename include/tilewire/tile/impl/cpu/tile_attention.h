@@ -463,6 +463,7 @@ class SplitWork {
   TW_FN void score(size_t i, size_t n, size_t first, size_t panels) {
     MmaStep s{};
     s.a = sum_.queries() + i * kCpuTile.k;
+    s.a_stride = kCpuTile.k;
     s.rows = n;
     s.ks = sum_.tile.head_size;
     s.b = sum_.scratch + S::kKeys;
@@ -485,6 +486,7 @@ class SplitWork {
   TW_FN void add(size_t i, size_t n, size_t first, size_t panels) {
     MmaStep s{};
     s.a = sum_.weights() + first * kPanelCols;
+    s.a_stride = kCpuTile.k;
     s.rows = n;
     s.ks = panels * kPanelCols;
     s.b = sum_.scratch + S::kValues;

@@ -112,17 +112,14 @@ class CpuTileBlock {
 
   TW_FN void mma(CpuAccumulator& sum, const OperandAt& a, const OperandAt& b) {
     if (!come(b.ready) || !come(a.ready) || !go_on()) return;
+    if (a.col < sum.added) return;
     const size_t left = a.of->cols - a.col;
-    const size_t ks = left < kTileK ? left : kTileK;
     if constexpr (kBf16Products) {
-      if (a.of->type == TW_BF16 && b.of->type == TW_BF16) {
-        multiply(sum, left_.template step<uint16_t>(*a.of, a.row, sum.tile.rows, a.col, ks), ks, b,
-                 /*bf16=*/true);
-        return;
-      }
+      if (a.of->type == TW_BF16 && b.of->type == TW_BF16) return multiply_bf16(sum, a, b, left);
     }
-    multiply(sum, left_.template step<float>(*a.of, a.row, sum.tile.rows, a.col, ks), ks, b,
-             /*bf16=*/false);
+    const size_t ks = left < kTileK ? left : kTileK;
+    const float* const rows = left_.template step<float>(*a.of, a.row, sum.tile.rows, a.col, ks);
+    multiply(sum, {rows, kTileK, 0, sum.tile.rows, false}, ks, b, /*bf16=*/false);
   }
 
   TW_FN void only_rows(CpuAccumulator& sum, const RowPart& part) { sum.only = part; }
@@ -408,22 +405,73 @@ class CpuTileBlock {
     }
   }
 
-  TW_FN void multiply(CpuAccumulator& sum, const void* a, size_t ks, const OperandAt& b,
+  /// Rows of A as the multiply step reads them: of the tile, from `first`.
+  struct LeftPart {
+    const void* data;
+    size_t stride, first, rows;
+    bool again;  // B was read for other rows just now
+  };
+
+#if defined(TW_TARGET_CPU_AMX)
+  /// Tile registers take rows with any stride: so a short K is one step, which moves the sums once,
+  /// and rows that are in order are multiplied where they lie.
+  TW_FN void multiply_bf16(CpuAccumulator& sum, const OperandAt& a, const OperandAt& b,
+                           size_t left) {
+    constexpr size_t kInL1 = 40 << 10;  // of A, with B passing by
+    const size_t rows = sum.tile.rows;
+    const bool whole = a.col == 0 && b.of->layout == MatrixLayout::kPacked &&
+                       a.ready.word == nullptr && b.ready.word == nullptr &&
+                       left * 2 * (rows < 32 ? rows : 32) <= kInL1;
+    const size_t ks = whole || left < kTileK ? left : kTileK;
+    const size_t stride = whole ? padded_k(left) : kTileK;
+    const bool in_place = a.of->layout == MatrixLayout::kRows &&
+                          b.of->layout == MatrixLayout::kPacked && rows >= 64 &&
+                          ks % kPackedK == 0 &&
+                          a.of->stride * 2 / 64 % 16 != 0;  // not all rows in a few sets of L1
+    const size_t there = in_place ? rows / 32 * 32 : 0;
+    const bool first = sum.zero;
+    if (there != 0) {
+      const auto* const data = static_cast<const uint16_t*>(a.of->data);
+      multiply(sum, {data + a.row * a.of->stride + a.col, a.of->stride, 0, there, false}, ks, b,
+               true);
+    }
+    if (there < rows) {
+      sum.zero = first;
+      const uint16_t* const data =
+          left_.template step<uint16_t>(*a.of, a.row + there, rows - there, a.col, ks, stride);
+      multiply(sum, {data, stride, there, rows - there, there != 0}, ks, b, true);
+    }
+    if (whole) sum.added = left;
+  }
+#else
+  TW_FN void multiply_bf16(CpuAccumulator& sum, const OperandAt& a, const OperandAt& b,
+                           size_t left) {
+    const size_t ks = left < kTileK ? left : kTileK;
+    const auto* const rows = left_.template step<uint16_t>(*a.of, a.row, sum.tile.rows, a.col, ks);
+    multiply(sum, {rows, kTileK, 0, sum.tile.rows, false}, ks, b, true);
+  }
+#endif
+
+  TW_FN void multiply(CpuAccumulator& sum, const LeftPart& a, size_t ks, const OperandAt& b,
                       bool bf16) {
     for (int h = 0; h < sum.halves(); ++h) {
       const size_t col = b.col + (h == 0 ? 0 : sum.tile.pair);
       const bool packed = b.of->layout == MatrixLayout::kPacked;
       MmaStep s{};
-      s.a = a;
-      s.rows = sum.tile.rows;
+      s.a = a.data;
+      s.a_stride = a.stride;
+      s.rows = a.rows;
+      s.again = a.again;
       s.ks = ks;
       sum.skip[h] = packed ? col % kPanelCols : 0;
       s.panels = sum.panels(h);
       if (packed) {
         s.panel_bytes = panel_bytes(b.of->rows, b.of->type);
-        const bool last = b.row + kTileK >= b.of->rows;  // then: the tile beside this one
+        const bool last = b.row + ks >= b.of->rows;              // then: the tile beside this one
+        const bool stream = b.row == 0 && last && a.rows <= 32;  // panels follow each other
         const size_t row_bytes = kPanelCols * packed_element(b.of->type);
-        s.ahead = last ? s.panels * s.panel_bytes - b.row * row_bytes : kTileK * row_bytes;
+        s.ahead =
+            last && !stream ? s.panels * s.panel_bytes - b.row * row_bytes : kTileK * row_bytes;
         s.b = static_cast<const char*>(b.of->data) + kPackedHeader +
               col / kPanelCols * s.panel_bytes + b.row * kPanelCols * packed_element(b.of->type);
       } else {
@@ -434,7 +482,7 @@ class CpuTileBlock {
         s.b = to;
       }
       // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): `accumulator` has set both halves
-      s.sums = sum.half[h];
+      s.sums = sum.half[h] + a.first * kPanelCols;
       s.panel_rows = sum.panel_rows;
       s.first = sum.zero;
       if (bf16)

@@ -27,6 +27,9 @@ class SumLines {
   /// Row i after the epilogue, not yet rounded.
   TW_FN const float* result(size_t i, const Epilogue& e) {
     const size_t n = sum_.tile.cols, col = sum_.tile.col;
+    if (e.activation == Activation::kSwiGlu && e.bias == nullptr && e.residual.data == nullptr &&
+        sum_.skip[0] == sum_.skip[1])
+      return swiglu(i);
     float* const x = load(0, i);
     if (e.bias != nullptr) add_line(x, element(e.bias, e.type, col), e.type, n);
     if (e.activation == Activation::kSwiGlu) {
@@ -42,6 +45,22 @@ class SumLines {
   }
 
  private:
+  /// silu(row i of half 0) * row i of half 1.
+  TW_FN const float* swiglu(size_t i) {
+    float* const to = line(0);
+    each_part(0, [&](size_t panel, size_t from, size_t at, size_t n) {
+      const float* const gate = sum_.row(0, panel, i) + from;
+      const float* const up = sum_.row(1, panel, i) + from;
+      for_lanes(n, [&](size_t l, size_t lanes) {
+        const Floats x = load_some<TW_FP32>(gate + l, lanes);
+        store_some<TW_FP32>(
+            to + at + l,
+            activated<Activation::kSilu, Floats, Words>(x) * load_some<TW_FP32>(up + l, lanes),
+            lanes);
+      });
+    });
+    return to;
+  }
   TW_FN float* line(int i) {
     return lines_ + static_cast<size_t>(i) * (TileScratch::kLine / sizeof(float));
   }

@@ -28,7 +28,8 @@ TW_FN void pack_left_row(To* to, const char* from, tw_type_t type, size_t ks) {
 
 /// Rows that lie column by column: blocks of 32 x 32, so that lines are used while they are near.
 template <class To>
-TW_FN void pack_left_cols(To* to, const char* from, const Operand& a, size_t rows, size_t ks) {
+TW_FN void pack_left_cols(To* to, size_t to_stride, const char* from, const Operand& a, size_t rows,
+                          size_t ks) {
   const size_t element = packed_element(a.type);
   const auto value = [&](size_t i, size_t k) {
     const char* const at = from + (k * a.stride + i) * element;
@@ -44,18 +45,19 @@ TW_FN void pack_left_cols(To* to, const char* from, const Operand& a, size_t row
     for (size_t i0 = 0; i0 < rows; i0 += 32)
       for (size_t i = i0; i < rows && i < i0 + 32; ++i)
         for (size_t k = k0; k < k0 + kPackedK; ++k)
-          to[i * kCpuTile.k + k] = k < ks ? value(i, k) : To{0};
+          to[i * to_stride + k] = k < ks ? value(i, k) : To{0};
 }
 
 /// `rows` x `ks` elements of A from (row, col).
 template <class To>
-TW_FN void pack_left(To* to, const Operand& a, size_t row, size_t col, size_t rows, size_t ks) {
+TW_FN void pack_left(To* to, size_t to_stride, const Operand& a, size_t row, size_t col,
+                     size_t rows, size_t ks) {
   const bool by_rows = a.layout == MatrixLayout::kRows;
   const size_t at = by_rows ? row * a.stride + col : col * a.stride + row;
   const char* from = static_cast<const char*>(a.data) + at * packed_element(a.type);
-  if (!by_rows) return pack_left_cols(to, from, a, rows, ks);
+  if (!by_rows) return pack_left_cols(to, to_stride, from, a, rows, ks);
   for (size_t i = 0; i < rows; ++i)
-    pack_left_row(to + i * kCpuTile.k, from + i * a.stride * packed_element(a.type), a.type, ks);
+    pack_left_row(to + i * to_stride, from + i * a.stride * packed_element(a.type), a.type, ks);
 }
 
 /// Packed steps of the rows that were multiplied last. Operands do not change during a launch, or
@@ -68,12 +70,14 @@ class LeftRows {
 
   TW_FN void forget() { key_ = {}; }
 
-  /// Rows row .. row + rows - 1 of `a`, K from `col`, `ks` of it, as To, the rows padded to 16.
+  /// Rows row .. row + rows - 1 of `a`, K from `col`, `ks` of it, as To, the rows padded to 16 and
+  /// `stride` elements apart: kCpuTile.k, or all of K in one step.
   template <class To>
-  TW_FN const To* step(const Operand& a, size_t row, size_t rows, size_t col, size_t ks) {
+  TW_FN const To* step(const Operand& a, size_t row, size_t rows, size_t col, size_t ks,
+                       size_t stride = kCpuTile.k) {
     const size_t padded = divide_up(rows, 16) * 16;
-    const size_t bytes = padded * kCpuTile.k * sizeof(To), number = col / kCpuTile.k;
-    const Key key{a.data, a.stride, row, rows, sizeof(To), a.layout};
+    const size_t bytes = padded * stride * sizeof(To), number = col / kCpuTile.k;
+    const Key key{a.data, a.stride, row, rows, a.cols, sizeof(To), a.layout};
     if (!(key == key_)) {
       key_ = key;
       done_ = 0;
@@ -82,9 +86,8 @@ class LeftRows {
     To* const to = reinterpret_cast<To*>(
         scratch_ + (keep ? kTileScratch + number * bytes : TileScratch::kLeftStep));
     if (keep && number < done_) return to;
-    pack_left(to, a, row, col, rows, ks);
-    for (size_t i = rows; i < padded; ++i)
-      for (size_t k = 0; k < kCpuTile.k; ++k) to[i * kCpuTile.k + k] = To{0};
+    pack_left(to, stride, a, row, col, rows, ks);
+    for (size_t i = rows * stride; i < padded * stride; ++i) to[i] = To{0};
     if (keep && number == done_) ++done_;
     return to;
   }
@@ -92,11 +95,12 @@ class LeftRows {
  private:
   struct Key {
     const void* data;
-    size_t stride, row, rows, element;
+    size_t stride, row, rows, cols, element;
     MatrixLayout layout;
     TW_FN bool operator==(const Key& other) const {
       return data == other.data && stride == other.stride && row == other.row &&
-             rows == other.rows && element == other.element && layout == other.layout;
+             rows == other.rows && cols == other.cols && element == other.element &&
+             layout == other.layout;
     }
   };
 

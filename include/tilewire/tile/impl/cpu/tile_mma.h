@@ -11,11 +11,11 @@
 
 namespace TW_NS {
 
-/// What a step multiplies. A: rows of kCpuTile.k elements, one after the other, bf16 where
-/// instructions take them, else fp32.
+/// What a step multiplies. A: rows, bf16 where instructions take them, else fp32.
 struct MmaStep {
   const void* a;
-  size_t rows;         // of A; memory has whole tile registers of them
+  size_t a_stride;     // elements; vectors: kCpuTile.k
+  size_t rows;         // of A; more than 16: memory has whole tile registers of them
   size_t ks;           // elements of K
   const char* b;       // this step's part of the first panel
   size_t panel_bytes;  // from a panel to the next
@@ -24,6 +24,7 @@ struct MmaStep {
   float* sums;        // row 0 of panel 0
   size_t panel_rows;  // rows of sums in a panel
   bool first;         // sums are not there yet
+  bool again;         // B was read just now: nothing of it is fetched
 };
 
 }  // namespace TW_NS

@@ -36,6 +36,7 @@ struct CpuAccumulator {
   size_t panel_rows;  // the tile's rows, rounded up to whole tile registers
   size_t skip[2];     // columns of the first panel that are left of the tile
   bool zero;          // nothing was added yet; memory is not written
+  size_t added = 0;   // of K, by a step that took more than its share
 
   TW_FN int halves() const { return tile.pair == 0 ? 1 : 2; }
   TW_FN size_t panels(int h) const { return divide_up(skip[h] + tile.cols, kPanelCols); }
