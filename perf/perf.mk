@@ -35,6 +35,15 @@ $(gemm_program): $(gemm_objects) $(perf_backend) $(so_link)
 $(gemm_links): $(gemm_program)
 	@ln -sf $(notdir $<) $@
 
+# ---- Models: perf/model -> build/perf/{model,layer}_perf ---------------------------------------------
+model_benchmarks := $(B)/perf/model_perf $(B)/perf/layer_perf
+model_objects := $(patsubst %.cc,$(B)/obj/%.o,$(filter-out %_perf.cc,$(wildcard perf/model/*.cc))) $(perf_backend) \
+  $(gemm_parts) $(B)/obj/perf/gemm/limits.o $(B)/obj/perf/gemm/numbers.o $(B)/obj/lib/cli/tw_generate/synthetic.o
+perf-programs: $(model_benchmarks)
+
+$(model_benchmarks): $(B)/perf/%: $(B)/obj/perf/model/%.o $(model_objects) $(so_link)
+	$(call quiet,LINK)$(CXX) $< $(model_objects) $(link_flags) $(use_so) $(MPI_LIBS) -o $@
+
 # ---- Loops of one core (Google Benchmark), for every CPU target -------------------------------------
 local_program := $(B)/perf/local_perf
 tile_program := $(B)/perf/tile_perf
