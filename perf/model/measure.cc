@@ -128,12 +128,11 @@ ModelTimes ModelMeasure::time(const ModelCase& c, int warm, int rounds) {
   double wrong = 0;
   for (int round = -warm; round < rounds; ++round) {
     double us[2];
-    for (const int turn : {0, 1}) {
-      const bool by_ops = (round + turn) % 2 != 0;
+    for (const bool by_ops : {ops_first_, !ops_first_})
       us[by_ops ? 1 : 0] = run(c, by_ops, by_ops ? &by_ops_ : &one_launch_);
-    }
     wrong += static_cast<double>(one_launch_.differences(by_ops_));
     if (round < 0) continue;
+    ops_first_ = !ops_first_;
     times.us.push_back(us[0]);
     times.op_by_op_us.push_back(us[1]);
   }

@@ -1,5 +1,6 @@
-// Checks and times one case of a model on one rank, in one launch a step and op by op in turns. Every
-// rank constructs a ModelMeasure and calls its functions in the same order.
+// Checks and times one case of a model on one rank, in one launch a step and op by op in turns, of
+// which each comes first in every other round. Every rank constructs a ModelMeasure and calls its
+// functions in the same order.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +55,7 @@ class ModelMeasure {
   std::vector<tw_sampling_t> sampling_;
   std::vector<uint16_t> rows_in_, rows_out_;  // bf16
   Results one_launch_, by_ops_;
+  bool ops_first_ = false;  // in the next round
 };
 
 }  // namespace tw::perf
