@@ -33,6 +33,7 @@ uint64_t count_differences(const std::vector<T>& a, const std::vector<T>& b) {
   return count;
 }
 
+bool is_number(int32_t token) { return token >= 0; }
 bool is_number(float value) { return std::isfinite(value); }
 bool is_number(uint16_t bits) { return std::isfinite(bf16_value(bits)); }
 
@@ -76,8 +77,8 @@ void ModelMeasure::Results::poison(const ModelCase& c, size_t hidden) {
 uint64_t ModelMeasure::Results::differences(const Results& other) const {
   return count_differences(tokens, other.tokens) +
          count_differences(log_probabilities, other.log_probabilities) +
-         count_differences(rows, other.rows) + count_no_numbers(log_probabilities) +
-         count_no_numbers(rows);
+         count_differences(rows, other.rows) + count_no_numbers(tokens) +
+         count_no_numbers(log_probabilities) + count_no_numbers(rows);
 }
 
 void ModelMeasure::compute_context(const ModelCase& c) {
