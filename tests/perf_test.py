@@ -253,10 +253,13 @@ def test_llama_peer(folder):
     fake_program(f"{folder}/llama-batched-bench", 'a line\n{"speed_pp": 1, "speed_tg": 300.5}')
     llama = llama_peer.Llama(folder, "m.gguf", [0])
     one, many = model_bars.decode(1, 64), model_bars.decode(8, 64)
-    words = lambda case: " ".join(llama.command(case, "llama.cpp:plain"))
+    words = lambda case: " ".join(llama.command(case, "llama.cpp:huge,plain"))
     expect("batch 1 is llama-bench's", llama.measure(one, "llama.cpp") == 50 and "-n 16 -d 64 -r 1" in words(one), words(one))
     expect("others are llama-batched-bench's", llama.measure(many, "llama.cpp") == 300.5 and "-npp 64 -ntg 16 -npl 8" in words(many)
            and "-c 2048 " in words(many), words(many))
+    settings = [" ".join(llama.command(many, setting)) for setting in llama_peer.SETTINGS]
+    expect("settings differ", len(set(settings)) == len(settings) and all("hugetlb" in each for each in settings if "-lm none" in each), settings)
+    expect("every setting runs", all(llama.measure(case, setting) for case in (one, many) for setting in llama_peer.SETTINGS))
     fake_program(f"{folder}/llama-bench", "out of memory")
     try:
         expect("an answer that is none is an error", llama.measure(one, "llama.cpp") is None)
@@ -268,10 +271,10 @@ def test_model_figures():
     module = tool("perf_model")
     run_model = module.Run(None, None)
     case, other = model_bars.decode(1, 64), model_bars.Case("prefill", 512)
-    run_model.rates = {case: {module.ONE: [90.0, 110.0, 100.0], module.OPS: [80.0], "llama.cpp": [40.0], "llama.cpp:plain": [50.0]},
+    run_model.rates = {case: {module.ONE: [90.0, 110.0, 100.0], module.OPS: [80.0], "llama.cpp": [40.0], "llama.cpp:huge,plain": [50.0]},
                        other: {module.ONE: [7.0], module.OPS: [7.0]}}
     line = run_model.result(case)
-    expect("model.jsonl", (line["tokens_per_s"], line["peer"], line["peer_tokens_per_s"], line["ratio"]) == (100, "llama.cpp:plain", 50, 2), line)
+    expect("model.jsonl", (line["tokens_per_s"], line["peer"], line["peer_tokens_per_s"], line["ratio"]) == (100, "llama.cpp:huge,plain", 50, 2), line)
     line = run_model.result(other)
     expect("without a peer", line["peer"] is None and line["ratio"] is None and ("ratio", other) not in run_model.figures(), line)
     run_layer = tool("perf_layer").Run(argparse.Namespace(shape="llama-70b"), None)
