@@ -20,7 +20,7 @@ def bars(panel, titles, series, label):
                 continue
             x = at + (place - (len(series) - 1) / 2) * width
             panel.bar(x, value, width, color=COLOURS[name], label=name if at == 0 else None)
-            panel.text(x, value, label(name, at), fontsize=6, ha="center", va="bottom", rotation=90)
+            panel.text(x, value, "  " + label(name, at), fontsize=6, ha="center", va="bottom", rotation=90)
     panel.set_xticks(range(len(titles)), titles, fontsize=7)
     panel.tick_params(axis="y", labelsize=7)
     panel.grid(True, axis="y", linewidth=0.3)
