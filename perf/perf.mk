@@ -9,7 +9,7 @@ perf_peer_objects := $(perf_objects) $(B)/obj/perf/peers/bf16_sum.o
 perf_program := $(B)/perf/coll_perf
 perf_links := $(perf_ops:%=$(B)/perf/%_perf)
 
-.PHONY: perf perf-coll perf-gemm perf-fused perf-programs perf-peers perf-gemm-peers deps-perf
+.PHONY: perf perf-coll perf-gemm perf-fused perf-model perf-layer perf-programs perf-peers perf-gemm-peers deps-perf
 perf-programs: $(perf_links)
 
 $(B)/obj/perf/%.o: perf/%.cc $(flags_file)
@@ -34,6 +34,15 @@ $(gemm_program): $(gemm_objects) $(perf_backend) $(so_link)
 
 $(gemm_links): $(gemm_program)
 	@ln -sf $(notdir $<) $@
+
+# ---- Models: perf/model -> build/perf/{model,layer}_perf ---------------------------------------------
+model_benchmarks := $(B)/perf/model_perf $(B)/perf/layer_perf
+model_objects := $(patsubst %.cc,$(B)/obj/%.o,$(filter-out %_perf.cc,$(wildcard perf/model/*.cc))) $(perf_backend) \
+  $(gemm_parts) $(B)/obj/perf/gemm/limits.o $(B)/obj/perf/gemm/numbers.o $(B)/obj/lib/cli/tw_generate/synthetic.o
+perf-programs: $(model_benchmarks)
+
+$(model_benchmarks): $(B)/perf/%: $(B)/obj/perf/model/%.o $(model_objects) $(so_link)
+	$(call quiet,LINK)$(CXX) $< $(model_objects) $(link_flags) $(use_so) $(MPI_LIBS) -o $@
 
 # ---- Loops of one core (Google Benchmark), for every CPU target -------------------------------------
 local_program := $(B)/perf/local_perf
@@ -148,4 +157,18 @@ perf-fused:  ## fused GEMM against oneDNN + MPI and its own parts: build/perf/fu
 	@$(MAKE) --no-print-directory perf-programs perf-gemm-peers perf-peers programs
 	@build/venv/bin/python perf/tools/perf_fused $(if $(QUICK),--quick) $(PERF_FUSED)
 
-perf: perf-local perf-coll perf-gemm perf-fused  ## all benchmarks against their peers
+# Without llama.cpp, which deps_perf tells, perf-model measures ours alone.
+bench_model := build/models/smollm2.gguf
+perf-model:  ## SmolLM2 against llama.cpp and op by op: build/perf/model.{jsonl,txt,md,png}; exit 1 on a missed must
+	@tests/tools/deps build plot demo
+	@perf/tools/deps_perf llama || true
+	@tests/tools/demo_model $(bench_model)
+	@$(MAKE) --no-print-directory $(B)/perf/model_perf $(B)/bin/tw_run
+	@build/venv/bin/python perf/tools/perf_model --model $(bench_model) $(if $(QUICK),--quick) $(PERF_MODEL)
+
+perf-layer:  ## a Llama-70B layer against the machine and op by op: build/perf/layer.{jsonl,txt,md,png}; exit 1 on a missed must
+	@tests/tools/deps build plot
+	@$(MAKE) --no-print-directory $(B)/perf/layer_perf $(B)/bin/tw_run
+	@build/venv/bin/python perf/tools/perf_layer $(PERF_LAYER)
+
+perf: perf-local perf-coll perf-gemm perf-fused perf-model perf-layer  ## all benchmarks against their peers

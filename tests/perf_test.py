@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The benchmarks: options, JSON and exit status, wrong results are seen, and bars are judged right."""
 
+import argparse
 import importlib.machinery
 import importlib.util
 import json
@@ -13,7 +14,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "perf", "tools"))
 sys.dont_write_bytecode = True
 import coll_bars  # pylint: disable=wrong-import-position
+import coll_servers  # pylint: disable=wrong-import-position
 import gemm_bars  # pylint: disable=wrong-import-position
+import llama_peer  # pylint: disable=wrong-import-position
+import model_bars  # pylint: disable=wrong-import-position
 
 OPS = "all_reduce all_gather reduce_scatter all_to_all broadcast reduce gather scatter send_recv barrier".split()
 GEMM_OPS = "gemm all_gather_gemm gemm_reduce_scatter gemm_all_reduce gemm_all_to_all all_reduce_residual_rms_norm".split()
@@ -38,6 +42,14 @@ tw_status_t tw_gemm_all_reduce(const tw_gemm_args_t* a, tw_comm_t c, tw_stream_t
   *(void**)&real = dlsym(RTLD_NEXT, "tw_gemm_all_reduce");
   tw_status_t status = real(a, c, q);
   *((unsigned char*)a->c + 2 * (a->m * a->n - 1)) ^= 64;
+  return status;
+}
+tw_status_t tw_model_step_by_ops(tw_model_t m, const tw_step_t* s) {
+  tw_status_t (*real)(tw_model_t, const tw_step_t*);
+  *(void**)&real = dlsym(RTLD_NEXT, "tw_model_step_by_ops");
+  tw_status_t status = real(m, s);
+  if (s->hidden_out) *((unsigned char*)s->hidden_out + 2 * s->rows) ^= 1;
+  if (s->sampled && s->logit_rows > 1) s->sampled[1] ^= 1;
   return status;
 }
 """
@@ -137,6 +149,37 @@ def test_gemm_programs(folder):
         expect(f"{' '.join(wrong)} is refused", run(["build/perf/gemm_perf", *wrong]).returncode == 2)
 
 
+TINY_MODEL = ["build/perf/model_perf", "--prefill", "40", "--batch", "1,3", "--context", "0,20", "--tokens", "3", "--rounds", "2"]
+TINY_LAYER = ["build/perf/layer_perf", "--shape", "tiny", "-m", "1,3,130", "--context", "20", "--rounds", "2"]
+
+
+def test_model_programs(folder):
+    for command, cases in ((TINY_MODEL, 5), (TINY_LAYER, 3)):
+        name = os.path.basename(command[0])
+        done = run(TW_RUN + command)
+        rows = [line.split() for line in done.stdout.splitlines() if line.split()[1:2] in (["prefill"], ["decode"])]
+        expect(f"{name} on two processes", done.returncode == 0 and len(rows) == cases
+               and all(float(row[5]) > 0 and float(row[6]) > 0 and row[-1] == "0" for row in rows), output(done))
+        broken = run(TW_RUN + command, LD_PRELOAD=f"{folder}/broken.so")
+        expect("one wrong bit of a result fails the run", broken.returncode != 0 and "FAILED" in broken.stdout, output(broken))
+        for wrong in (["--shape", "huge"], ["--rounds", "0"], ["--context", "x"], ["stray"]):
+            expect(f"{name}: {' '.join(wrong)} is refused", run([command[0], *wrong]).returncode == 2)
+
+
+def test_model_tools(folder):
+    """The tools from end to end, on the tiny shape, which has no bars."""
+    keys = {"model": "op tokens batch context tokens_per_s op_by_op_tokens_per_s peer peer_tokens_per_s ratio",
+            "layer": "model ranks m us op_by_op_us read_share multiply_share"}
+    for name, options in (("model", ["--quick", "--budget", "0"]), ("layer", ["--shape", "tiny", "--rows", "1,3,130", "--rounds", "2"])):
+        done = run([sys.executable, f"perf/tools/perf_{name}", *options, "--out", folder, "--no-plot"])
+        path = f"{folder}/{name}.jsonl"
+        lines = [json.loads(line) for line in open(path, encoding="utf-8")] if os.path.exists(path) else []
+        expect(f"{name}.jsonl", done.returncode == 0 and len(lines) == 3 and all(set(line) == set(keys[name].split()) for line in lines),
+               output(done))
+        positive = [value for line in lines for key, value in line.items() if key.endswith(("_s", "us", "_share")) and key != "peer_tokens_per_s"]
+        expect("its figures", positive and all(value > 0 for value in positive), lines)
+
+
 def tool(name):
     """A program of perf/tools as a module."""
     loader = importlib.machinery.SourceFileLoader(name, os.path.join(ROOT, "perf", "tools", name))
@@ -194,6 +237,66 @@ def test_gemm_figures():
     expect("the split of a peer", run_fused.split(first)["oneDNN + MPI"] == [170.0, 120.0], run_fused.split(first))
 
 
+def fake_program(path, says):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\necho \"$0 $*\" > {path}.words\necho '{says}'\n")
+    os.chmod(path, 0o755)
+
+
+def test_llama_peer(folder):
+    try:
+        llama_peer.Llama(folder, "m.gguf", [0])
+        expect("a peer that is missing is an error", False)
+    except coll_servers.ServerError as error:
+        expect("a peer that is missing is an error", "llama-bench is not there" in str(error), error)
+    fake_program(f"{folder}/llama-bench", '[{"samples_ts": [40, 50, 90]}]')
+    fake_program(f"{folder}/llama-batched-bench", 'a line\n{"speed_pp": 1, "speed_tg": 300.5}')
+    llama = llama_peer.Llama(folder, "m.gguf", [0])
+    one, many = model_bars.decode(1, 64), model_bars.decode(8, 64)
+    words = lambda case: " ".join(llama.command(case, "llama.cpp:huge,plain"))
+    expect("batch 1 is llama-bench's", llama.measure(one, "llama.cpp") == 50 and "-n 16 -d 64 -r 1" in words(one), words(one))
+    expect("others are llama-batched-bench's", llama.measure(many, "llama.cpp") == 300.5 and "-npp 64 -ntg 16 -npl 8" in words(many)
+           and "-c 2048 " in words(many), words(many))
+    settings = [" ".join(llama.command(many, setting)) for setting in llama_peer.SETTINGS]
+    expect("settings differ", len(set(settings)) == len(settings) and all("hugetlb" in each for each in settings if "-lm none" in each), settings)
+    expect("every setting runs", all(llama.measure(case, setting) for case in (one, many) for setting in llama_peer.SETTINGS))
+    fake_program(f"{folder}/llama-bench", "out of memory")
+    try:
+        expect("an answer that is none is an error", llama.measure(one, "llama.cpp") is None)
+    except coll_servers.ServerError as error:
+        expect("an answer that is none is an error", "out of memory" in str(error), error)
+
+
+def test_model_figures():
+    module = tool("perf_model")
+    run_model = module.Run(None, None)
+    case, other = model_bars.decode(1, 64), model_bars.Case("prefill", 512)
+    run_model.rates = {case: {module.ONE: [90.0, 110.0, 100.0], module.OPS: [80.0], "llama.cpp": [40.0], "llama.cpp:huge,plain": [50.0]},
+                       other: {module.ONE: [7.0], module.OPS: [7.0]}}
+    line = run_model.result(case)
+    expect("model.jsonl", (line["tokens_per_s"], line["peer"], line["peer_tokens_per_s"], line["ratio"]) == (100, "llama.cpp:huge,plain", 50, 2), line)
+    line = run_model.result(other)
+    expect("without a peer", line["peer"] is None and line["ratio"] is None and ("ratio", other) not in run_model.figures(), line)
+    run_layer = tool("perf_layer").Run(argparse.Namespace(shape="llama-70b"), None)
+    run_layer.server = argparse.Namespace(weight_bytes=1.7e9, kv_bytes=4096)
+    few, many = model_bars.layer_case(8), model_bars.layer_case(512)
+    for each, us in ((few, 1e5), (many, 1e6)):
+        run_layer.us[each], run_layer.by_ops[each] = [us, us, 9 * us], [1.5 * us]
+        run_layer.dram[each], run_layer.multiply[each] = [34.0, 30.0, 40.0], [4.0]
+    line = run_layer.result(few)
+    nbytes = 1.7e9 + 4096 * 8 * (model_bars.LAYER_CONTEXT + 1)
+    expect("layer.jsonl", (line["m"], line["us"], line["op_by_op_us"]) == (8, 1e5, 1.5e5)
+           and abs(line["read_share"] - nbytes / 34e8) < 1e-4 and abs(line["multiply_share"] - 1.7e9 * 8 / 4e11) < 1e-4, line)
+    expect("one launch over op by op", run_layer.figures()["one_launch", many] == 1.5 and run_layer.result(many)["m"] == 512)
+    for cases, bars in ((model_bars.model_cases(True), model_bars.model_bars(model_bars.model_cases(True))),
+                        (model_bars.model_cases(False), model_bars.model_bars(model_bars.model_cases(False))),
+                        (list(map(model_bars.layer_case, model_bars.LAYER_ROWS)), model_bars.layer_bars([few, many]))):
+        expect("every case of every bar is run once", len(cases) == len(set(cases)) and all(c in cases for b in bars for c in b.cases))
+    for figure, verdict in ((0.89, "MISSED"), (0.90, "met"), (0.95, "met, stretch too")):
+        got = gemm_bars.judge(model_bars.layer_bars([few])[0], {("read", model_bars.layer_case(1)): figure}, "A", 2)[0]
+        expect(f"a layer at {figure} of the read rate: {verdict}", got == verdict, got)
+
+
 def main():
     os.chdir(ROOT)
     environment = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -201,6 +304,7 @@ def main():
     test_bars()
     test_gemm_bars()
     test_gemm_figures()
+    test_model_figures()
     built = subprocess.run(["make", "-s", "perf-programs", "programs"], capture_output=True, text=True, check=False)
     expect("the programs build", built.returncode == 0, output(built))
     with tempfile.TemporaryDirectory() as folder:
@@ -208,6 +312,9 @@ def main():
         test_local()
         test_refusals(folder)
         test_gemm_programs(folder)
+        test_model_programs(folder)
+        test_model_tools(folder)
+        test_llama_peer(folder)
     print(f"1..{len(results)}")
     return 0 if all(results) else 1
 

@@ -32,12 +32,6 @@ Order parse_order(const char* line) {
   return order;
 }
 
-void write_list(FILE* out, const char* name, const std::vector<double>& values) {
-  std::fprintf(out, ", \"%s\": [", name);
-  for (size_t i = 0; i < values.size(); ++i) std::fprintf(out, "%s%.4f", i ? ", " : "", values[i]);
-  std::fprintf(out, "]");
-}
-
 void measure_case(GemmMeasure& measure, const char* line, FILE* out) {
   const Order order = parse_order(line);
   uint64_t wrong = order.check ? measure.check(order.c) : 0;
