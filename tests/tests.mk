@@ -85,6 +85,10 @@ demo:  ## a small model (89 MB, from PyPI) writes text over two processes of thi
 	  -n 96 --temp 0 --stats --compare --trace build/demo.json
 	@build/venv/bin/python perf/tools/timeline build/demo.json build/demo.png
 
+.PHONY: timeline
+timeline: demo  ## write perf/timeline.png again, the README's picture: the beginning of the demo's last step
+	@build/venv/bin/python perf/tools/timeline build/demo.json perf/timeline.png 0 900
+
 .PHONY: model-fixtures
 model-fixtures:  ## write tests/fixtures/models again (PyPI packages gguf and safetensors)
 	@$(PYTHON) -m venv build/venv-fixtures
