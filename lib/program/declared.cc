@@ -35,9 +35,9 @@ size_t take(const std::string& from, size_t at, std::vector<T>* values) {
 
 std::string told(const Comm& comm, const Declaration& d, bool traced) {
   const auto size = [](const auto& v) { return static_cast<uint32_t>(v.size()); };
-  const Counts counts{d.rows,          comm.max_blocks(), traced ? 1u : 0u,
-                      comm.device().target(), size(d.tensors),   size(d.ops),
-                      size(d.instructions),   size(d.accesses)};
+  const Counts counts{
+      d.rows,          comm.max_blocks(), traced ? 1u : 0u,     comm.device().target(),
+      size(d.tensors), size(d.ops),       size(d.instructions), size(d.accesses)};
   std::string text;
   put(&text, &counts, 1);
   for (const DeclaredTensor& tensor : d.tensors) put(&text, &tensor.terms, 1);
@@ -78,8 +78,8 @@ std::vector<std::string> tell_all(Comm& comm, const std::string& mine) {
   const uint64_t most = *std::max_element(wanted.begin(), wanted.end());
   for (size_t at = 0; at < most; at += Control::kMaxMessage) {
     const std::string_view rest = std::string_view(mine).substr(std::min(at, mine.size()));
-    const auto parts = comm.control().all_gather(ControlKind::kProgramBuild,
-                                                 rest.substr(0, Control::kMaxMessage));
+    const auto parts =
+        comm.control().all_gather(ControlKind::kProgramBuild, rest.substr(0, Control::kMaxMessage));
     for (size_t r = 0; r < parts.size(); ++r) all[r] += parts[r];
   }
   return all;
@@ -100,10 +100,10 @@ const char* place_text(TensorPlace place) {
 }
 
 std::string text_of(const Terms& terms, const TensorTerms& t) {
-  std::string words = text("%s \"%s\" of %s, %s%u rows, in %s",
-                           t.moves != 0 ? "tensor" : "fixed tensor", t.name,
-                           type_name(static_cast<int>(t.type)), t.moves != 0 ? "up to " : "",
-                           t.moves != 0 ? terms.rows : t.rows, place_text(t.place));
+  std::string words =
+      text("%s \"%s\" of %s, %s%u rows, in %s", t.moves != 0 ? "tensor" : "fixed tensor", t.name,
+           type_name(static_cast<int>(t.type)), t.moves != 0 ? "up to " : "",
+           t.moves != 0 ? terms.rows : t.rows, place_text(t.place));
   if (t.place == TensorPlace::kWindow)
     words += text(" at %#llx, stride %llu", static_cast<unsigned long long>(t.location),
                   static_cast<unsigned long long>(t.stride));
@@ -164,10 +164,11 @@ void compare_lists(const char* what, const Terms& first, const std::vector<T>& a
 void check_lengths(const std::vector<Terms>& all, const OpTerms& op) {
   for (size_t r = 1; r < all.size(); ++r)
     if (all[r].cols(op.c) != all[0].cols(op.c))
-      unfit(text("\"%s\" adds %zu columns of tensor \"%s\" on rank 0 and %zu on rank %zu; valid: "
-                 "as many on all ranks",
-                 op.name, all[0].cols(op.c), all[0].tensors[static_cast<size_t>(op.c)].name,
-                 all[r].cols(op.c), r));
+      unfit(
+          text("\"%s\" adds %zu columns of tensor \"%s\" on rank 0 and %zu on rank %zu; valid: "
+               "as many on all ranks",
+               op.name, all[0].cols(op.c), all[0].tensors[static_cast<size_t>(op.c)].name,
+               all[r].cols(op.c), r));
   if (std::all_of(all.begin(), all.end(), [&](const Terms& t) { return t.cols(op.a) == 0; }))
     unfit(text("\"%s\" adds nothing: tensor \"%s\" has no columns on any rank", op.name,
                all[0].tensors[static_cast<size_t>(op.a)].name));
@@ -182,26 +183,28 @@ void check_part(const std::vector<Terms>& all, const std::string& who, size_t fr
   const TensorTerms& tensor =
       all[static_cast<size_t>(a.rank)].tensors[static_cast<size_t>(a.tensor)];
   if (static_cast<size_t>(a.rank) != from && tensor.place == TensorPlace::kLocal)
-    unfit(text("%s on rank %zu %s tensor \"%s\" of rank %d, which is in memory of that rank's "
-               "own; valid: in a window or in the program's memory",
-               who.c_str(), from, a.writes != 0 ? "writes" : "reads", tensor.name, a.rank));
+    unfit(
+        text("%s on rank %zu %s tensor \"%s\" of rank %d, which is in memory of that rank's "
+             "own; valid: in a window or in the program's memory",
+             who.c_str(), from, a.writes != 0 ? "writes" : "reads", tensor.name, a.rank));
   const bool rows_fit = a.row <= tensor.rows && a.rows <= tensor.rows - a.row;
   const bool cols_fit = a.col <= tensor.cols && a.cols <= tensor.cols - a.col;
   if (!rows_fit || !cols_fit)
-    unfit(text("%s on rank %zu %s rows %u + %u, columns %llu + %llu of tensor \"%s\" of rank %d; "
-               "valid: within %u rows, %llu columns",
-               who.c_str(), from, a.writes != 0 ? "writes" : "reads", a.row, a.rows,
-               static_cast<unsigned long long>(a.col), static_cast<unsigned long long>(a.cols),
-               tensor.name, a.rank, tensor.rows, static_cast<unsigned long long>(tensor.cols)));
+    unfit(
+        text("%s on rank %zu %s rows %u + %u, columns %llu + %llu of tensor \"%s\" of rank %d; "
+             "valid: within %u rows, %llu columns",
+             who.c_str(), from, a.writes != 0 ? "writes" : "reads", a.row, a.rows,
+             static_cast<unsigned long long>(a.col), static_cast<unsigned long long>(a.cols),
+             tensor.name, a.rank, tensor.rows, static_cast<unsigned long long>(tensor.cols)));
 }
 
 void check_copy(const std::vector<Terms>& all, size_t from, const OpTerms& op) {
   const auto rows = all[from].tensors[static_cast<size_t>(op.a)].rows;
   for (int r = 0; r < static_cast<int>(all.size()); ++r)
     if (op.to_rank == r || op.to_rank < 0)
-      check_part(all, text("\"%s\"", op.name), from,
-                 {op.c, r, 1, static_cast<uint32_t>(op.to_row), rows, op.to_col,
-                  all[from].cols(op.a)});
+      check_part(
+          all, text("\"%s\"", op.name), from,
+          {op.c, r, 1, static_cast<uint32_t>(op.to_row), rows, op.to_col, all[from].cols(op.a)});
 }
 
 void check_instructions(const std::vector<Terms>& all, size_t from) {
@@ -218,8 +221,8 @@ void check_instructions(const std::vector<Terms>& all, size_t from) {
 }  // namespace
 
 const char* declared_name(DeclaredKind kind) {
-  constexpr const char* kNames[] = {"gemm", "gemm_all_reduce", "rms_norm", "swiglu",
-                                    "add",  "copy",            "own op"};
+  constexpr const char* kNames[] = {"gemm", "gemm_all_reduce", "rms_norm", "swiglu", "add",
+                                    "copy", "own op"};
   return kNames[static_cast<size_t>(kind)];
 }
 

@@ -32,8 +32,8 @@ class DeclaredWriter {
           builder_.tensor(text("addends of %zu columns", s.cols), s.rows * ranks(), s.cols));
     std::vector<int> numbers;
     for (size_t i = 0; i < c_.mine.ops.size(); ++i) numbers.push_back(write(i));
-    builder_.add_takes(builder_.op("take", static_cast<uint32_t>(ProgramKind::kRows), kNoLayer,
-                                   ProgramRows{}));
+    builder_.add_takes(
+        builder_.op("take", static_cast<uint32_t>(ProgramKind::kRows), kNoLayer, ProgramRows{}));
     return numbers;
   }
 
@@ -76,8 +76,8 @@ class DeclaredWriter {
   }
   Operand factor(int t) const {
     const TensorTerms& terms = tensor(t).terms;
-    return {at(t, self()), stride(t), terms.rows, terms.cols, terms.type, MatrixLayout::kRows,
-            nullptr};
+    return {at(t, self()), stride(t),           terms.rows, terms.cols,
+            terms.type,    MatrixLayout::kRows, nullptr};
   }
   Operand packed(const DeclaredOp& op, size_t n) const {
     const TensorTerms& a = tensor(op.terms.a).terms;
@@ -206,8 +206,8 @@ class DeclaredWriter {
       if (cols(r, t.a) != 0) args.senders |= 1u << r;
     const int number = row_op(text("%s: sum", t.name), args);
     for (int d = 0; d < c_.ranks.ranks; ++d) {
-      const RowRange kept = by_owners ? owned_rows(slots.rows, c_.ranks.ranks, d)
-                                      : RowRange{0, slots.rows};
+      const RowRange kept =
+          by_owners ? owned_rows(slots.rows, c_.ranks.ranks, d) : RowRange{0, slots.rows};
       const uint32_t receivers = by_owners ? all_ranks() : 1u << d;
       each_piece(c_.ranks, kept, [&](uint32_t first, uint32_t count) {
         std::vector<Access> accesses;
@@ -305,9 +305,8 @@ class DeclaredWriter {
         std::vector<Access> accesses;
         for (uint32_t a = 0; a < instruction.count; ++a) {
           const DeclaredAccess& from = terms.accesses[instruction.first + a];
-          accesses.push_back(
-              {{from.rank, from.tensor, from.row, from.rows, from.col, from.cols},
-               from.writes != 0});
+          accesses.push_back({{from.rank, from.tensor, from.row, from.rows, from.col, from.cols},
+                              from.writes != 0});
         }
         builder_.add(d, number,
                      {instruction.at[0], instruction.at[1], instruction.at[2], instruction.at[3]},

@@ -42,8 +42,8 @@ struct DeclaredContext {
   const std::vector<Terms>& all;
   const DeclaredLayout& layout;
   ProgramRanks ranks;
-  std::vector<char*> data;   // by rank, the program's memory; empty: not there yet
-  const uint32_t* live;      // rows of the launch
+  std::vector<char*> data;  // by rank, the program's memory; empty: not there yet
+  const uint32_t* live;     // rows of the launch
 };
 
 /// Adds all of it. `op_numbers`: by declared op, the number of the op in the program (its last).

@@ -61,8 +61,8 @@ tw_tile_view ProgramLauncher::view(uint64_t digest) const {
 }
 
 void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& image,
-                             uint64_t digest,
-                             const std::function<std::string(int peer)>& mismatch, bool traced) {
+                             uint64_t digest, const std::function<std::string(int peer)>& mismatch,
+                             bool traced) {
   ProgramArgs args = program.args(image);
   args.tiles = view(digest);
   args.counts = reinterpret_cast<uint64_t*>(counts_.data());
@@ -71,7 +71,8 @@ void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& im
   args.scratch = op_scratch_.data();
   args.scratch_bytes = needs_.op_scratch;
   args.trace = traced ? records(comm_.rank()) : nullptr;
-  const int blocks = std::clamp(static_cast<int>(args.count), 1, std::min(blocks_, comm_.max_blocks()));
+  const int blocks =
+      std::clamp(static_cast<int>(args.count), 1, std::min(blocks_, comm_.max_blocks()));
   const Comm::MismatchText text(comm_, mismatch);
   comm_.device().launch(entry_, &args, blocks);
   comm_.check();

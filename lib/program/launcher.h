@@ -68,7 +68,7 @@ class ProgramLauncher {
   Comm& comm_;
   const CpuEntry entry_;
   const LaunchNeeds needs_;
-  const int blocks_;  // the most of a launch: what there is memory for
+  const int blocks_;             // the most of a launch: what there is memory for
   size_t note_at_, records_at_;  // in the data
   TileLayout layout_{};
   std::unique_ptr<Window> window_;

@@ -14,8 +14,7 @@ Segments row_segments(const ProgramRanks& ranks, const Product& p) {
   std::vector<size_t> sizes{p.rows};
   if (p.owned) {
     sizes.clear();
-    for (int r = 0; r < ranks.ranks; ++r)
-      sizes.push_back(owned_rows(p.rows, ranks.ranks, r).count);
+    for (int r = 0; r < ranks.ranks; ++r) sizes.push_back(owned_rows(p.rows, ranks.ranks, r).count);
   }
   const size_t most = *std::max_element(sizes.begin(), sizes.end());
   const size_t step = divide_up(divide_up(most, divide_up(most, kCpuTile.rows)), 16) * 16;

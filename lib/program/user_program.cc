@@ -51,8 +51,8 @@ void UserProgram::build(StorePolicy store) {
   needs.note = sizeof(Note);
   uint32_t rows = 1;
   for (const DeclaredTensor& tensor : mine_.tensors) rows = std::max(rows, tensor.terms.rows);
-  needs.scratch = in_units(
-      tile_scratch(std::min<size_t>(rows, kCpuTile.rows), longest_k(mine_)), kScratchUnit);
+  needs.scratch =
+      in_units(tile_scratch(std::min<size_t>(rows, kCpuTile.rows), longest_k(mine_)), kScratchUnit);
   needs.row = in_units(std::max(longest_row(mine_), kernel_.row), 16);
   needs.op_scratch = in_units(kernel_.op_scratch, kScratchUnit);
   needs.store = store;
@@ -96,8 +96,9 @@ void UserProgram::run(uint32_t rows) {
   comm_.check();  // what was queued before may have ended it
   live_ = rows;
   note_at(comm_.rank()) = {rows};
-  launcher_->launch(built_, built_.image, (uint64_t{rows} + 1) * UINT64_C(0x9E3779B97F4A7C15),
-                    [this](int peer) { return mismatch(peer); }, tracing_);
+  launcher_->launch(
+      built_, built_.image, (uint64_t{rows} + 1) * UINT64_C(0x9E3779B97F4A7C15),
+      [this](int peer) { return mismatch(peer); }, tracing_);
   traced_ |= tracing_;
 }
 

@@ -15,7 +15,7 @@ namespace tw {
 /// What runs it: the library's kernel, or one of the user's with ops of its own.
 struct UserProgramKernel {
   CpuEntry entry;
-  size_t row = 0;         // floats and bytes of a block that own ops want
+  size_t row = 0;  // floats and bytes of a block that own ops want
   size_t op_scratch = 0;
 };
 
@@ -68,7 +68,7 @@ class UserProgram {
   BuiltProgram built_;
   std::vector<int> op_numbers_;  // of declared ops
   std::unique_ptr<ProgramLauncher> launcher_;
-  uint32_t live_ = 0;  // rows of the running launch
+  uint32_t live_ = 0;             // rows of the running launch
   const std::string trace_path_;  // TW_PROGRAM_TRACE
   bool tracing_;
   bool traced_ = false;

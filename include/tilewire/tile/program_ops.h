@@ -145,9 +145,8 @@ struct RowsOp {
                          size_t i, uint32_t ranks) {
     if (to.at[program.rank()] == nullptr) return;
     program.tile_block().store_all(
-        program.count(ranks),
-        [&](int r) { return to.place(program.receiver(ranks, r), i).data; }, nullptr, row,
-        to.type);
+        program.count(ranks), [&](int r) { return to.place(program.receiver(ranks, r), i).data; },
+        nullptr, row, to.type);
   }
 };
 
