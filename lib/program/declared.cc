@@ -100,10 +100,10 @@ const char* place_text(TensorPlace place) {
 }
 
 std::string text_of(const Terms& terms, const TensorTerms& t) {
-  std::string words =
-      text("%s \"%s\" of %s, %s%u rows, in %s", t.moves != 0 ? "tensor" : "fixed tensor", t.name,
-           type_name(static_cast<int>(t.type)), t.moves != 0 ? "up to " : "",
-           t.moves != 0 ? terms.rows : t.rows, place_text(t.place));
+  const std::string rows =
+      t.moves != 0 ? text("up to %u rows", terms.rows) : text("%u fixed rows", t.rows);
+  std::string words = text("\"%s\" of %s, %s, in %s", t.name, type_name(static_cast<int>(t.type)),
+                           rows.c_str(), place_text(t.place));
   if (t.place == TensorPlace::kWindow)
     words += text(" at %#llx, stride %llu", static_cast<unsigned long long>(t.location),
                   static_cast<unsigned long long>(t.stride));
