@@ -154,8 +154,7 @@ std::string without_function(const std::string& sentence) {
 TEST_F(Arguments, EveryEntryPointHasARow) {
   const std::set<std::string> none_to_check = {"tw_describe",   "tw_fail",        "tw_group_begin",
                                                "tw_last_error", "tw_status_name", "tw_version"};
-  const std::string header = text_of("include/tilewire.h") +
-                             text_of("include/tilewire/model.h") +
+  const std::string header = text_of("include/tilewire.h") + text_of("include/tilewire/model.h") +
                              text_of("include/tilewire/program.h");
   const std::string rows =
       text_of("tests/support/bad_calls.cc") + text_of("tests/arguments_test.cc") +

@@ -159,6 +159,8 @@ typedef struct tw_program_copy {
 #define TW_PROGRAM_COPY_INIT \
   { sizeof(tw_program_copy_t), NULL, TW_NO_TENSOR, TW_NO_TENSOR, TW_ALL_RANKS, 0, 0 }
 
+/* y = x, rounded to y's type, for rows of x. Columns beyond another rank's y are found out by
+ * tw_program_build (INVALID_ARGUMENT). */
 TW_API tw_status_t tw_program_copy(tw_program_t program, const tw_program_copy_t* args);
 
 /* ---- Ops of the user's own ------------------------------------------------------------------ */
@@ -204,7 +206,8 @@ TW_API tw_status_t tw_program_set_args(tw_program_t program, int op, const void*
 
 /* Derives waits and signals, checks, and allocates what launches work in. Collective. Errors:
  * MISMATCH shows what two ranks declared; INVALID_ARGUMENT for what does not fit together, on all
- * ranks; OUT_OF_MEMORY, OUT_OF_RESOURCES. After an error nothing is built. */
+ * ranks; OUT_OF_MEMORY on all ranks. What it allocates does not count for config.max_memory of the
+ * comm. After an error nothing is built. */
 TW_API tw_status_t tw_program_build(tw_program_t program);
 
 /* Proves again, on the instructions of all ranks: every wait is for instructions that come earlier

@@ -49,8 +49,8 @@ class ProgramBuilder {
   /// The next instruction in the global order. `accesses`: to its own or another device's memory.
   void add(int device, int op, const std::array<uint32_t, 4>& at, std::vector<Access> accesses);
 
-  /// For each device an instruction of `take`, an op that does nothing when its `at` is zeros, which
-  /// comes after what other devices access there: so that a launch is over when that is.
+  /// For each device an instruction of `take`, an op that does nothing when its `at` is zeros: it
+  /// comes after what other devices access there, so that a launch is over when that is.
   void add_takes(int take);
 
   /// Derives waits and counters, checks, and takes the part of `device`.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "lib/base/error.h"
 #include "lib/comm/comm.h"
@@ -15,7 +16,7 @@ size_t lines(size_t bytes) { return divide_up(bytes, 128) * 128; }
 }  // namespace
 
 ProgramLauncher::ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& needs,
-                                 const std::vector<const ProgramImage*>& images)
+                                 const std::vector<const ProgramImage*>& images, ControlKind kind)
     : comm_(comm),
       entry_(entry),
       needs_(needs),
@@ -28,13 +29,23 @@ ProgramLauncher::ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& 
     longest = std::max(longest, image->longest);
     counters = std::max(counters, image->counters.size());
   }
-  const auto blocks = static_cast<size_t>(blocks_);
-  scratch_ = Buffer(blocks * needs.scratch);
-  rows_ = Buffer(blocks * needs.row * sizeof(float));
-  op_scratch_ = Buffer(blocks * needs.op_scratch);
-  counts_ = Buffer(counters * sizeof(uint64_t));
+  std::optional<Error> failure;
+  try {
+    allocate(counters);
+  } catch (...) {
+    failure = current_error();
+  }
+  comm.control().agree(kind, failure ? failure->status() : TW_OK, failure ? failure->what() : "");
   layout_ = tile_layout(comm.size(), slots, records_at_ + longest * sizeof(ProgramRecord));
   window_ = Window::create_workspace(comm, layout_.end);
+}
+
+void ProgramLauncher::allocate(size_t counters) {
+  const auto blocks = static_cast<size_t>(blocks_);
+  scratch_ = Buffer(blocks * needs_.scratch);
+  rows_ = Buffer(blocks * needs_.row * sizeof(float));
+  op_scratch_ = Buffer(blocks * needs_.op_scratch);
+  counts_ = Buffer(counters * sizeof(uint64_t));
 }
 
 ProgramLauncher::~ProgramLauncher() {

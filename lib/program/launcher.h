@@ -35,9 +35,10 @@ struct LaunchNeeds {
 
 class ProgramLauncher {
  public:
-  /// Collective. `images`: all that will be launched, on this rank.
+  /// Collective. `images`: all that will be launched, on this rank. `kind`: of control calls.
+  /// Throws OUT_OF_MEMORY on all ranks alike.
   ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& needs,
-                  const std::vector<const ProgramImage*>& images);
+                  const std::vector<const ProgramImage*>& images, ControlKind kind);
   /// Collective, unless the comm has ended. Nothing is running.
   ~ProgramLauncher();
   ProgramLauncher(const ProgramLauncher&) = delete;
@@ -60,6 +61,7 @@ class ProgramLauncher {
                    const char* why);
 
  private:
+  void allocate(size_t counters);
   tw_tile_view view(uint64_t digest) const;
   ProgramRecord* records(int rank) const {
     return reinterpret_cast<ProgramRecord*>(data(rank) + records_at_);

@@ -7,8 +7,8 @@
 
 namespace tw {
 
-/// Adds, for each device, an instruction of `take` that comes after what the others access there: as
-/// if it read what they write, and wrote what they read.
+/// Adds, for each device, an instruction of `take` that comes after what the others access there:
+/// as if it read what they write, and wrote what they read.
 void add_takes(Program* part, int take);
 
 /// The part of `device` in a program for each op, in order, each to be launched when the one before

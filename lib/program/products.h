@@ -53,8 +53,8 @@ struct Product {
   std::function<Region(int device, int receiver, const Tile&)> to;
 };
 
-/// Adds it as an op of `kind`; the op's number. Tiles that peers wait for come first; of what peers send, what is
-/// here first.
+/// Adds it as an op of `kind`; the op's number. Tiles that peers wait for come first; of what peers
+/// send, what is here first.
 int add_product(ProgramBuilder* builder, const ProgramRanks& ranks, uint32_t kind, Product p);
 
 }  // namespace tw

@@ -57,7 +57,8 @@ void UserProgram::build(StorePolicy store) {
   needs.op_scratch = in_units(kernel_.op_scratch, kScratchUnit);
   needs.store = store;
   launcher_ = std::make_unique<ProgramLauncher>(comm_, kernel_.entry, needs,
-                                                std::vector<const ProgramImage*>{&built_.image});
+                                                std::vector<const ProgramImage*>{&built_.image},
+                                                ControlKind::kProgramBuild);
 
   // The same ops once more, now that it is known where things are.
   std::vector<char*> data;

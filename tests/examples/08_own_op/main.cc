@@ -1,5 +1,6 @@
 // 08: an instruction of your own. A router: scores of this rank's rows by the library's product,
-// softmaxed and given to all ranks by an op of this program, then added up on every rank: one launch.
+// softmaxed and given to all ranks by an op of this program, then doubled on every rank, in one
+// launch.
 //
 //   cmake -S . -B build && cmake --build build && tw_run -n 2 build/own_op
 #include <cmath>
@@ -29,7 +30,7 @@ float x_at(int rank, size_t i, size_t k) {
 }
 float weight_at(size_t k, size_t j) { return static_cast<float>((7 * k + 2 * j) % 9) / 16 - 0.25f; }
 
-/// Twice the probability of expert j for row i of `rank`: the program adds the routes to themselves.
+/// Twice the probability of expert j for row i of `rank`.
 double wanted(int rank, size_t i, size_t j) {
   double sum = 0, own = 0;
   for (size_t e = 0; e < kExperts; ++e) {

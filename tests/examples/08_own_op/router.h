@@ -6,8 +6,7 @@
 
 using tw::ProgramArgs;
 
-/// at = {first row, rows}. Row i of `scores`, softmaxed, to row first_row + i of the routes at every
-/// rank.
+/// at = {first row, rows}. Softmax of row i of `scores` to row first_row + i of all routes.
 struct SoftmaxToAll {
   tw::Matrix scores;  // this rank's rows x n
   size_t n;
