@@ -61,8 +61,8 @@ void UserProgram::build(StorePolicy store) {
                                                 ControlKind::kProgramBuild);
 
   // The same ops once more, now that it is known where things are.
-  std::vector<char*> data;
-  for (int r = 0; r < ranks.ranks; ++r) data.push_back(launcher_->data(r));
+  std::vector<char*> data(static_cast<size_t>(ranks.ranks));
+  for (int r = 0; r < ranks.ranks; ++r) data[static_cast<size_t>(r)] = launcher_->data(r);
   ProgramBuilder placed(ranks.ranks);
   write_declared({mine_, all, layout, ranks, data, &live_}, &placed, &op_numbers_);
   built_.arguments = placed.arguments();
