@@ -1,8 +1,8 @@
 /* tilewire: windows in peer memory, signals, collectives, fused GEMM and whole models over CPUs and
  * GPUs.
  *
- * This header, with tilewire/model.h that it includes, is the reference of the C API. It is C99 and
- * complete.
+ * This header, with tilewire/model.h and tilewire/program.h that it includes, is the reference of
+ * the C API. It is C99 and complete.
  *
  * Conventions, true of every function unless it says otherwise
  * - Returns a tw_status_t. On failure tw_last_error() is this thread's sentence: it names the
@@ -635,5 +635,6 @@ TW_API tw_status_t tw_signals_get_view(tw_signals_t signals, struct tw_signal_vi
 #endif
 
 #include "tilewire/model.h"
+#include "tilewire/program.h"
 
 #endif /* TILEWIRE_H_ */

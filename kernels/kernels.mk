@@ -46,7 +46,7 @@ gpu_sources := $(filter-out %/reduce_loops.cu kernels/llama/% kernels/program/%,
 gpu_flags := -std=c++20 -O3 -lineinfo -fmad=false --expt-relaxed-constexpr
 nvcc_flags := $(gpu_flags) -I. -Iinclude -Werror all-warnings -ccbin g++
 ptxas_flags := -O3 -lineinfo -v --warning-as-error
-gpu_stems := $(gpu_sources:kernels/%.cu=%) $(patsubst tests/%.cu,%,$(wildcard tests/examples/*/*.cu))
+gpu_stems := $(gpu_sources:kernels/%.cu=%) $(patsubst tests/%.cu,%,$(filter-out tests/examples/08_%,$(wildcard tests/examples/*/*.cu)))
 gpu_images := $(foreach t,$(gpu_targets),$(gpu_stems:%=build/gpu/%.$(t).cubin))
 gpu_objects := $(foreach t,$(gpu_targets),$(gpu_sources:kernels/%.cu=$(B)/obj/gpu/%.$(t).o))
 

@@ -154,11 +154,12 @@ std::string without_function(const std::string& sentence) {
 TEST_F(Arguments, EveryEntryPointHasARow) {
   const std::set<std::string> none_to_check = {"tw_describe",   "tw_fail",        "tw_group_begin",
                                                "tw_last_error", "tw_status_name", "tw_version"};
-  const std::string header = text_of("include/tilewire.h") + text_of("include/tilewire/model.h");
+  const std::string header = text_of("include/tilewire.h") + text_of("include/tilewire/model.h") +
+                             text_of("include/tilewire/program.h");
   const std::string rows =
       text_of("tests/support/bad_calls.cc") + text_of("tests/arguments_test.cc") +
       text_of("tests/gemm_arguments_test.cc") + text_of("tests/support/gemm_call.cc") +
-      text_of("tests/model_api_test.cc");
+      text_of("tests/model_api_test.cc") + text_of("tests/program_api_test.cc");
   const std::regex declaration("TW_API[^;(]*\\b(tw_[a-z0-9_]+)\\(");
   int found = 0;
   for (std::sregex_iterator it(header.begin(), header.end(), declaration), end; it != end; ++it) {

@@ -12,7 +12,7 @@ check "make install" make --no-print-directory install PREFIX="$first"
 mv "$first" "$prefix"
 
 has() { [ -e "$prefix/$1" ] || { echo "no $1"; return 1; }; }
-for file in lib/libtilewire.so lib/libtilewire.so.0 include/tilewire.h include/tilewire/model.h \
+for file in lib/libtilewire.so lib/libtilewire.so.0 include/tilewire.h include/tilewire/model.h include/tilewire/program.h \
   bin/tw_info bin/tw_run bin/tw_generate bin/tw_perplexity \
   lib/pkgconfig/tilewire.pc lib/cmake/tilewire/tilewireConfig.cmake; do
   check "installed: $file" has "$file"
@@ -81,6 +81,15 @@ if command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
     check "example 06 holds its $image image" holds_image
   done
 fi
+configure_own_op() { cmake -S tests/examples/08_own_op -B "$work/own_op" -DCMAKE_PREFIX_PATH="$prefix"; }
+check "example 08, a user's own instruction in a program, configures" configure_own_op
+check "example 08 builds" cmake --build "$work/own_op"
+for ranks in 1 2 3; do
+  check "example 08 runs on $ranks ranks" "$prefix/bin/tw_run" -n $ranks "$work/own_op/own_op"
+done
+for target in cpu_avx2 cpu_portable; do
+  check "example 08 runs on $target" env TW_DEVICE_TARGET=$target "$prefix/bin/tw_run" -n 2 "$work/own_op/own_op"
+done
 too_new() { ! cmake -S tests/examples/05_cmake -B "$work/new" -DCMAKE_PREFIX_PATH="$prefix" -DWANT=1.0; }
 check "a newer version than the installed one is refused" too_new
 

@@ -6,7 +6,7 @@
 so=build/lib/libtilewire.so
 header=include/tilewire.h
 
-declared() { grep -ohE '\btw_[a-z0-9_]+\(' "$header" include/tilewire/model.h | tr -d '(' | sort -u; }
+declared() { grep -ohE '\btw_[a-z0-9_]+\(' "$header" include/tilewire/model.h include/tilewire/program.h | tr -d '(' | sort -u; }
 exported() { nm -D --defined-only "$so" | awk '{print $3}' | sort -u; }
 # Each helper prints its offenders; no output is good.
 none() { local output; output=$("$@"); [ -z "$output" ] || { echo "$output"; return 1; }; }

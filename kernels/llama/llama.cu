@@ -2,7 +2,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/llama/ops.h"
 #include "kernels/llama/residual.h"
-#include "kernels/program/ops.h"
+#include "tilewire/tile/program_ops.h"
 
 namespace TW_NS {
 

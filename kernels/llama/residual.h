@@ -1,8 +1,8 @@
 // The ends of the residual stream: what a part of a model begins with and what it gives on.
 #pragma once
 
-#include "kernels/program/ops.h"
 #include "tilewire/kernels/llama.h"
+#include "tilewire/tile/program_ops.h"
 
 namespace TW_NS {
 

@@ -7,6 +7,8 @@ HandleTable<tw_window_t, Window, 2>& windows = *new HandleTable<tw_window_t, Win
 HandleTable<tw_signals_t, SignalSet, 3>& signal_sets = *new HandleTable<tw_signals_t, SignalSet, 3>;
 HandleTable<tw_tiles_t, TileSet, 4>& tile_sets = *new HandleTable<tw_tiles_t, TileSet, 4>;
 HandleTable<tw_model_t, Model, 5>& models = *new HandleTable<tw_model_t, Model, 5>;
+HandleTable<tw_program_t, ProgramHandle, 6>& programs =
+    *new HandleTable<tw_program_t, ProgramHandle, 6>;
 
 void refuse_second_thread(const Comm& comm) {
   fail(TW_ERROR_INVALID_STATE,

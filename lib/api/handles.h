@@ -15,6 +15,9 @@ struct SignalSet;
 /// A tile set: memory, signal words and counters of the user's tile programs.
 struct TileSet;
 
+/// A program of the user's, and the windows that it uses.
+struct ProgramHandle;
+
 namespace api {
 
 /// Never destroyed: threads may still call while the process exits.
@@ -23,6 +26,7 @@ extern HandleTable<tw_window_t, Window, 2>& windows;
 extern HandleTable<tw_signals_t, SignalSet, 3>& signal_sets;
 extern HandleTable<tw_tiles_t, TileSet, 4>& tile_sets;
 extern HandleTable<tw_model_t, Model, 5>& models;
+extern HandleTable<tw_program_t, ProgramHandle, 6>& programs;
 
 [[noreturn]] void bad_handle(const char* what, const void* handle);
 
@@ -46,6 +50,7 @@ inline auto pin(tw_window_t handle) { return Pinned(windows, handle, "window"); 
 inline auto pin(tw_signals_t handle) { return Pinned(signal_sets, handle, "signals"); }
 inline auto pin(tw_tiles_t handle) { return Pinned(tile_sets, handle, "tiles"); }
 inline auto pin(tw_model_t handle) { return Pinned(models, handle, "model"); }
+inline auto pin(tw_program_t handle) { return Pinned(programs, handle, "program"); }
 
 [[noreturn]] void refuse_second_thread(const Comm& comm);
 

@@ -1,4 +1,6 @@
 // Kernels of the user's own: tilewire.h, "Kernels of the user's own".
+#include "lib/api/kernel.h"
+
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -18,36 +20,6 @@ constexpr size_t kMaxArgs = 4096;  // what a GPU launch takes as well
 constexpr size_t kFirstSize = offsetof(tw_kernel_t, cpu_wide);
 constexpr size_t kWideSize = kFirstSize + sizeof(tw_kernel_t::cpu_wide);
 
-void check_kernel(const tw_kernel_t* kernel, const void* args, size_t bytes) {
-  require(kernel, "tw_kernel_launch", "kernel");
-  if (kernel->size < kFirstSize)
-    fail(TW_ERROR_INVALID_ARGUMENT, "tw_kernel_launch: kernel->size = %zu; valid: at least %zu",
-         kernel->size, kFirstSize);
-  if (kernel->version != kCommLayoutVersion)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "tw_kernel_launch: kernel \"%s\" was built against layout version %u of the device views; "
-         "this library's is %u: rebuild the kernel with its headers",
-         kernel->name, kernel->version, kCommLayoutVersion);
-  if (bytes != kernel->args_bytes || bytes > kMaxArgs)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "tw_kernel_launch: bytes = %zu; valid: %zu, the argument struct of kernel \"%s\"", bytes,
-         kernel->args_bytes, kernel->name);
-  if (bytes != 0) require(args, "tw_kernel_launch", "args");
-}
-
-/// The kernel's entry for the chosen target, or for the next narrower one that was built.
-CpuEntry entry_of(const tw_kernel_t& kernel, CpuTarget target) {
-  const bool wide = kernel.size >= kWideSize;
-  const CpuEntry entries[kCpuTargets] = {wide ? kernel.cpu_wide[0] : nullptr,
-                                         wide ? kernel.cpu_wide[1] : nullptr, kernel.cpu[0],
-                                         kernel.cpu[1], kernel.cpu[2]};
-  for (int i = static_cast<int>(target); i < kCpuTargets; ++i)
-    if (entries[i] != nullptr) return entries[i];
-  fail(TW_ERROR_UNSUPPORTED,
-       "tw_kernel_launch: kernel \"%s\" was not built for %s nor for a target that it includes",
-       kernel.name, cpu_target_name(target));
-}
-
 /// The argument struct, copied to memory that is aligned for any type.
 struct Arguments {
   explicit Arguments(const void* args, size_t bytes) : words(bytes / 64 + 1) {
@@ -61,7 +33,7 @@ struct Arguments {
 
 tw_status_t launch(Comm& comm, const tw_kernel_t& kernel, const void* args, size_t bytes,
                    int blocks, tw_stream_t stream) {
-  const CpuEntry entry = entry_of(kernel, comm.device().target());
+  const CpuEntry entry = entry_of(kernel, comm.device().target(), "tw_kernel_launch");
   const auto run = [&comm, entry, blocks](const void* arguments) {
     comm.device().launch(entry, arguments, blocks);
     comm.check();
@@ -74,6 +46,35 @@ tw_status_t launch(Comm& comm, const tw_kernel_t& kernel, const void* args, size
 }
 
 }  // namespace
+
+void check_kernel(const tw_kernel_t* kernel, size_t bytes, const char* argument,
+                  const char* function) {
+  if (kernel->size < kFirstSize)
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s: kernel->size = %zu; valid: at least %zu", function,
+         kernel->size, kFirstSize);
+  if (kernel->version != kCommLayoutVersion)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: kernel \"%s\" was built against layout version %u of the device views; "
+         "this library's is %u: rebuild the kernel with its headers",
+         function, kernel->name, kernel->version, kCommLayoutVersion);
+  if (bytes != kernel->args_bytes || bytes > kMaxArgs)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: %s = %zu; valid: %zu, the argument struct of kernel \"%s\"", function, argument,
+         bytes, kernel->args_bytes, kernel->name);
+}
+
+CpuEntry entry_of(const tw_kernel_t& kernel, CpuTarget target, const char* function) {
+  const bool wide = kernel.size >= kWideSize;
+  const CpuEntry entries[kCpuTargets] = {wide ? kernel.cpu_wide[0] : nullptr,
+                                         wide ? kernel.cpu_wide[1] : nullptr, kernel.cpu[0],
+                                         kernel.cpu[1], kernel.cpu[2]};
+  for (int i = static_cast<int>(target); i < kCpuTargets; ++i)
+    if (entries[i] != nullptr) return entries[i];
+  fail(TW_ERROR_UNSUPPORTED,
+       "%s: kernel \"%s\" was not built for %s nor for a target that it includes", function,
+       kernel.name, cpu_target_name(target));
+}
+
 }  // namespace tw::api
 
 tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const void* args,
@@ -81,7 +82,9 @@ tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const vo
   using namespace tw;       // NOLINT(google-build-using-namespace): entry point of this layer
   using namespace tw::api;  // NOLINT(google-build-using-namespace): entry point of this layer
   return guard([&] {
-    check_kernel(kernel, args, bytes);
+    require(kernel, "tw_kernel_launch", "kernel");
+    check_kernel(kernel, bytes, "bytes", "tw_kernel_launch");
+    if (bytes != 0) require(args, "tw_kernel_launch", "args");
     const auto pinned = pin(comm);
     Comm& c = *pinned;
     require_range(blocks, 0, c.view().layout.blocks, "tw_kernel_launch", "blocks");

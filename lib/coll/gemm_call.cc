@@ -225,35 +225,6 @@ tw_type_t partial_type_of(const Checker& check, GemmOp op, const tw_gemm_args_t&
   return a.partial_type;
 }
 
-void check_header(const char* function, const void* packed, size_t k, size_t n, tw_type_t type) {
-  if (reinterpret_cast<uintptr_t>(packed) % kPackedAlignment != 0)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: args.b_packed = %p; valid: an address aligned to %zu bytes", function, packed,
-         kPackedAlignment);
-  PackedHeader header;
-  std::memcpy(&header, packed, sizeof header);
-  if (header.magic != kPackedMagic)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: args.b_packed = %p holds no packed weights; valid: what tw_pack_weights wrote",
-         function, packed);
-  if (header.version != kPackedVersion)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: args.b_packed is of version %u; valid: %u (pack with this library)", function,
-         header.version, kPackedVersion);
-  if (header.device != PackedFor::kCpu)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: args.b_packed was packed for device kind %u; valid: for CPUs (%u), as the comm's is",
-         function, static_cast<unsigned>(header.device), static_cast<unsigned>(PackedFor::kCpu));
-  if (header.type != static_cast<uint32_t>(type))
-    fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.b_packed has elements of %s; valid: args.type, %s",
-         function, type_name(static_cast<int>(header.type)), type_name(type));
-  if (header.k != k || header.n != n)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: args.b_packed is %llu x %llu; valid: %zu x %zu, as args.k and the columns of B",
-         function, static_cast<unsigned long long>(header.k),
-         static_cast<unsigned long long>(header.n), k, n);
-}
-
 Operand plain_weights(Checker& check, const tw_gemm_args_t& a, size_t cols) {
   check.flag("b_transposed", a.b_transposed);
   const bool turned = a.b_transposed != 0;
@@ -271,7 +242,7 @@ Operand packed_weights(Checker& check, const tw_gemm_args_t& a, size_t cols) {
          check.function(), a.b, a.b_packed);
   if (a.b_stride != 0) check.refuse("b_stride", a.b_stride, "0 with args.b_packed");
   if (a.b_transposed != 0) check.refuse("b_transposed", a.b_transposed, "0 with args.b_packed");
-  if (check.with_data()) check_header(check.function(), a.b_packed, a.k, cols, a.type);
+  if (check.with_data()) check_packed(check.function(), a.b_packed, a.k, cols, a.type);
   const size_t bytes = packed_bytes(PackedFor::kCpu, a.k, cols, a.type);
   check.memory("b_packed", a.b_packed, 1, bytes, bytes, 1, false);
   return {a.b_packed, 0, a.k, cols, a.type, MatrixLayout::kPacked, nullptr};
@@ -407,6 +378,35 @@ Operand check_weights(const tw_gemm_args_t& a, const char* function, bool with_d
          function, a.k, a.n, kMostElements);
   if (!with_data) return {nullptr, 0, a.k, cols, a.type, MatrixLayout::kRows, nullptr};
   return plain_weights(check, a, cols);
+}
+
+void check_packed(const char* function, const void* packed, size_t k, size_t n, tw_type_t type) {
+  if (reinterpret_cast<uintptr_t>(packed) % kPackedAlignment != 0)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: args.b_packed = %p; valid: an address aligned to %zu bytes", function, packed,
+         kPackedAlignment);
+  PackedHeader header;
+  std::memcpy(&header, packed, sizeof header);
+  if (header.magic != kPackedMagic)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: args.b_packed = %p holds no packed weights; valid: what tw_pack_weights wrote",
+         function, packed);
+  if (header.version != kPackedVersion)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: args.b_packed is of version %u; valid: %u (pack with this library)", function,
+         header.version, kPackedVersion);
+  if (header.device != PackedFor::kCpu)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: args.b_packed was packed for device kind %u; valid: for CPUs (%u), as the comm's is",
+         function, static_cast<unsigned>(header.device), static_cast<unsigned>(PackedFor::kCpu));
+  if (header.type != static_cast<uint32_t>(type))
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.b_packed has elements of %s; valid: args.type, %s",
+         function, type_name(static_cast<int>(header.type)), type_name(type));
+  if (header.k != k || header.n != n)
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: args.b_packed is %llu x %llu; valid: %zu x %zu, as args.k and the columns of B",
+         function, static_cast<unsigned long long>(header.k),
+         static_cast<unsigned long long>(header.n), k, n);
 }
 
 // A rank without rows has no residual.

@@ -70,6 +70,10 @@ GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& args, const Place& place,
 /// only what their size depends on is looked at.
 Operand check_weights(const tw_gemm_args_t& args, const char* function, bool with_data);
 
+/// Throws INVALID_ARGUMENT unless `packed`, which is args.b_packed of `function`, is what
+/// tw_pack_weights wrote of a k x n matrix of `type` for CPUs.
+void check_packed(const char* function, const void* packed, size_t k, size_t n, tw_type_t type);
+
 /// Whether all ranks must have a residual, and a transposed A, where this one has.
 bool compared_residual(const GemmCall& call);
 bool compared_transposed(const GemmCall& call);

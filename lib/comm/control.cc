@@ -20,7 +20,11 @@ constexpr const char* kNames[] = {"tw_comm_create",
                                   "tw_comm_split",
                                   "tw_workspace_reserve or a fused call that needs more workspace",
                                   "tw_tiles_create",
-                                  "tw_tiles_destroy"};
+                                  "tw_tiles_destroy",
+                                  "tw_model_prepare",
+                                  "tw_model_write_trace",
+                                  "tw_program_build",
+                                  "tw_program_write_trace"};
 
 const char* name_of(uint32_t kind) {
   return kind < std::size(kNames) ? kNames[kind] : "an unknown call";

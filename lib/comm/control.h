@@ -43,6 +43,8 @@ enum class ControlKind : uint32_t {
   kTilesDestroy,
   kModelPrepare,
   kModelTrace,
+  kProgramBuild,
+  kProgramTrace,
 };
 
 struct Mailbox {

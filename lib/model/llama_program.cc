@@ -12,24 +12,7 @@
 namespace tw {
 namespace {
 
-constexpr size_t kFewRows = 16;     // products of so few read weights at memory speed
-constexpr uint32_t kRowBlock = 32;  // rows of one row instruction, at most
 constexpr uint32_t kNoLayer = UINT32_MAX;
-
-/// A product and the instructions of its tiles, on every device.
-struct Product {
-  std::string name;
-  uint32_t layer;
-  uint32_t rows;
-  bool owned;  // rows are cut by owner
-  bool to_peers;
-  ProgramGemm own;                         // this rank's: all but the grid
-  std::function<size_t(int device)> cols;  // of the result
-  std::function<Access(int device, const Tile&)> reads;
-  /// Which ranks get a tile, and where it lies at one of them.
-  std::function<uint32_t(int device, const Tile&)> receivers;
-  std::function<Region(int device, int receiver, const Tile&)> to;
-};
 
 class LlamaWriter {
  public:
@@ -123,80 +106,32 @@ class LlamaWriter {
 
   // ---- Rows ----
 
-  struct Rows {
-    uint32_t first, count;
-  };
   /// The rows of the residual stream that a device keeps.
-  Rows kept(int device) const {
-    if (!owned_) return {0, size_.rows};
-    const auto begin = nearly_equal_parts(size_.rows, c_.ranks);
-    const auto d = static_cast<size_t>(device);
-    return {static_cast<uint32_t>(begin[d]), static_cast<uint32_t>(begin[d + 1] - begin[d])};
+  RowRange kept(int device) const {
+    return owned_ ? owned_rows(size_.rows, c_.ranks, device) : RowRange{0, size_.rows};
   }
   /// The ranks that keep the rows which `device` keeps.
   uint32_t keepers(int device) const { return owned_ ? 1u << device : all_ranks(); }
 
+  ProgramRanks program_ranks() const { return {c_.rank, c_.ranks, c_.workers}; }
   /// f(device, first, rows) for the pieces in which row instructions take what rows_of(device).
   template <class RowsOf, class F>
   void each_block(RowsOf rows_of, F f) const {
-    const auto pieces = static_cast<uint32_t>(c_.workers == 1 ? 1 : 4 * c_.workers);
-    for (int d = 0; d < c_.ranks; ++d) {
-      const Rows all = rows_of(d);
-      const uint32_t step = std::clamp<uint32_t>((all.count + pieces - 1) / pieces, 1, kRowBlock);
-      for (uint32_t i = 0; i < all.count; i += step)
-        f(d, all.first + i, std::min(step, all.count - i));
-    }
+    for (int d = 0; d < c_.ranks; ++d)
+      each_piece(program_ranks(), rows_of(d),
+                 [&](uint32_t first, uint32_t count) { f(d, first, count); });
   }
   auto kept_rows() const {
     return [this](int device) { return kept(device); };
   }
   auto every(uint32_t count) const {
-    return [count](int) { return Rows{0, count}; };
+    return [count](int) { return RowRange{0, count}; };
   }
 
   // ---- Products ----
 
-  Segments row_segments(const Product& p) const {
-    std::vector<size_t> sizes{p.rows};
-    if (p.owned) {
-      const auto begin = nearly_equal_parts(p.rows, c_.ranks);
-      sizes.resize(ranks());
-      for (size_t r = 0; r < ranks(); ++r) sizes[r] = begin[r + 1] - begin[r];
-    }
-    const size_t most = *std::max_element(sizes.begin(), sizes.end());
-    const size_t step = divide_up(divide_up(most, divide_up(most, kCpuTile.rows)), 16) * 16;
-    return segments_of(sizes.data(), static_cast<int>(sizes.size()), static_cast<uint32_t>(step));
-  }
-  TileGrid grid(const Product& p, int device) const {
-    const bool paired = p.own.epilogue.activation == Activation::kSwiGlu;
-    const Segments rows = row_segments(p);
-    const size_t cols = p.cols(device);
-    const size_t wanted = static_cast<size_t>(c_.workers == 1 ? 1 : 2 * c_.workers);
-    size_t step = kCpuTile.cols / (paired && p.rows > kFewRows ? 2 : 1);
-    while (step > 64 && rows.tiles() * divide_up(cols, step) < wanted) step /= 2;
-    return tile_grid(rows, whole(cols, static_cast<uint32_t>(step)), Raster::kRowsOuter,
-                     paired ? cols : 0);
-  }
-
-  /// Tiles that peers wait for come first; of what peers send, what is here first.
   void add(Product p) {
-    p.own.grid = grid(p, c_.rank);
-    const int number = op(p.name, LlamaKind::kGemm, p.layer, p.own);
-    for (int d = 0; d < c_.ranks; ++d) {
-      const TileGrid g = grid(p, d);
-      const int first_owner = p.to_peers ? (d + 1) % c_.ranks : d;
-      const uint32_t first = p.owned ? g.rows.tile[first_owner] : 0, count = g.rows.tiles();
-      for (uint32_t i = 0; i < count; ++i)
-        for (uint32_t col = 0; col < g.cols.tiles(); ++col)
-          add_tile(p, number, d, g.tile((first + i) % count, col));
-    }
-  }
-  void add_tile(const Product& p, int number, int device, const Tile& tile) {
-    const uint32_t receivers = p.receivers(device, tile);
-    std::vector<Access> accesses{p.reads(device, tile)};
-    for (int q = 0; q < c_.ranks; ++q)
-      if ((receivers >> q & 1) != 0) accesses.push_back({p.to(device, q, tile), true});
-    builder_.add(device, number, {tile.row_tile, tile.col_tile, receivers, 0}, std::move(accesses));
+    add_product(&builder_, program_ranks(), static_cast<uint32_t>(LlamaKind::kGemm), std::move(p));
   }
 
   /// A product of layer l whose result stays on its device. `cols`: of the result.
@@ -215,7 +150,7 @@ class LlamaWriter {
     p.own.to = to;
     p.cols = std::move(cols);
     p.reads = [this, from](int device, const Tile& t) {
-      return reads(device, from, t.row, t.rows);
+      return std::vector{reads(device, from, t.row, t.rows)};
     };
     p.receivers = [](int device, const Tile&) { return 1u << device; };
     p.to = [to_tensor](int, int receiver, const Tile& t) {
@@ -243,7 +178,9 @@ class LlamaWriter {
     p.own.to = sums;
     p.own.to.offset += static_cast<size_t>(c_.rank) * c_.memory.sender_bytes;
     p.cols = [this, k](int device) { return k(device) == 0 ? 0 : hidden_; };
-    p.reads = std::move(reads);
+    p.reads = [reads = std::move(reads)](int device, const Tile& t) {
+      return std::vector{reads(device, t)};
+    };
     p.receivers = [this](int, const Tile& t) { return owned_ ? 1u << t.row_owner : all_ranks(); };
     p.to = [this, tensor](int device, int receiver, const Tile& t) {
       const size_t first = static_cast<size_t>(device) * size_.rows;
@@ -442,7 +379,9 @@ class LlamaWriter {
     p.own.to.offset += c_.share.vocab[static_cast<size_t>(c_.rank)] * sizeof(float);
     p.own.shared = &c_.step->gather_logits;
     p.cols = [this](int device) { return c_.share.vocab_size(device); };
-    p.reads = [this](int device, const Tile& t) { return reads(device, wanted_, t.row, t.rows); };
+    p.reads = [this](int device, const Tile& t) {
+      return std::vector{reads(device, wanted_, t.row, t.rows)};
+    };
     p.receivers = [this](int, const Tile&) { return all_ranks(); };
     p.to = [this](int device, int receiver, const Tile& t) {
       const size_t first = c_.share.vocab[static_cast<size_t>(device)];

@@ -11,6 +11,7 @@
 #include "lib/model/share.h"
 #include "lib/model/weights.h"
 #include "lib/program/builder.h"
+#include "lib/program/products.h"
 #include "tilewire/kernels/attention.h"
 
 namespace tw {
@@ -39,9 +40,6 @@ struct LlamaContext {
 struct StepSize {
   uint32_t rows, logit_rows;
 };
-
-/// From so many rows on, rows have owners.
-inline constexpr uint32_t kOwnedRows = 64;
 
 struct LlamaProgram {
   BuiltProgram whole;

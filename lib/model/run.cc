@@ -11,14 +11,12 @@
 #include "lib/comm/control.h"
 #include "lib/device/kernels.h"
 #include "lib/model/rows.h"
-#include "lib/program/trace.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw {
 namespace {
 
 constexpr size_t kScratchUnit = 4096;
-constexpr size_t kNoteBytes = divide_up(sizeof(StepNote), 128) * 128;
 
 /// What ranks say to each other before they build the same programs.
 struct Terms {
@@ -94,8 +92,15 @@ struct ModelRun::Sizes {
     plan = AttentionPlan::bytes(attention, heads);
     partials = attention.partial_bytes(heads);
     angles = 2 * size_t{limits.context} * static_cast<size_t>(desc.head_size / 2) * sizeof(float);
-    all = static_cast<size_t>(comm.max_blocks()) * (scratch + row * sizeof(float) + op_scratch) +
-          plan + partials + angles;
+    all = needs().local_bytes(comm.max_blocks()) + plan + partials + angles;
+  }
+  LaunchNeeds needs() const {
+    LaunchNeeds n;
+    n.note = sizeof(StepNote);
+    n.scratch = scratch;
+    n.row = row;
+    n.op_scratch = op_scratch;
+    return n;
   }
   size_t scratch, row, op_scratch;  // of a block; row: in floats
   size_t plan, partials, angles, all;
@@ -144,13 +149,6 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
       trace_path_(config::string("TW_PROGRAM_TRACE")),
       tracing_(!trace_path_.empty()) {
   const Sizes sizes(comm, desc, share, limits, workers_);
-  const auto blocks = static_cast<size_t>(comm.max_blocks());
-  scratch_bytes_ = sizes.scratch;
-  row_ = sizes.row;
-  op_scratch_bytes_ = sizes.op_scratch;
-  scratch_ = Buffer(blocks * sizes.scratch);
-  rows_ = Buffer(blocks * sizes.row * sizeof(float));
-  op_scratch_ = Buffer(blocks * sizes.op_scratch);
   plan_ = Buffer(sizes.plan);
   partials_ = Buffer(sizes.partials);
   const auto layers = static_cast<size_t>(desc.layers);
@@ -159,20 +157,19 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
   make_angles();
   for (auto& staged : staged_)
     staged = std::make_unique<StagedStep>(desc, limits, sampled_slots_.data());
-  entry_ = kernels::llama.entry(comm.device().target());
-  make_programs();
+  LaunchNeeds needs = sizes.needs();
+  needs.data = activations_.bytes;
+  needs.store = comm.collectives().table().choose(kAllReduce, activations_.sender_bytes).store;
+  make_programs(needs);
 }
 
 ModelRun::~ModelRun() {
   comm_.device().drain();
+  if (trace_path_.empty() || traced_ == nullptr || comm_.ended()) return;
   try {
-    if (!trace_path_.empty() && traced_ != nullptr && !comm_.ended()) write_trace(trace_path_);
+    write_trace(trace_path_);
   } catch (...) {
     TW_LOGF(TW_LOG_ERROR, "%s", current_error().what());
-  }
-  try {
-    window_->close();
-  } catch (...) {  // what ended the comm has been told
   }
 }
 
@@ -234,7 +231,7 @@ LlamaContext ModelRun::context() const {
           comm_.rank(),
           comm_.size(),
           workers_,
-          window_ == nullptr ? nullptr : window_->data(comm_.rank()) + layout_.data,
+          launcher_ == nullptr ? nullptr : launcher_->data(comm_.rank()),
           &step_,
           layer_rows_.data(),
           limits_.context,
@@ -248,22 +245,17 @@ LlamaContext ModelRun::context() const {
 
 /// How many signal slots the programs need says how large the tile set is; then they are told where
 /// it lies.
-void ModelRun::make_programs() {
-  size_t slots = 0, counters = 0, longest = 0;
-  const auto count = [&](const ProgramImage& image) {
-    slots = std::max(slots, image.slots);
-    longest = std::max(longest, image.longest);
-    counters = std::max(counters, image.counters.size());
-  };
-  for (const StepSize& size : step_sizes(limits_)) {
+void ModelRun::make_programs(const LaunchNeeds& needs) {
+  for (const StepSize& size : step_sizes(limits_))
     programs_.push_back({size, build_llama(context(), size)});
-    count(programs_.back().program.whole.image);
-    for (const ProgramImage& part : programs_.back().program.parts) count(part);
+  std::vector<const ProgramImage*> images;
+  for (const Sized& sized : programs_) {
+    images.push_back(&sized.program.whole.image);
+    for (const ProgramImage& part : sized.program.parts) images.push_back(&part);
   }
-  counts_ = Buffer(counters * sizeof(uint64_t));
-  layout_ = tile_layout(comm_.size(), slots,
-                        activations_.bytes + kNoteBytes + longest * sizeof(ProgramRecord));
-  window_ = Window::create_workspace(comm_, layout_.end);
+  launcher_ =
+      std::make_unique<ProgramLauncher>(comm_, kernels::llama.entry(comm_.device().target()), needs,
+                                        images, ControlKind::kModelPrepare);
   place_programs();
 }
 
@@ -296,31 +288,7 @@ const LlamaProgram& ModelRun::program_for(const Step& step) const {
 }
 
 Matrix ModelRun::own(const SharedMatrix& m) const {
-  return {window_->data(comm_.rank()) + layout_.data + m.offset, m.stride, m.type};
-}
-
-tw_tile_view ModelRun::view(uint64_t digest) const {
-  tw_tile_view v{};
-  v.comm = comm_.view();
-  v.layout = layout_;
-  v.parts = window_->table().data();
-  v.epoch = const_cast<uint64_t*>(&epoch_);
-  v.counters = const_cast<TileCounters*>(&counters_);
-  v.scratch = scratch_.data();
-  v.scratch_bytes = scratch_bytes_;
-  v.store = comm_.collectives().table().choose(kAllReduce, activations_.sender_bytes).store;
-  v.record.call = kCollOps;
-  v.record.history = digest;
-  v.record.digest = static_cast<uint16_t>(digest >> 48);
-  return v;
-}
-
-ProgramRecord* ModelRun::trace_of(int rank) const {
-  return reinterpret_cast<ProgramRecord*>(window_->data(rank) + layout_.data + activations_.bytes +
-                                          kNoteBytes);
-}
-StepNote& ModelRun::note_at(int rank) const {
-  return *reinterpret_cast<StepNote*>(window_->data(rank) + layout_.data + activations_.bytes);
+  return {launcher_->data(comm_.rank()) + m.offset, m.stride, m.type};
 }
 
 std::string ModelRun::mismatch(int peer) const {
@@ -332,21 +300,10 @@ std::string ModelRun::mismatch(int peer) const {
 }
 
 void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
-                      ProgramRecord* trace) {
-  ProgramArgs args = program.args(image);
-  args.tiles = view(note.digest());
-  args.counts = reinterpret_cast<uint64_t*>(counts_.data());
-  args.row = static_cast<uint32_t>(row_);
-  args.rows = reinterpret_cast<float*>(rows_.data());
-  args.scratch = op_scratch_.data();
-  args.scratch_bytes = op_scratch_bytes_;
-  args.trace = trace;
-  const int blocks = std::clamp(static_cast<int>(args.count), 1, comm_.max_blocks());
-  // Peers read it when they have heard of this launch.
+                      bool traced) {
   note_at(comm_.rank()) = note;
-  const Comm::MismatchText text(comm_, [this](int peer) { return mismatch(peer); });
-  comm_.device().launch(entry_, &args, blocks);
-  comm_.check();
+  launcher_->launch(
+      program, image, note.digest(), [this](int peer) { return mismatch(peer); }, traced);
 }
 
 void ModelRun::begin(const StagedStep& staged) {
@@ -365,41 +322,23 @@ void ModelRun::run(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   if (tracing_) traced_ = &program.whole;
-  launch(program.whole, program.whole.image, staged.note(),
-         tracing_ ? trace_of(comm_.rank()) : nullptr);
+  launch(program.whole, program.whole.image, staged.note(), tracing_);
   finish(staged);
 }
 
 void ModelRun::run_by_ops(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
-  for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.note());
+  for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.note(), false);
   finish(staged);
 }
 
 void ModelRun::write_trace(const std::string& path) {
   comm_.device().drain();
-  const bool traced = traced_ != nullptr;
-  const uint64_t length = traced ? traced_->image.list.size() : 0;
-  const auto lengths = comm_.control().all_gather(
-      ControlKind::kModelTrace, {reinterpret_cast<const char*>(&length), sizeof length});
-  if (!traced)
-    fail(TW_ERROR_INVALID_STATE,
-         "tw_model_write_trace: no step was traced; valid after a step "
-         "with tracing on");
-  std::string error;
-  if (comm_.rank() == 0) {
-    TraceFile file(path, traced_->op_names, traced_->ops);
-    for (int r = 0; r < comm_.size(); ++r) {
-      uint64_t count;
-      std::memcpy(&count, lengths[static_cast<size_t>(r)].data(), sizeof count);
-      file.add(r, trace_of(r), count);
-    }
-    error = file.close();
-  }
-  // Nobody's records change before they are written.
-  const auto outcome = comm_.control().all_gather(ControlKind::kModelTrace, error);
-  if (!outcome[0].empty()) fail(TW_ERROR_SYSTEM, "%s", outcome[0].c_str());
+  launcher_->write_trace(
+      path, traced_, ControlKind::kModelTrace,
+      "tw_model_write_trace: no step was traced; valid after a step with tracing "
+      "on");
 }
 
 void ModelRun::finish(StagedStep& staged) {

@@ -8,11 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "lib/comm/window.h"
 #include "lib/device/buffer.h"
-#include "lib/device/device.h"
 #include "lib/model/llama_program.h"
 #include "lib/model/staged_step.h"
+#include "lib/program/launcher.h"
 
 namespace tw {
 
@@ -61,18 +60,16 @@ class ModelRun {
 
   static int agree(Comm& comm, const ModelDesc& desc, const ModelLimits& limits);
   void make_angles();
-  void make_programs();
+  void make_programs(const LaunchNeeds& needs);
   void place_programs();
   LlamaContext context() const;
   const LlamaProgram& program_for(const Step& step) const;
-  tw_tile_view view(uint64_t digest) const;
   void begin(const StagedStep& staged);
   void launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
-              ProgramRecord* trace = nullptr);
+              bool traced);
   std::string mismatch(int peer) const;
-  /// At the end of each rank's part of the tile set: its step, and the times of a traced one.
-  StepNote& note_at(int rank) const;
-  ProgramRecord* trace_of(int rank) const;
+  /// What `rank`'s step is.
+  StepNote& note_at(int rank) const { return *reinterpret_cast<StepNote*>(launcher_->note(rank)); }
   void finish(StagedStep& staged);
   void give_logits(const Step& step) const;
   Matrix own(const SharedMatrix& m) const;
@@ -87,18 +84,13 @@ class ModelRun {
   const Activations activations_;
   KvMemory kv_;
 
-  std::unique_ptr<Window> window_;  // the tile set
-  TileLayout layout_{};
-  TileCounters counters_{};
-  uint64_t epoch_ = 0;
-  size_t scratch_bytes_ = 0, row_ = 0, op_scratch_bytes_ = 0;
-  Buffer scratch_, rows_, op_scratch_, counts_, plan_, partials_, angles_;
+  std::unique_ptr<ProgramLauncher> launcher_;
+  Buffer plan_, partials_, angles_;
 
   StepView step_{};                   // what the kernels read
   std::vector<uint32_t> layer_rows_;  // [layers]
   std::vector<int32_t> sampled_slots_;
-  std::vector<Sized> programs_;  // by rows
-  CpuEntry entry_;
+  std::vector<Sized> programs_;   // by rows
   const std::string trace_path_;  // TW_PROGRAM_TRACE
   bool tracing_ = false;
   const BuiltProgram* traced_ = nullptr;  // the last traced step's

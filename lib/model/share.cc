@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/parts.h"
 #include "tilewire/tile/packed.h"
 
 namespace tw {
@@ -16,13 +17,6 @@ std::vector<size_t> parts_of(size_t size, int ranks) {
 }
 
 }  // namespace
-
-std::vector<size_t> nearly_equal_parts(size_t units, int ranks) {
-  const auto n = static_cast<size_t>(ranks);
-  std::vector<size_t> begin(n + 1);
-  for (size_t r = 0; r < n; ++r) begin[r + 1] = begin[r] + units / n + (r < units % n ? 1 : 0);
-  return begin;
-}
 
 ModelShare::ModelShare(const ModelDesc& desc, int ranks)
     : ffn(parts_of(static_cast<size_t>(desc.ffn), ranks)),

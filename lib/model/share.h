@@ -11,9 +11,6 @@
 
 namespace tw {
 
-/// `units` whole units over `ranks`: the first unit of each rank, and the end.
-std::vector<size_t> nearly_equal_parts(size_t units, int ranks);
-
 struct ModelShare {
   ModelShare(const ModelDesc& desc, int ranks);
 

@@ -4,6 +4,7 @@
 
 #include "lib/program/check.h"
 #include "lib/program/derive.h"
+#include "lib/program/parts.h"
 
 namespace tw {
 
@@ -44,6 +45,8 @@ void ProgramBuilder::add(int device, int op, const std::array<uint32_t, 4>& at,
   instruction.at = at;
   program_.instructions.push_back(std::move(instruction));
 }
+
+void ProgramBuilder::add_takes(int take) { tw::add_takes(&program_, take); }
 
 BuiltProgram ProgramBuilder::build(int device) {
   derive_waits(&program_);

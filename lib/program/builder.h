@@ -42,9 +42,16 @@ class ProgramBuilder {
     static_assert(std::is_trivially_copyable_v<Args> && alignof(Args) <= alignof(std::max_align_t));
     return add_op(name, kind, layer, &args, sizeof args);
   }
+  /// The same with an argument struct of `bytes` bytes.
+  int add_op(const std::string& name, uint32_t kind, uint32_t layer, const void* args,
+             size_t bytes);
 
   /// The next instruction in the global order. `accesses`: to its own or another device's memory.
   void add(int device, int op, const std::array<uint32_t, 4>& at, std::vector<Access> accesses);
+
+  /// For each device an instruction of `take`, an op that does nothing when its `at` is zeros: it
+  /// comes after what other devices access there, so that a launch is over when that is.
+  void add_takes(int take);
 
   /// Derives waits and counters, checks, and takes the part of `device`.
   BuiltProgram build(int device);
@@ -52,9 +59,6 @@ class ProgramBuilder {
   const std::vector<char>& arguments() const { return arguments_; }
 
  private:
-  int add_op(const std::string& name, uint32_t kind, uint32_t layer, const void* args,
-             size_t bytes);
-
   Program program_;
   std::vector<ProgramOp> ops_;
   std::vector<char> arguments_;

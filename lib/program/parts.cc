@@ -1,5 +1,8 @@
 #include "lib/program/parts.h"
 
+#include <set>
+#include <tuple>
+
 #include "lib/program/check.h"
 #include "lib/program/derive.h"
 
@@ -14,15 +17,19 @@ Instruction bare(const Program& program, size_t i) {
   return bare;
 }
 
-/// For each device, an instruction that comes after what `part`'s instructions of others access
-/// there: as if it read what they write, and wrote what they read.
+}  // namespace
+
 void add_takes(Program* part, int take) {
   std::vector<std::vector<Access>> accessed(static_cast<size_t>(part->devices));
+  std::set<std::tuple<int, int, size_t, size_t, size_t, size_t, bool>> seen;
   for (const Instruction& instruction : part->instructions)
-    for (const Access& access : instruction.accesses)
-      if (access.region.device != instruction.device)
-        accessed[static_cast<size_t>(access.region.device)].push_back(
-            {access.region, !access.writes});
+    for (const Access& access : instruction.accesses) {
+      const Region& r = access.region;
+      if (r.device == instruction.device) continue;
+      if (!seen.emplace(r.device, r.tensor, r.row, r.rows, r.col, r.cols, access.writes).second)
+        continue;
+      accessed[static_cast<size_t>(r.device)].push_back({r, !access.writes});
+    }
   for (int d = 0; d < part->devices; ++d) {
     if (accessed[static_cast<size_t>(d)].empty()) continue;
     Instruction instruction;
@@ -32,8 +39,6 @@ void add_takes(Program* part, int take) {
     part->instructions.push_back(std::move(instruction));
   }
 }
-
-}  // namespace
 
 std::vector<ProgramImage> parts_of(const Program& program, int take, int device) {
   std::vector<ProgramImage> parts;

@@ -1,0 +1,113 @@
+#include "lib/program/launcher.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "lib/base/error.h"
+#include "lib/comm/comm.h"
+#include "lib/program/trace.h"
+
+namespace tw {
+namespace {
+
+size_t lines(size_t bytes) { return divide_up(bytes, 128) * 128; }
+
+}  // namespace
+
+ProgramLauncher::ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& needs,
+                                 const std::vector<const ProgramImage*>& images, ControlKind kind)
+    : comm_(comm),
+      entry_(entry),
+      needs_(needs),
+      blocks_(comm.max_blocks()),
+      note_at_(lines(needs.data)),
+      records_at_(note_at_ + lines(needs.note)) {
+  size_t slots = 0, longest = 0, counters = 0;
+  for (const ProgramImage* image : images) {
+    slots = std::max(slots, image->slots);
+    longest = std::max(longest, image->longest);
+    counters = std::max(counters, image->counters.size());
+  }
+  std::optional<Error> failure;
+  try {
+    allocate(counters);
+  } catch (...) {
+    failure = current_error();
+  }
+  comm.control().agree(kind, failure ? failure->status() : TW_OK, failure ? failure->what() : "");
+  layout_ = tile_layout(comm.size(), slots, records_at_ + longest * sizeof(ProgramRecord));
+  window_ = Window::create_workspace(comm, layout_.end);
+}
+
+void ProgramLauncher::allocate(size_t counters) {
+  const auto blocks = static_cast<size_t>(blocks_);
+  scratch_ = Buffer(blocks * needs_.scratch);
+  rows_ = Buffer(blocks * needs_.row * sizeof(float));
+  op_scratch_ = Buffer(blocks * needs_.op_scratch);
+  counts_ = Buffer(counters * sizeof(uint64_t));
+}
+
+ProgramLauncher::~ProgramLauncher() {
+  try {
+    window_->close();
+  } catch (...) {  // what ended the comm has been told
+  }
+}
+
+tw_tile_view ProgramLauncher::view(uint64_t digest) const {
+  tw_tile_view v{};
+  v.comm = comm_.view();
+  v.layout = layout_;
+  v.parts = window_->table().data();
+  v.epoch = const_cast<uint64_t*>(&epoch_);
+  v.counters = const_cast<TileCounters*>(&counters_);
+  v.scratch = scratch_.data();
+  v.scratch_bytes = needs_.scratch;
+  v.store = needs_.store;
+  v.record.call = kCollOps;
+  v.record.history = digest;
+  v.record.digest = static_cast<uint16_t>(digest >> 48);
+  return v;
+}
+
+void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& image,
+                             uint64_t digest, const std::function<std::string(int peer)>& mismatch,
+                             bool traced) {
+  ProgramArgs args = program.args(image);
+  args.tiles = view(digest);
+  args.counts = reinterpret_cast<uint64_t*>(counts_.data());
+  args.row = static_cast<uint32_t>(needs_.row);
+  args.rows = reinterpret_cast<float*>(rows_.data());
+  args.scratch = op_scratch_.data();
+  args.scratch_bytes = needs_.op_scratch;
+  args.trace = traced ? records(comm_.rank()) : nullptr;
+  const int blocks =
+      std::clamp(static_cast<int>(args.count), 1, std::min(blocks_, comm_.max_blocks()));
+  const Comm::MismatchText text(comm_, mismatch);
+  comm_.device().launch(entry_, &args, blocks);
+  comm_.check();
+}
+
+void ProgramLauncher::write_trace(const std::string& path, const BuiltProgram* program,
+                                  ControlKind kind, const char* why) {
+  const uint64_t length = program != nullptr ? program->image.list.size() : 0;
+  const auto lengths =
+      comm_.control().all_gather(kind, {reinterpret_cast<const char*>(&length), sizeof length});
+  if (program == nullptr) fail(TW_ERROR_INVALID_STATE, "%s", why);
+  std::string error;
+  if (comm_.rank() == 0) {
+    TraceFile file(path, program->op_names, program->ops);
+    for (int r = 0; r < comm_.size(); ++r) {
+      uint64_t count;
+      std::memcpy(&count, lengths[static_cast<size_t>(r)].data(), sizeof count);
+      file.add(r, records(r), count);
+    }
+    error = file.close();
+  }
+  // Nobody's records change before they are written.
+  const auto outcome = comm_.control().all_gather(kind, error);
+  if (!outcome[0].empty()) fail(TW_ERROR_SYSTEM, "%s", outcome[0].c_str());
+}
+
+}  // namespace tw
