@@ -131,6 +131,24 @@ TEST_P(ModelFiles, GiveTheLogitsOfLlamaCpp) {
 INSTANTIATE_TEST_SUITE_P(Cases, ModelFiles, testing::ValuesIn(llama_cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
+/// What llama-quantize wrote: one file a type.
+class QuantizedFiles : public testing::TestWithParam<const char*> {};
+
+TEST_P(QuantizedFiles, GiveTheLogitsOfLlamaCpp) {
+  constexpr int kVocab = 48;
+  std::vector<int> tokens;  // those of make_quantized_fixtures
+  for (int i = 0; i < 40; ++i) tokens.push_back((7 * i * i + 3 * i + 1) % kVocab);
+  const std::string base = std::string("tests/fixtures/models/quantized/") + GetParam();
+  tw_model_limits_t all = limits(64);
+  all.context = 0;  // the file's
+  ModelRanks model(base + ".gguf", kVocab, {2, 1, all});
+  expect_close(model.step({{0, tokens}}), read_logits(base + ".logits"), 2 * kTolerance);
+}
+INSTANTIATE_TEST_SUITE_P(Types, QuantizedFiles,
+                         testing::Values("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0",
+                                         "Q5_1", "Q4_K", "Q5_K", "Q6_K"),
+                         [](const auto& info) { return std::string(info.param); });
+
 // ---- Bits ----
 
 LlamaConfig small_config() {
