@@ -64,10 +64,13 @@ class LlamaCpp:
         LIB.llama_batch_free(batch)
         return np.stack(rows)
 
+    def forget(self):
+        assert LIB.llama_memory_seq_rm(LIB.llama_get_memory(self.context), 0, 0, -1)
+
     def tokens(self, text):
-        """Of bytes, without special tokens."""
+        """Of bytes; special tokens by their names."""
         room = FFI.new("llama_token[]", len(text) + 16)
-        count = LIB.llama_tokenize(LIB.llama_model_get_vocab(self.model), text, len(text), room, len(room), False, False)
+        count = LIB.llama_tokenize(LIB.llama_model_get_vocab(self.model), text, len(text), room, len(room), False, True)
         assert count >= 0, f"llama_tokenize returned {count}"
         return list(room[0:count])
 
