@@ -95,6 +95,29 @@ TEST_P(EveryTarget, MatchesSumsInDouble) {
   EXPECT_GT(whole, 2u);
 }
 
+/// Powers of scores as large as these are beyond fp32 unless the largest is taken away first.
+TEST_P(EveryTarget, ScoresMayBeLarge) {
+  AttentionModel model;
+  model.size = 1024;
+  model.queries = 2;
+  AttentionStep step(model, {rows_of(0, 500, 20), {1, {600, 1100}}}, {});
+  ASSERT_TRUE(step.compute(GetParam()));
+  EXPECT_TRUE(step.matches_reference(GetParam()));
+}
+
+/// A split that none of an item's rows sees adds nothing, whole or in pieces.
+TEST_P(EveryTarget, SplitsThatNobodySees) {
+  AttentionModel model;
+  model.window = 64;
+  for (const uint32_t instructions : {1, 9}) {
+    AttentionRun run;
+    run.instructions = instructions;
+    AttentionStep step(model, {{0, {5, 530, 560, 2100}}}, run);
+    ASSERT_TRUE(step.compute(GetParam()));
+    EXPECT_TRUE(step.matches_reference(GetParam())) << instructions << " instructions";
+  }
+}
+
 /// Contents 0 and 1 in one step: a long prompt, decoded rows at edges.
 std::vector<AttentionRows> some_rows() {
   return {rows_of(0, 0, 70), {1, {0, 30, 511, 512, 513, 1023, 1024, 1100}}, rows_of(0, 480, 60)};
@@ -190,6 +213,25 @@ TEST_P(EveryTarget, BitsDependOnTheRowOnly) {
     }
     bits.expect({{0, {3, 4, 5}}, {0, {69}}, {1, {511}}, {0, {0, 1}}}, {}, "pages shared");
   }
+}
+
+/// Pieces are merged in the order of their splits: of so many sums, some would round otherwise in
+/// another order.
+TEST_P(EveryTarget, PiecesAreMergedInOrder) {
+  AttentionModel model;
+  model.head_size = 128;
+  model.queries = model.group = 8;
+  model.size = 1;
+  std::vector<AttentionRows> rows;
+  for (int32_t i = 0; i < (is_emulated(GetParam()) ? 4 : 60); ++i) rows.push_back({0, {1990 + i}});
+  AttentionRun apart;
+  apart.instructions = 300;
+  AttentionStep whole(model, rows, {}), pieces(model, rows, apart);
+  ASSERT_TRUE(whole.compute(GetParam()));
+  ASSERT_TRUE(pieces.compute(GetParam()));
+  EXPECT_EQ(whole.plan().merges, 0U);
+  EXPECT_EQ(pieces.plan().merges, rows.size());
+  expect_same(whole.results(), pieces.results(), GetParam().name);
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget, testing::ValuesIn(all_targets()),

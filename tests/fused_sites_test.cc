@@ -8,10 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
-#include <filesystem>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -33,6 +30,7 @@
 #include "tests/runner/mortal_ranks.h"
 #include "tests/runner/races.h"
 #include "tests/support/gemm_kernels.h"
+#include "tests/support/site_hook.h"
 #include "tests/support/tile_sites.h"
 
 namespace tw::test {
@@ -40,76 +38,6 @@ namespace {
 
 using planted::CpuTileBlock;
 using planted::Site;
-
-enum Kind : int { kSignals, kWaits };
-constexpr const char* kKindNames[] = {"signal", "wait"};
-
-struct Place {
-  const char* file;
-  int line;
-  Kind kind;
-  bool operator==(const Place& other) const {
-    return std::strcmp(file, other.file) == 0 && line == other.line && kind == other.kind;
-  }
-  /// As seen from the root of the sources, whatever way the compiler took to it.
-  std::string path() const { return std::filesystem::path(file).lexically_normal(); }
-  std::string text() const {
-    return std::string(kKindNames[kind]) + " at " + path() + ":" + std::to_string(line);
-  }
-};
-
-// ---- The hook: one in a process, set before its ranks start ----
-
-/// Who sleeps, before what: so that the others run ahead.
-struct Tempo {
-  int rank = -1;   // none
-  int block = -1;  // all
-  Kind before = kSignals;
-};
-constexpr int64_t kNapUs = 2000;
-
-struct Record {
-  static constexpr size_t kMost = 64;
-  size_t count;
-  Place places[kMost];
-};
-
-struct HookState {
-  const Place* removed = nullptr;
-  Tempo tempo;
-  Record* record = nullptr;
-  std::mutex mutex;
-};
-HookState hook;  // of a process that runs one trial
-thread_local int this_rank = 0;
-thread_local int this_block = 0;
-
-template <Site relaxed>
-struct SiteHook {
-  static constexpr Site kRelaxed = relaxed;
-  static bool signals(const At& at) { return come({at.file, at.line, kSignals}); }
-  static bool waits(const At& at) { return come({at.file, at.line, kWaits}); }
-
- private:
-  static bool come(const Place& place) {
-    if (hook.removed != nullptr && *hook.removed == place) return false;
-    if (hook.record != nullptr) write_down(place);
-    const Tempo& tempo = hook.tempo;
-    if (tempo.rank == this_rank && tempo.before == place.kind &&
-        (tempo.block < 0 || tempo.block == this_block))
-      sleep_us(kNapUs);
-    return true;
-  }
-  static void write_down(const Place& place) {
-    const std::lock_guard lock(hook.mutex);
-    Record& record = *hook.record;
-    if (std::find(record.places, record.places + record.count, place) !=
-        record.places + record.count)
-      return;
-    if (record.count == Record::kMost) std::abort();
-    record.places[record.count++] = place;
-  }
-};
 
 // ---- Kernels and their scenarios ----
 

@@ -82,6 +82,16 @@ TEST(ModelFile, ShardsOfSafetensors) {
   }
 }
 
+/// llama.cpp's own quantizer wrote the files, and expanded them for the digests.
+TEST(ModelFile, WhatLlamaQuantizeWrites) {
+  for (const std::string type :
+       {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"}) {
+    const ModelFile file(fixture("quantized/" + type + ".gguf"));
+    EXPECT_EQ(file.desc().head_size, 64);
+    EXPECT_EQ(wrong_weights(file, "quantized/" + type), "") << type;
+  }
+}
+
 TEST(ModelFile, BothFormatsDescribeTheSameModel) {
   const ModelFile gguf(fixture("llama.gguf")), hf(fixture("hf_llama"));
   EXPECT_EQ(hf.desc().rope_scaling, RopeScaling::kLlama3);

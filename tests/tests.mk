@@ -48,6 +48,21 @@ llama-fixtures: $(B)/tests/tools/write_llama_models  ## tests/fixtures/llama ane
 	@rm -rf $(B)/llama_models && $< $(B)/llama_models
 	@build/venv-llama/bin/python tests/tools/make_llama_fixtures $(B)/llama_models tests/fixtures/llama
 
+# What needs llama.cpp's own programs, which deps_perf builds (12 minutes, once).
+llama_quantize := build/peers/llama/bin/llama-quantize
+.PHONY: quantized-fixtures smollm2-fixtures llama-programs
+llama-programs:
+	@perf/tools/deps_perf llama
+	@tests/tools/deps llama
+	@test -x $(llama_quantize) || { echo "$(llama_quantize) is missing: perf/tools/deps_perf llama makes it"; exit 1; }
+
+quantized-fixtures: llama-programs  ## tests/fixtures/models/quantized anew, by llama-quantize
+	@build/venv-llama/bin/python tests/tools/make_quantized_fixtures $(llama_quantize) tests/fixtures/models/quantized
+
+smollm2-fixtures: llama-programs  ## tests/fixtures/llama/smollm2.*: the next tokens that llama.cpp finds (4 minutes)
+	@tests/tools/demo_model $(demo_model)
+	@build/venv-llama/bin/python tests/tools/make_smollm2_fixture $(demo_model) $(llama_quantize) tests/fixtures/llama
+
 # tests/fuzz/<stem>_fuzz.cc -> $(B)/fuzz/<stem>_fuzz: libFuzzer, so CXX=clang++ VARIANT=fuzz only.
 $(B)/fuzz/%_fuzz: $(B)/obj/tests/fuzz/%_fuzz.o $(support) $(internal)
 	$(call quiet,LINK)$(CXX) $< $(support) $(own_libs) $(internal) -fsanitize=fuzzer $(link_flags) $(libs) -o $@

@@ -101,6 +101,7 @@ uint32_t ModelRanks::take_page() {
   const uint32_t page = free_.back();
   free_.pop_back();
   users_[page] = 1;
+  reused_ += used_.insert(page).second ? 0 : 1;
   return page;
 }
 void ModelRanks::give_page(uint32_t page) {

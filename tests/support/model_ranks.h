@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ class ModelRanks {
 
   const ThreadRanks& ranks() const { return ranks_; }
   tw_model_t model(int rank) const { return models_[static_cast<size_t>(rank)]; }
+  /// How often a page was taken that some sequence had had before.
+  size_t reused_pages() const { return reused_; }
   /// Launches of rank 0 so far.
   uint64_t launches() const;
 
@@ -83,6 +86,8 @@ class ModelRanks {
   std::map<int, Sequence> sequences_;
   std::vector<uint32_t> free_;
   std::vector<int> users_;  // of each page
+  std::set<uint32_t> used_;
+  size_t reused_ = 0;
 };
 
 }  // namespace tw::test

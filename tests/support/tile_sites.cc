@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kTileCall = "include/tilewire/tile/tile_call.h";
 constexpr const char* kTileBlock = "include/tilewire/tile/tile_block.h";
+constexpr const char* kProgram = "include/tilewire/tile/program.h";
 
 std::string contents(const std::string& path) {
   std::ifstream file(path);
@@ -69,12 +70,37 @@ std::vector<TileSite> tile_sites() {
   return sites;
 }
 
+std::vector<TileSite> program_sites() {
+  const std::set<std::string> ops =
+      all_matches(contents(kProgram), R"((\w+)\([^()]*\bAt at = At::here\(\))");
+  const std::string use = R"(\bprogram\.)" + one_of(ops) + R"(\()";
+  std::vector<TileSite> sites;
+  add(&sites, kProgram, use);
+  add(&sites, kProgram, R"(\bcall_\((?!\)))", "TileCall");
+  add(&sites, kProgram, R"(\bcall_\.(close)\()");
+  for (const auto& entry : std::filesystem::recursive_directory_iterator("kernels")) {
+    const std::string file = entry.path().string();
+    if (entry.is_regular_file() && contents(file).find("ProgramBlock<Block>") != std::string::npos)
+      add(&sites, file, use);
+  }
+  return sites;
+}
+
 std::string source_line(const std::string& file, int line) {
   std::ifstream text(file);
   std::string found;
   for (int i = 0; i < line; ++i) std::getline(text, found);
   const size_t begin = found.find_first_not_of(' ');
   return begin == std::string::npos ? "" : found.substr(begin);
+}
+
+std::string enclosing_struct(const std::string& file, int line) {
+  std::ifstream text(file);
+  std::string found, name;
+  const std::regex regex(R"(^struct (\w+))");
+  for (int i = 0; i < line && std::getline(text, found); ++i)
+    if (std::smatch match; std::regex_search(found, match, regex)) name = match[1];
+  return name;
 }
 
 }  // namespace tw::test
