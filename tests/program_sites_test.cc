@@ -1,7 +1,8 @@
 // Every place in the run-time and the ops of programs that signals or waits is left out in turn, in
-// steps of a Llama model on the library's own programs, and each time something must go wrong: other
-// results, an error, or (in its build) a report of ThreadSanitizer. fused_sites_test does it for the
-// other kernels. A new place is covered by itself, and one that no scenario reaches is an error.
+// steps of a Llama model on the library's own programs, and each time something must go wrong:
+// other results, an error, or (in its build) a report of ThreadSanitizer. fused_sites_test does so
+// for the other kernels. A new place is covered by itself, and one that no scenario reaches is an
+// error.
 #include <gtest/gtest.h>
 
 #include <array>

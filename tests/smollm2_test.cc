@@ -91,8 +91,8 @@ class SmolLM2 : public testing::TestWithParam<std::tuple<int, const char*>> {
   size_t asked_ = 0, as_bf16_ = 0, same_ = 0;
 };
 
-/// Small models are often undecided: llama.cpp itself finds other tokens in fp32 than in bf16 at one
-/// position of a hundred. Either is right.
+/// Small models are often undecided: at one position of a hundred llama.cpp itself finds another
+/// token in fp32 than in bf16. Either is right.
 TEST_P(SmolLM2, FindsTheNextTokensThatLlamaCppFinds) {
   for (const Expected& expected : read_expected(std::get<1>(GetParam()))) compare(expected);
   ASSERT_EQ(asked_, kPositions);
