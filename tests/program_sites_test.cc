@@ -1,8 +1,8 @@
 // Every place in the run-time and the ops of programs that signals or waits is left out in turn, in
 // steps of a Llama model on the library's own programs, and each time something must go wrong:
-// other results, an error, or (in its build) a report of ThreadSanitizer. As fused_sites_test, which
-// does it for the other kernels: a new place is covered by itself, and one that no scenario reaches
-// is an error.
+// other results, an error, or (in its build) a report of ThreadSanitizer. fused_sites_test does so
+// for the other kernels. A new place is covered by itself, and one that no scenario reaches is an
+// error.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -113,7 +113,7 @@ constexpr size_t kMostResult = 70 * 131;
 
 /// What a step gives at a rank: logits or hidden rows, and tokens.
 struct Result {
-  std::array<float, kMostResult> rows;
+  std::array<uint32_t, kMostResult> rows;  // bits of floats
   std::array<int32_t, 70> tokens;
 };
 using Results = std::array<std::array<Result, kSteps>, std::size(kScenarios)>;
