@@ -136,10 +136,12 @@ class AttentionPlanner {
 
 struct PlanAttentionOp {
   using Args = AttentionPlanning;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* /*at*/) {
     program.come();
-    if (program.tile_block().ok()) AttentionPlanner(args).run();
+    const Block& block = program.tile_block();
+    if (block.ok() && block.leads()) AttentionPlanner(args).run();
   }
 };
 
@@ -179,6 +181,7 @@ struct AttentionLayer {
 /// The items of one instruction.
 struct AttendOp {
   using Args = Attention;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     Block& block = program.tile_block();
@@ -204,6 +207,7 @@ struct AttendOp {
 /// Folds what pieces of items have left, as one whole item would have.
 struct MergeOp {
   using Args = Attention;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     Block& block = program.tile_block();

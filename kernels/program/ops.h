@@ -49,6 +49,7 @@ TW_FN void norm_to(ProgramBlock<Block>& program, const Row& row, const float* we
 /// Rows of the residual stream: adds what the ranks have, and norms for the next product.
 struct ReduceNormOp {
   using Args = ProgramReduceNorm;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     Block& block = program.tile_block();

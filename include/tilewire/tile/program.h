@@ -11,7 +11,9 @@
 //   template <class Block>
 //   static TW_FN void run(ProgramBlock<Block>& block, const Args& args, const uint32_t* at);
 // which waits (`come`) before it touches what other instructions touch, and meets the peers
-// before it stores to one.
+// before it stores to one. An op of rows, attention or plain C++, without products and copies,
+// says `static constexpr bool kConsumerOnly = true;`: other roles leave it out. Any other is run by
+// all roles, and what decides its way must not change while the launch runs.
 //
 // Protocol. Blocks take the next instruction from the list's head (TileBlock::items). An
 // instruction waits for counters, each full when a word of (sender, counter) in own memory is this
@@ -52,13 +54,15 @@ class ProgramBlock {
   /// See `rank`.
   TW_FN int size() const { return call_.size(); }
 
-  /// Waits for all that the instruction waits for.
-  /// Role: consumer. Scope: system. Order: acquire. Blocks: yes.
+  /// Waits for all that the instruction waits for: the consumer, and the loader before it loads
+  /// left operands. Right operands depend on nothing.
+  /// Role: consumer, loader. Scope: system. Order: acquire. Blocks: yes.
   TW_FN void come(At at = At::here()) {
     const ProgramWait* const waits = args_.waits + now_->first_wait;
     block_.wait_all(at, now_->waits, [&](uint32_t i) {
       return call_.when(static_cast<int>(waits[i].sender), waits[i].counter, at);
     });
+    block_.bind_left(waits, now_->waits, call_.epoch());
     if (args_.trace != nullptr) ready_ = block_.clock();
   }
 
@@ -130,6 +134,9 @@ class ProgramBlock {
   uint64_t start_ = 0, ready_ = 0;
 };
 
+template <class Op>
+concept ConsumerOnly = requires { requires Op::kConsumerOnly; };
+
 /// The op types of a kernel; an op's kind is its place here.
 template <class... Ops>
 struct ProgramOps {
@@ -146,7 +153,9 @@ struct ProgramOps {
  private:
   template <class Op, class Block>
   TW_FN static void run_one(ProgramBlock<Block>& block, const char* args, const uint32_t* at) {
-    Op::run(block, *reinterpret_cast<const typename Op::Args*>(args), at);
+    if constexpr (ConsumerOnly<Op>) block.tile_block().consume_alone();
+    if constexpr (!ConsumerOnly<Op> || Block::kConsumes)
+      Op::run(block, *reinterpret_cast<const typename Op::Args*>(args), at);
   }
 };
 

@@ -26,6 +26,20 @@ TW_FN uint32_t bf16_of(float value) {
   return code;
 }
 
+/// Two bf16, `low` in the low half.
+TW_FN uint32_t bf16x2_of(float low, float high) {
+  uint32_t two;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
+  return two;
+}
+
+/// 2^x, relative error below 2^-22; 1 for 0, 0 for less than 2^-126 and for -infinity.
+TW_FN float power_of_two(float x) {
+  float value;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+  return value;
+}
+
 #if !defined(TW_TARGET_SM_80)
 
 /// Two fp8_e4m3 in the low half of `codes` as two fp16.
