@@ -190,7 +190,7 @@ struct AttendOp {
     program.come();
     if (!block.ok() || !layer.computed()) return;
     for (uint32_t i = at[0]; i < plan.items; i += args.of.limits.instructions) {
-      const AttentionItem item = plan.item_list()[i];
+      const AttentionItem& item = plan.item_list()[i];
       auto sum = block.attention(layer.tile(item));
       for (uint32_t s = item.first_split; s < item.first_split + item.splits; ++s) {
         block.attend(sum, layer.keys(item), s);
@@ -217,7 +217,7 @@ struct MergeOp {
     if (!block.ok() || !layer.computed()) return;
     const AttentionItem* const list = plan.merge_list(args.of.limits.most_items(args.of.heads));
     for (uint32_t i = at[0]; i < plan.merges; i += args.of.limits.merges) {
-      const AttentionItem item = list[i];
+      const AttentionItem& item = list[i];
       auto sum = block.attention(layer.tile(item));
       for (uint32_t s = item.first_split; s < item.first_split + item.splits; ++s) {
         block.take_partial(sum, layer.partial(item.partial_of(s)));

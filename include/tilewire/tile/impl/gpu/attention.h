@@ -37,7 +37,9 @@ struct NoAttention {};
 
 struct TileAttention {
   AttentionTile tile;
-  float4* total;      // of this thread: number j at 32 j
+  int thread;  // a number that the compiler knows nothing of: what is made of it is made here, and
+               // not kept in registers while a program does other things
+  char* region;       // of this warp
   const char* q[2];   // of this thread's lines
   KeyRange seen[2];   // by them
   float sum[kSums];   // of the split: the weighted values,
@@ -45,30 +47,35 @@ struct TileAttention {
   float weight[2];    // and the sum of weights; 0: no key was seen
   float total_most[2];
   float total_weight[2];
-  bool has_lines;  // the warp has
-  bool empty;      // nothing was folded yet
-};
+  bool has_lines;     // the warp has
 
-TW_FN int quad() { return lane() % 4; }
-/// The tile's line that is row n + 8 h of this warp.
-TW_FN uint32_t line_of(int h) {
-  return static_cast<uint32_t>(tile_warp() * kWarpRows + lane() / 4 + 8 * h);
-}
+  TW_FN int lane() const { return thread % 32; }
+  TW_FN int quad() const { return thread % 4; }
+  TW_FN int row() const { return thread % 32 / 4; }
+  /// The tile's line that is this thread's number h.
+  TW_FN uint32_t line(int h) const {
+    return static_cast<uint32_t>(thread / 32 * kWarpRows + row() + 8 * h);
+  }
+  /// Totals of sum[4 j] and the next three.
+  TW_FN float4& total(int j) const {
+    return reinterpret_cast<float4*>(region)[32 * j + lane()];
+  }
+};
 
 /// Calls f(first of four columns, places a, b, c, d): where those are among this thread's sums of
 /// its first line; those of the second are 2 further on. Columns of whole 64 lie eight by eight.
 template <class F>
-TW_FN void for_columns(uint32_t head_size, F f) {
+TW_FN void for_columns(const TileAttention& a, F f) {
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
-    const bool whole = head_size >= 64u * (c + 1);
+    const bool whole = a.tile.head_size >= 64u * (c + 1);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int eight = 32 * c + 16 * (k % 2) + k / 2, two = 32 * c + 8 * k;
       if (whole)
-        f(64 * c + 16 * quad() + 4 * k, eight, eight + 4, eight + 8, eight + 12);
-      else if (head_size > 64u * c + 16 * k)
-        f(64 * c + 16 * k + 4 * quad(), two, two + 4, two + 1, two + 5);
+        f(64 * c + 16 * a.quad() + 4 * k, eight, eight + 4, eight + 8, eight + 12);
+      else if (a.tile.head_size > 64u * c + 16 * k)
+        f(64 * c + 16 * k + 4 * a.quad(), two, two + 4, two + 1, two + 5);
     }
   }
 }
@@ -87,16 +94,16 @@ TW_FN bool can_attend(const AttentionKeys& keys) {
 TW_FN TileAttention begin_attention(const AttentionTile& tile, char* region, bool ok) {
   TileAttention a;
   a.tile = tile;
-  a.total = reinterpret_cast<float4*>(region) + lane();
-  a.has_lines = tile_warp() * kWarpRows < static_cast<int>(tile.lines());
-  a.empty = true;
+  a.thread = ptx::unknown(static_cast<int>(threadIdx.x));
+  a.region = region;
+  a.has_lines = a.line(0) / kWarpRows * kWarpRows < tile.lines();
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const uint32_t last = tile.lines() - 1, line = line_of(h) < last ? line_of(h) : last;
+    const uint32_t last = tile.lines() - 1, line = a.line(h) < last ? a.line(h) : last;
     const uint32_t row = line / tile.heads, head = line % tile.heads;
     a.q[h] = tile.q.data + (row * tile.q.stride + size_t{head} * tile.head_size) * 2;
     a.seen[h] = {0, 0};
-    if (ok && line_of(h) <= last)
+    if (ok && a.line(h) <= last)
       a.seen[h] = seen_keys(in_global(tile.positions)[row], in_global(tile.slots)[row],
                             tile.window);
     a.most[h] = a.total_most[h] = -INFINITY;
@@ -104,38 +111,42 @@ TW_FN TileAttention begin_attention(const AttentionTile& tile, char* region, boo
   }
 #pragma unroll
   for (int i = 0; i < kSums; ++i) a.sum[i] = 0;
+#pragma unroll
+  for (int j = 0; j < kSums / 4; ++j) a.total(j) = make_float4(0, 0, 0, 0);
   return a;
 }
 
 // ---- One run of keys ----
 
-/// Where this lane's key of the run lies in K and in V; keys that no line of the warp sees are
-/// taken for the nearest one that is seen.
-TW_FN size_t place_of_key(const AttentionKeys& keys, uint32_t key, const KeyRange& range) {
+/// Where this lane's key of the run lies in K and in V, in units of 16 bytes; keys that no line of
+/// the warp sees are taken for the nearest one that is seen.
+TW_FN uint32_t place_of_key(const AttentionKeys& keys, uint32_t key, const KeyRange& range) {
   const KvLayout& kv = *keys.layout;
   key = key < range.begin ? range.begin : key < range.end ? key : range.end - 1;
   const uint32_t page = in_global(keys.pages)[key / kv.page_size];
-  return (page * kv.page + key % kv.page_size * kv.token + keys.head * kv.head) * 2;
+  const size_t element = page * kv.page + key % kv.page_size * kv.token + keys.head * kv.head;
+  return static_cast<uint32_t>(element / 8);
 }
-TW_FN size_t place_from(size_t place, int of_lane) {
-  return __shfl_sync(~0u, static_cast<unsigned long long>(place), of_lane);
+/// The key of a lane of this warp, from byte `offset` on.
+TW_FN const char* key_at(const char* base, int place, uint32_t offset) {
+  return in_global(base) + size_t{static_cast<uint32_t>(place)} * 16 + offset;
 }
 
 /// scores = q k of this warp's lines and the run's keys.
-TW_FN void score(const TileAttention& a, const char* k, size_t place, float (&s)[16]) {
-  const char* at[4];
+TW_FN void score(const TileAttention& a, const char* k, int place, float (&s)[16]) {
+  int at[4];
 #pragma unroll
-  for (int j = 0; j < 4; ++j) at[j] = in_global(k) + place_from(place, 8 * j + lane() / 4);
+  for (int j = 0; j < 4; ++j) at[j] = __shfl_sync(~0u, place, 8 * j + a.row());
 #pragma unroll
   for (int i = 0; i < 16; ++i) s[i] = 0;
 #pragma unroll 2
-  for (uint32_t d = 4 * quad(); d < a.tile.head_size; d += 16) {
+  for (uint32_t d = 4 * a.quad(); d < a.tile.head_size; d += 16) {
     const uint2 upper = *reinterpret_cast<const uint2*>(in_global(a.q[0]) + 2 * d);
     const uint2 lower = *reinterpret_cast<const uint2*>(in_global(a.q[1]) + 2 * d);
     const uint4 left = make_uint4(upper.x, lower.x, upper.y, lower.y);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const uint2 right = *reinterpret_cast<const uint2*>(at[j] + 2 * d);
+      const uint2 right = *reinterpret_cast<const uint2*>(key_at(k, at[j], 2 * d));
       ptx::mma_bf16(reinterpret_cast<float(&)[4]>(s[4 * j]), left, right.x, right.y);
     }
   }
@@ -151,7 +162,7 @@ TW_FN void weigh(TileAttention& a, uint32_t first_key, float (&s)[16]) {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       float& x = s[i / 2 * 4 + 2 * h + i % 2];
-      const uint32_t key = first_key + i / 2 * 8 + 2 * quad() + i % 2;
+      const uint32_t key = first_key + i / 2 * 8 + 2 * a.quad() + i % 2;
       x = key >= a.seen[h].begin && key < a.seen[h].end ? x * by : -INFINITY;
       most = fmaxf(most, x);
     }
@@ -187,15 +198,16 @@ TW_FN void add_two(float* sum, const uint4& weights, const uint32_t (&v)[4]) {
                   half_pair(v[2], v[3], i));
 }
 
-/// sums += weights of 16 keys times their values, which begin at `at`.
-TW_FN void add_values(TileAttention& a, const uint4& weights, const char* const (&at)[4]) {
+/// sums += weights of 16 keys times their values. `at`: the places of this thread's four.
+TW_FN void add_values(TileAttention& a, const uint4& weights, const char* values,
+                      const int (&at)[4]) {
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
     if (a.tile.head_size >= 64u * (c + 1)) {
       uint4 v[4];
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        v[k] = *reinterpret_cast<const uint4*>(at[k] + 128 * c + lane() / 4 * 16);
+        v[k] = *reinterpret_cast<const uint4*>(key_at(values, at[k], 128 * c + a.row() * 16));
       add_two(&a.sum[32 * c], weights, {v[0].x, v[1].x, v[2].x, v[3].x});
       add_two(&a.sum[32 * c + 8], weights, {v[0].y, v[1].y, v[2].y, v[3].y});
       add_two(&a.sum[32 * c + 16], weights, {v[0].z, v[1].z, v[2].z, v[3].z});
@@ -207,7 +219,8 @@ TW_FN void add_values(TileAttention& a, const uint4& weights, const char* const 
         uint32_t v[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-          v[k] = *reinterpret_cast<const uint32_t*>(at[k] + 128 * c + 32 * g + lane() / 4 * 4);
+          v[k] = *reinterpret_cast<const uint32_t*>(
+              key_at(values, at[k], 128 * c + 32 * g + a.row() * 4));
         add_two(&a.sum[32 * c + 8 * g], weights, v);
       }
     }
@@ -216,20 +229,22 @@ TW_FN void add_values(TileAttention& a, const uint4& weights, const char* const 
 
 TW_FN void attend_run(TileAttention& a, const AttentionKeys& keys, uint32_t first,
                       const KeyRange& range) {
-  const size_t place = place_of_key(keys, first + lane(), range);
+  a.thread = ptx::unknown(a.thread);
+  int place = static_cast<int>(place_of_key(keys, first + a.lane(), range));
   float s[16];
   score(a, keys.k, place, s);
   weigh(a, first, s);
+  place = ptx::unknown(place);
+  a.thread = ptx::unknown(a.thread);
 #pragma unroll
   for (int t = 0; t < 2; ++t) {
     const float* const w = &s[8 * t];
     const uint4 weights = make_uint4(ptx::bf16x2_of(w[0], w[1]), ptx::bf16x2_of(w[2], w[3]),
                                      ptx::bf16x2_of(w[4], w[5]), ptx::bf16x2_of(w[6], w[7]));
-    const int key = 16 * t + 2 * quad();
-    const char* const v = in_global(keys.v);
-    const char* const at[4] = {v + place_from(place, key), v + place_from(place, key + 1),
-                               v + place_from(place, key + 8), v + place_from(place, key + 9)};
-    add_values(a, weights, at);
+    const int key = 16 * t + 2 * a.quad();
+    const int at[4] = {__shfl_sync(~0u, place, key), __shfl_sync(~0u, place, key + 1),
+                            __shfl_sync(~0u, place, key + 8), __shfl_sync(~0u, place, key + 9)};
+    add_values(a, weights, keys.v, at);
   }
 }
 
@@ -284,74 +299,76 @@ TW_FN void fold_split(TileAttention& a) {
   };
 #pragma unroll
   for (int j = 0; j < kSums / 4; ++j) {
-    float4& place = a.total[32 * j];
-    float4 t = make_float4(0, 0, 0, 0);
-    if (!a.empty) t = place;
+    float4& place = a.total(j);
+    const float4 t = place;
     const float* const x = &a.sum[4 * j];
     place = make_float4(merged(t.x, x[0], 0), merged(t.y, x[1], 0), merged(t.z, x[2], 1),
                         merged(t.w, x[3], 1));
   }
-  a.empty = false;
 }
 
-/// Where line `line` of a split's results begins.
-TW_FN size_t partial_line(const TileAttention& a, uint32_t line) {
-  return line * AttentionLimits::partial_floats(HeadShare{0, 0, 0, 0, 0, a.tile.head_size});
+// ---- Partial results: of a line's values, tile t of 8 columns at 8 t, as they lie among sums ----
+
+TW_FN size_t partial_floats(const TileAttention& a) {
+  return AttentionLimits::partial_floats(HeadShare{0, 0, 0, 0, 0, a.tile.head_size});
+}
+/// Largest score and weight of this thread's line h.
+TW_FN float2* partial_head(float* lines, const TileAttention& a, int h) {
+  return reinterpret_cast<float2*>(in_global(lines) + a.line(h) * partial_floats(a));
+}
+/// Calls f(h, place, t) for this thread's two floats of tile t of its lines, which there are.
+template <class F>
+TW_FN void for_partial(const TileAttention& a, float* lines, F f) {
+  float* const own = lines + AttentionLimits::kPartialHead + 2 * a.quad();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (a.line(h) >= a.tile.lines()) continue;
+    float* const line = in_global(ptx::unknown(own + a.line(h) * partial_floats(a)));
+#pragma unroll
+    for (int t = 0; t < kSums / 4; ++t)
+      if (8u * t < a.tile.head_size) f(h, reinterpret_cast<float2*>(line + 8 * t), t);
+  }
 }
 
 TW_FN void put_lines(float* to, const TileAttention& a) {
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    if (line_of(h) >= a.tile.lines()) continue;
-    float* const line = in_global(to) + partial_line(a, line_of(h));
-    if (quad() == 0) *reinterpret_cast<float2*>(line) = make_float2(a.most[h], a.weight[h]);
-    for_columns(a.tile.head_size, [&](uint32_t col, int i, int j, int k, int l) {
-      float4& place = *reinterpret_cast<float4*>(line + AttentionLimits::kPartialHead + col);
-      place = make_float4(a.sum[i + 2 * h], a.sum[j + 2 * h], a.sum[k + 2 * h], a.sum[l + 2 * h]);
-    });
-  }
+  for (int h = 0; h < 2; ++h)
+    if (a.quad() == 0 && a.line(h) < a.tile.lines())
+      *partial_head(to, a, h) = make_float2(a.most[h], a.weight[h]);
+  for_partial(a, to, [&](int h, float2* place, int t) {
+    *place = make_float2(a.sum[4 * t + 2 * h], a.sum[4 * t + 2 * h + 1]);
+  });
 }
-TW_FN void take_lines(TileAttention& a, const float* from) {
+TW_FN void take_lines(TileAttention& a, float* from) {
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) a.sum[i] = 0;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    if (line_of(h) >= a.tile.lines()) continue;
-    const float* const line = in_global(from) + partial_line(a, line_of(h));
-    const float2 head = *reinterpret_cast<const float2*>(line);
+    if (a.line(h) >= a.tile.lines()) continue;
+    const float2 head = *partial_head(from, a, h);
     a.most[h] = head.x;
     a.weight[h] = head.y;
-    for_columns(a.tile.head_size, [&](uint32_t col, int i, int j, int k, int l) {
-      const float4 x =
-          *reinterpret_cast<const float4*>(line + AttentionLimits::kPartialHead + col);
-      a.sum[i + 2 * h] = x.x;
-      a.sum[j + 2 * h] = x.y;
-      a.sum[k + 2 * h] = x.z;
-      a.sum[l + 2 * h] = x.w;
-    });
   }
+  for_partial(a, from, [&](int h, const float2* place, int t) {
+    a.sum[4 * t + 2 * h] = place->x;
+    a.sum[4 * t + 2 * h + 1] = place->y;
+  });
 }
 
 TW_FN void store_attention(const TilePlace& to, const TileAttention& a) {
   if (!a.has_lines) return;
-  float x[kSums];
-#pragma unroll
-  for (int j = 0; j < kSums / 4; ++j) {
-    float4 t = make_float4(0, 0, 0, 0);
-    if (!a.empty) t = a.total[32 * j];
-    x[4 * j] = t.x;
-    x[4 * j + 1] = t.y;
-    x[4 * j + 2] = t.z;
-    x[4 * j + 3] = t.w;
-  }
   const bool whole = fours_aligned(to.data, TW_BF16) && to.stride % 4 == 0;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    if (line_of(h) >= a.tile.lines()) continue;
-    const uint32_t row = line_of(h) / a.tile.heads, head = line_of(h) % a.tile.heads;
+    if (a.line(h) >= a.tile.lines()) continue;
+    const uint32_t row = a.line(h) / a.tile.heads, head = a.line(h) % a.tile.heads;
     char* const line = to.data + (row * to.stride + size_t{head} * a.tile.head_size) * 2;
     const bool none = a.total_weight[h] == 0;
     const float by = none ? 0.0f : __frcp_rn(a.total_weight[h]);
-    for_columns(a.tile.head_size, [&](uint32_t col, int i, int j, int k, int l) {
-      const auto part = [&](int at) { return none ? 0.0f : x[at + 2 * h] * by; };
+    for_columns(a, [&](uint32_t col, int i, int j, int k, int l) {
+      const auto part = [&](int at) {
+        return none ? 0.0f : reinterpret_cast<const float*>(&a.total(at / 4))[at % 4 + 2 * h] * by;
+      };
       store_four(line, col, make_float4(part(i), part(j), part(k), part(l)), 4, whole, TW_BF16);
     });
   }

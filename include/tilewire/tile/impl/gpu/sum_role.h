@@ -55,7 +55,7 @@ class SumRole : public Role {
     if (ok_) put_lines(to, sum);
   }
   TW_FN void take_partial(TileAttention& sum, const float* from) {
-    if (ok_) take_lines(sum, from);
+    if (ok_) take_lines(sum, const_cast<float*>(from));
   }
   TW_FN void store(const TilePlace& to, const TileAttention& sum) {
     if (ok_ && to.data != nullptr) store_attention(to, sum);

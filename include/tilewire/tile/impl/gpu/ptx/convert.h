@@ -40,6 +40,20 @@ TW_FN float power_of_two(float x) {
   return value;
 }
 
+/// x, of which the compiler knows nothing: what is made of it is made there, and neither before a
+/// loop nor from what the loop's last turn had.
+TW_FN int unknown(int x) {
+  int same;
+  asm volatile("mov.b32 %0, %1;" : "=r"(same) : "r"(x));
+  return same;
+}
+template <class T>
+TW_FN T* unknown(T* x) {
+  T* same;
+  asm volatile("mov.b64 %0, %1;" : "=l"(same) : "l"(x));
+  return same;
+}
+
 #if !defined(TW_TARGET_SM_80)
 
 /// Two fp8_e4m3 in the low half of `codes` as two fp16.
