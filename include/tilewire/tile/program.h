@@ -63,7 +63,7 @@ class ProgramBlock {
       return call_.when(static_cast<int>(waits[i].sender), waits[i].counter, at);
     });
     block_.bind_left(waits, now_->waits, call_.epoch());
-    if (args_.trace != nullptr) ready_ = block_.clock();
+    if (args_.trace != nullptr) block_.put(&args_.trace[number_].ready, block_.clock());
   }
 
   /// `n` floats of this block's own for a row (n <= ProgramArgs::row).
@@ -97,15 +97,24 @@ class ProgramBlock {
   // ---- For run_program ----
 
   /// Takes the next instruction.
-  TW_FN void begin(const ProgramInstruction& instruction) {
+  TW_FN void begin(uint32_t number) {
+    const ProgramInstruction& instruction = args_.list[number];
+    number_ = number;
     now_ = &instruction;
-    if (args_.trace != nullptr) start_ = ready_ = block_.clock();
+    if (args_.trace != nullptr) {
+      ProgramRecord* const to = args_.trace + number;
+      const uint64_t now = block_.clock();
+      block_.put(&to->op, instruction.op);
+      block_.put(&to->block, static_cast<uint32_t>(block_.index()));
+      block_.put(&to->start, now);
+      block_.put(&to->ready, now);
+    }
     if (instruction.op != op_) block_.forget();
     op_ = instruction.op;
   }
 
   /// Raises the instruction's counters.
-  TW_FN void end(uint32_t number, At at = At::here()) {
+  TW_FN void end(At at = At::here()) {
     for (uint32_t i = 0; i < now_->raises; ++i) {
       const uint32_t c = args_.raises[now_->first_raise + i];
       const ProgramCounter& counter = args_.counters[c];
@@ -117,9 +126,7 @@ class ProgramBlock {
           },
           call_.epoch());
     }
-    if (args_.trace != nullptr)
-      block_.record(args_.trace + number,
-                    {op_, static_cast<uint32_t>(block_.index()), start_, ready_, block_.clock()});
+    if (args_.trace != nullptr) block_.put(&args_.trace[number_].end, block_.clock());
   }
 
   /// Ends the launch in this block.
@@ -130,8 +137,8 @@ class ProgramBlock {
   const ProgramArgs& args_;
   TileCall<Block> call_;
   const ProgramInstruction* now_ = nullptr;
+  uint32_t number_ = 0;
   uint32_t op_ = UINT32_MAX;
-  uint64_t start_ = 0, ready_ = 0;
 };
 
 template <class Op>
@@ -165,10 +172,9 @@ template <class Ops, class Block>
 TW_FN void run_program(Block& block, const ProgramArgs& args) {
   ProgramBlock<Block> program(block, args);
   for (const uint32_t i : block.items(args.count, 0)) {
-    const ProgramInstruction& instruction = args.list[i];
-    program.begin(instruction);
-    Ops::run(program, args, instruction);
-    program.end(i);
+    program.begin(i);
+    Ops::run(program, args, args.list[i]);
+    program.end();
   }
   program.close();
 }

@@ -275,10 +275,6 @@ class TileBlockOps {
   /// Nanoseconds of a clock that all ranks of this machine share.
   /// Role: consumer. Scope: block. Order: none. Blocks: no.
   uint64_t clock();
-  /// *to = record, for the host.
-  /// Role: consumer. Scope: device. Order: none. Blocks: no.
-  void record(ProgramRecord* to, const ProgramRecord& record);
-
   // ---- For TileCall ----
 
   /// Writes down what call this rank is in (as Block::record), then `entered` (release).

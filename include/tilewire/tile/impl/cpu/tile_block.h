@@ -330,9 +330,6 @@ class CpuTileBlock {
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   }
-  TW_FN void record(ProgramRecord* to, const ProgramRecord& record) {
-    if (ok_) *to = record;
-  }
 
   // ---- For TileCall ----
 

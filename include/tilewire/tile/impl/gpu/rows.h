@@ -23,11 +23,17 @@ struct RowShared {
   uint64_t found;
 };
 
+/// This thread's number, found anew: what is made of it would else be kept in registers for other
+/// row ops of a program, through all that comes between.
+TW_FN uint32_t row_thread() {
+  return static_cast<uint32_t>(ptx::unknown(static_cast<int>(threadIdx.x)));
+}
+
 /// Calls each(i, count) for this thread's fours of n elements.
 template <class Each>
 TW_FN void for_fours(size_t n, Each each) {
 #pragma unroll 2
-  for (size_t i = 4 * threadIdx.x; i < n; i += 4 * kTileThreads)
+  for (size_t i = 4 * row_thread(); i < n; i += 4 * kTileThreads)
     each(i, n - i < 4 ? static_cast<int>(n - i) : 4);
 }
 
@@ -148,7 +154,7 @@ TW_FN float combine_row(const Row& row, float start, float* warps, Map map, Comb
 
 /// row[i] = value, by the thread that has element i.
 TW_FN void set_in_row(const Row& row, size_t i, float value) {
-  if (i / 4 % kTileThreads == threadIdx.x) in_global(row.data)[i] = value;
+  if (i / 4 % kTileThreads == row_thread()) in_global(row.data)[i] = value;
 }
 
 /// TileBlockOps::rotate. Numbers of a pair may be two threads': barriers before and after.
@@ -158,7 +164,7 @@ TW_FN void rotate_row(const Row& row, const float* cosines, const float* sines, 
   float* const first = in_global(row.data);
   sync();
 #pragma unroll 1
-  for (size_t i = threadIdx.x; i < half; i += kTileThreads) {
+  for (size_t i = row_thread(); i < half; i += kTileThreads) {
     const float a = first[i], b = first[i + half];
     const float c = in_global(cosines)[i], s = in_global(sines)[i];
     first[i] = a * c - b * s;

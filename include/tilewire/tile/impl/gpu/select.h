@@ -153,7 +153,7 @@ TW_FN size_t keep_of_row(float* to, float* to_weights, const Row& row, const flo
   sync();  // the last call's readers of `shared`
 #pragma unroll 1
   for (size_t begin = 0; begin < row.n; begin += kRowPart, turn ^= 1) {
-    const size_t i = begin + 4 * threadIdx.x;
+    const size_t i = begin + 4 * row_thread();
     const int count = i >= row.n ? 0 : row.n - i < 4 ? static_cast<int>(row.n - i) : 4;
     float4 x = make_float4(0, 0, 0, 0), w = x;
     if (count != 0) {
@@ -188,7 +188,7 @@ TW_FN size_t find_in_row(const Row& row, float value, size_t skip, RowShared& sh
   sync();  // the last call's readers of `shared`
 #pragma unroll 1
   for (size_t begin = 0; begin < row.n; begin += kRowPart, turn ^= 1) {
-    const size_t i = begin + 4 * threadIdx.x;
+    const size_t i = begin + 4 * row_thread();
     const int count = i >= row.n ? 0 : row.n - i < 4 ? static_cast<int>(row.n - i) : 4;
     float4 x = make_float4(0, 0, 0, 0);
     if (count != 0) x = reader.at(i, count);

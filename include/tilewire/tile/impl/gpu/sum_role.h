@@ -162,9 +162,6 @@ class SumRole : public Role {
   TW_FN bool leads() const { return this_thread() == 0; }
   TW_FN void bind_left(const ProgramWait* /*waits*/, uint32_t /*n*/, uint64_t /*value*/) {}
   TW_FN uint64_t clock() const { return ptx::nanoseconds(); }
-  TW_FN void record(ProgramRecord* to, const ProgramRecord& record) {
-    if (ok_ && leads()) *in_global(to) = record;
-  }
 
   // ---- Waits ----
 

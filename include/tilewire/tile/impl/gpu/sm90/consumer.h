@@ -175,7 +175,8 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
 
   // ---- Staging ----
 
-  TW_FN char* region() { return memory_.staging + tile_warp() * kRegionBytes; }
+  /// Where it is is found anew each time: registers are few.
+  TW_FN char* region() { return memory_.staging + ptx::unknown(tile_warp()) * kRegionBytes; }
 
   /// Waits until the storer has read what it was given. False, in all lanes: the block has failed,
   /// and sums may lack what was waited for; the storer, told after this, leaves them too.

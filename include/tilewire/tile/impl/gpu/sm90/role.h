@@ -94,7 +94,6 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
   TW_FN void raise(At /*at*/, uint64_t* /*count*/, uint64_t /*full*/, int /*n*/, Word /*word*/,
                    uint64_t /*value*/) {}
   TW_FN uint64_t clock() const { return 0; }
-  TW_FN void record(ProgramRecord* /*to*/, const ProgramRecord& /*record*/) {}
 
   template <class Word>
   TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {}
