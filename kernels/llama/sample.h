@@ -214,8 +214,7 @@ struct SampleLocalOp {
     const float most = args.cols == 0 ? kLeast : block.max(row);
     const bool any = most > kLeast, wanted = args.step->log_probability != nullptr;
     const Row record = program.row(SampleRecord::kFields);
-    const float token =
-        any ? static_cast<float>(args.first_col + block.find(row, most, 0)) : -1.0f;
+    const float token = any ? static_cast<float>(args.first_col + block.find(row, most, 0)) : -1.0f;
     const float sum =
         any && wanted ? static_cast<float>(block.sum_of_exponentials(row, most)) : 0.0f;
     block.set(record, SampleRecord::kMost, most);

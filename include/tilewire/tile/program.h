@@ -142,7 +142,9 @@ class ProgramBlock {
 };
 
 template <class Op>
-concept ConsumerOnly = requires { requires Op::kConsumerOnly; };
+concept ConsumerOnly = requires {
+  requires Op::kConsumerOnly;
+};
 
 /// The op types of a kernel; an op's kind is its place here.
 template <class... Ops>

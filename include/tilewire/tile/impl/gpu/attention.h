@@ -39,15 +39,15 @@ struct TileAttention {
   AttentionTile tile;
   int thread;  // a number that the compiler knows nothing of: what is made of it is made here, and
                // not kept in registers while a program does other things
-  char* region;       // of this warp
-  const char* q[2];   // of this thread's lines
-  KeyRange seen[2];   // by them
-  float sum[kSums];   // of the split: the weighted values,
-  float most[2];      // the largest score times scale and log2 e,
-  float weight[2];    // and the sum of weights; 0: no key was seen
+  char* region;      // of this warp
+  const char* q[2];  // of this thread's lines
+  KeyRange seen[2];  // by them
+  float sum[kSums];  // of the split: the weighted values,
+  float most[2];     // the largest score times scale and log2 e,
+  float weight[2];   // and the sum of weights; 0: no key was seen
   float total_most[2];
   float total_weight[2];
-  bool has_lines;     // the warp has
+  bool has_lines;  // the warp has
 
   TW_FN int lane() const { return thread % 32; }
   TW_FN int quad() const { return thread % 4; }
@@ -57,9 +57,7 @@ struct TileAttention {
     return static_cast<uint32_t>(thread / 32 * kWarpRows + row() + 8 * h);
   }
   /// Totals of sum[4 j] and the next three.
-  TW_FN float4& total(int j) const {
-    return reinterpret_cast<float4*>(region)[32 * j + lane()];
-  }
+  TW_FN float4& total(int j) const { return reinterpret_cast<float4*>(region)[32 * j + lane()]; }
 };
 
 /// Calls f(first of four columns, places a, b, c, d): where those are among this thread's sums of
@@ -104,8 +102,8 @@ TW_FN TileAttention begin_attention(const AttentionTile& tile, char* region, boo
     a.q[h] = tile.q.data + (row * tile.q.stride + size_t{head} * tile.head_size) * 2;
     a.seen[h] = {0, 0};
     if (ok && a.line(h) <= last)
-      a.seen[h] = seen_keys(in_global(tile.positions)[row], in_global(tile.slots)[row],
-                            tile.window);
+      a.seen[h] =
+          seen_keys(in_global(tile.positions)[row], in_global(tile.slots)[row], tile.window);
     a.most[h] = a.total_most[h] = -INFINITY;
     a.weight[h] = a.total_weight[h] = 0;
   }
@@ -234,16 +232,17 @@ TW_FN void attend_run(TileAttention& a, const AttentionKeys& keys, uint32_t firs
   float s[16];
   score(a, keys.k, place, s);
   weigh(a, first, s);
+  uint32_t w[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) w[i] = ptx::bf16x2_of(s[2 * i], s[2 * i + 1]);
   place = ptx::unknown(place);
   a.thread = ptx::unknown(a.thread);
 #pragma unroll
   for (int t = 0; t < 2; ++t) {
-    const float* const w = &s[8 * t];
-    const uint4 weights = make_uint4(ptx::bf16x2_of(w[0], w[1]), ptx::bf16x2_of(w[2], w[3]),
-                                     ptx::bf16x2_of(w[4], w[5]), ptx::bf16x2_of(w[6], w[7]));
+    const uint4 weights = make_uint4(w[4 * t], w[4 * t + 1], w[4 * t + 2], w[4 * t + 3]);
     const int key = 16 * t + 2 * a.quad();
     const int at[4] = {__shfl_sync(~0u, place, key), __shfl_sync(~0u, place, key + 1),
-                            __shfl_sync(~0u, place, key + 8), __shfl_sync(~0u, place, key + 9)};
+                       __shfl_sync(~0u, place, key + 8), __shfl_sync(~0u, place, key + 9)};
     add_values(a, weights, keys.v, at);
   }
 }
@@ -281,24 +280,24 @@ TW_FN void attend_split(TileAttention& a, const AttentionKeys& keys, uint32_t sp
 TW_FN void fold_split(TileAttention& a) {
   if (!a.has_lines) return;
   float old[2], add[2];
-  bool first[2], none[2];
+  bool none[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    first[h] = a.total_weight[h] == 0;
+    const bool first = a.total_weight[h] == 0;  // the total is 0
     none[h] = a.weight[h] == 0;
     const float most = fmaxf(a.total_most[h], a.most[h]);
-    old[h] = first[h] ? 0.0f : ptx::power_of_two(a.total_most[h] - most);
-    add[h] = none[h] ? 0.0f : ptx::power_of_two(a.most[h] - most);
-    const float weight = first[h] ? a.weight[h] : a.total_weight[h] * old[h] + a.weight[h] * add[h];
+    old[h] = first ? 0.0f : ptx::power_of_two(a.total_most[h] - most);
+    add[h] = ptx::power_of_two(a.most[h] - most);
+    const float weight = first ? a.weight[h] : a.total_weight[h] * old[h] + a.weight[h] * add[h];
     a.total_weight[h] = none[h] ? a.total_weight[h] : weight;
     a.total_most[h] = none[h] ? a.total_most[h] : most;
   }
   const auto merged = [&](float total, float x, int h) {
-    if (none[h]) return total;
-    return first[h] ? x : __fmaf_rn(x, add[h], __fmul_rn(total, old[h]));
+    return none[h] ? total : __fmaf_rn(x, add[h], __fmul_rn(total, old[h]));
   };
 #pragma unroll
   for (int j = 0; j < kSums / 4; ++j) {
+    if (j % 4 == 0) __syncwarp();  // all totals at once would not fit in registers
     float4& place = a.total(j);
     const float4 t = place;
     const float* const x = &a.sum[4 * j];

@@ -57,11 +57,10 @@ TW_FN void exponentials_of_row(float* to, const Row& row, float from, float by) 
   const RowReader reader(row.data);
   for_fours(row.n, [&](size_t i, int count) {
     const float4 x = reader.at(i, count);
-    store_in_row(
-        to, i,
-        make_float4(exponential_of((x.x - from) * by), exponential_of((x.y - from) * by),
-                    exponential_of((x.z - from) * by), exponential_of((x.w - from) * by)),
-        count);
+    store_in_row(to, i,
+                 make_float4(exponential_of((x.x - from) * by), exponential_of((x.y - from) * by),
+                             exponential_of((x.z - from) * by), exponential_of((x.w - from) * by)),
+                 count);
   });
 }
 

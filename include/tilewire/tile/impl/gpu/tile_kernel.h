@@ -46,7 +46,7 @@ TW_FN void run_tile_program(const char* name, const Args& args, const Program& p
   }
 #define TW_TILE_KERNEL(name, Args) \
   TW_TILE_ENTRY(name, Args, ::TW_NS::run_tile_program(#name, args, name##_program{args}))
-#define TW_TILE_KERNEL_OF(name, Args, type)                                                      \
-  TW_TILE_ENTRY(name, Args,                                                                      \
+#define TW_TILE_KERNEL_OF(name, Args, type)                                            \
+  TW_TILE_ENTRY(name, Args,                                                            \
                 ::TW_NS::run_roles<::TW_NS::element_of(type)>(#name, args.tiles, type, \
                                                               name##_program{args}))

@@ -48,7 +48,7 @@ class TileRole {
     bool last = false;
     if (lane() == 0) last = count_to(count, full);
     last = __shfl_sync(~0u, last, 0) != 0;
-    __syncwarp();  // shuffles do not order memory
+    __syncwarp();                      // shuffles do not order memory
     if (!last || lane() >= n) return;  // n <= kMaxFusedRanks
     uint64_t* const to = word(lane());
     if (to != nullptr) release(to, value);

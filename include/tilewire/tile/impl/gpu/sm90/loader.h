@@ -330,8 +330,8 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   uint32_t deferred_ = 0, deferred_from_ = 0;  // how many, and the first one's stage
   const uint64_t* seen_ = nullptr;             // a word that has come, at that value
   uint64_t seen_value_ = 0;
-  const ProgramWait* bound_ = nullptr;         // words of left operands, of which all have come
-  uint32_t bound_count_ = 0;                   // when this is 0
+  const ProgramWait* bound_ = nullptr;  // words of left operands, of which all have come
+  uint32_t bound_count_ = 0;            // when this is 0
   uint64_t bound_value_ = 0;
   const void *map_of_a_ = nullptr, *map_of_b_ = nullptr;
 };
