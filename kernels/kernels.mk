@@ -42,7 +42,7 @@ NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/c
 endif
 PTXAS ?= $(dir $(NVCC))ptxas
 gpu_targets := $(if $(NVCC),sm_90a sm_80)
-gpu_sources := $(filter-out %/reduce_loops.cu kernels/llama/% kernels/program/%,$(kernel_sources))
+gpu_sources := $(filter-out %/reduce_loops.cu,$(kernel_sources))
 gpu_flags := -std=c++20 -O3 -lineinfo -fmad=false --expt-relaxed-constexpr
 nvcc_flags := $(gpu_flags) -I. -Iinclude -Werror all-warnings -ccbin g++
 ptxas_flags := -O3 -lineinfo -v --warning-as-error

@@ -74,7 +74,7 @@ while read -r name target _; do
   check "$name for $target has a row" grep -qE "^$name +$target " tests/gpu_build.def
 done <<< "$figures"
 
-rows=$(sed -n 's/^TW_KERNEL_ROW(\([a-z_0-9]*\),.*/\1/p' kernels/kernels.def kernels/tile_kernels.def)
+rows=$(sed -n 's/^TW_KERNEL_ROW(\([a-z_0-9]*\),.*/\1/p' kernels/*kernels.def)
 for name in $rows; do
   for target in sm_90a sm_80; do
     check "$name is built for $target" grep -q "^$name $target " <<< "$figures"

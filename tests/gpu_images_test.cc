@@ -19,6 +19,7 @@ struct Row {
 const Row kRows[] = {
 #define TW_KERNEL_ROW(name, Args) {#name, tw::gpu_images::name},
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 };

@@ -136,10 +136,12 @@ class AttentionPlanner {
 
 struct PlanAttentionOp {
   using Args = AttentionPlanning;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* /*at*/) {
     program.come();
-    if (program.tile_block().ok()) AttentionPlanner(args).run();
+    const Block& block = program.tile_block();
+    if (block.ok() && block.leads()) AttentionPlanner(args).run();
   }
 };
 
@@ -179,6 +181,7 @@ struct AttentionLayer {
 /// The items of one instruction.
 struct AttendOp {
   using Args = Attention;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     Block& block = program.tile_block();
@@ -187,7 +190,7 @@ struct AttendOp {
     program.come();
     if (!block.ok() || !layer.computed()) return;
     for (uint32_t i = at[0]; i < plan.items; i += args.of.limits.instructions) {
-      const AttentionItem item = plan.item_list()[i];
+      const AttentionItem& item = plan.item_list()[i];
       auto sum = block.attention(layer.tile(item));
       for (uint32_t s = item.first_split; s < item.first_split + item.splits; ++s) {
         block.attend(sum, layer.keys(item), s);
@@ -204,6 +207,7 @@ struct AttendOp {
 /// Folds what pieces of items have left, as one whole item would have.
 struct MergeOp {
   using Args = Attention;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     Block& block = program.tile_block();
@@ -213,7 +217,7 @@ struct MergeOp {
     if (!block.ok() || !layer.computed()) return;
     const AttentionItem* const list = plan.merge_list(args.of.limits.most_items(args.of.heads));
     for (uint32_t i = at[0]; i < plan.merges; i += args.of.limits.merges) {
-      const AttentionItem item = list[i];
+      const AttentionItem& item = list[i];
       auto sum = block.attention(layer.tile(item));
       for (uint32_t s = item.first_split; s < item.first_split + item.splits; ++s) {
         block.take_partial(sum, layer.partial(item.partial_of(s)));

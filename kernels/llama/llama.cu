@@ -20,6 +20,6 @@ template <class Block>
 TW_FN void llama(Block& block, const ProgramArgs& args) {
   run_program<LlamaOps>(block, args);
 }
-TW_TILE_KERNEL(llama, ProgramArgs)
+TW_TILE_KERNEL_OF(llama, ProgramArgs, TW_BF16)
 
 }  // namespace TW_NS

@@ -10,6 +10,7 @@ namespace TW_NS {
 
 struct EmbedOp {
   using Args = LlamaEmbed;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + LiveRows{&args.step->embed_rows}.of(at[0], at[1]);
@@ -42,6 +43,7 @@ struct EmbedOp {
 
 struct PlaceOp {
   using Args = LlamaPlace;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + args.live.of(at[0], at[1]);
@@ -108,6 +110,7 @@ struct PlaceOp {
 
 struct GatherOp {
   using Args = LlamaGather;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + LiveRows{&args.step->logit_rows}.of(at[0], at[1]);

@@ -8,6 +8,7 @@ namespace TW_NS {
 
 struct FirstNormOp {
   using Args = LlamaFirstNorm;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + LiveRows{&args.step->rows}.of(at[0], at[1]);
@@ -23,6 +24,7 @@ struct FirstNormOp {
 
 struct HiddenOp {
   using Args = LlamaHidden;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + LiveRows{&args.step->hidden_rows}.of(at[0], at[1]);

@@ -184,6 +184,7 @@ TW_FN auto draw(Descent<Block>& descent, const RowSampling& sampling, double num
 
 struct SampleLocalOp {
   using Args = LlamaSample;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + LiveRows{&args.step->logit_rows}.of(at[0], at[1]);
@@ -213,24 +214,27 @@ struct SampleLocalOp {
     const float most = args.cols == 0 ? kLeast : block.max(row);
     const bool any = most > kLeast, wanted = args.step->log_probability != nullptr;
     const Row record = program.row(SampleRecord::kFields);
-    record.data[SampleRecord::kMost] = most;
-    record.data[SampleRecord::kToken] =
-        any ? static_cast<float>(args.first_col + block.find(row, most, 0)) : -1.0f;
-    record.data[SampleRecord::kSum] =
+    const float token = any ? static_cast<float>(args.first_col + block.find(row, most, 0)) : -1.0f;
+    const float sum =
         any && wanted ? static_cast<float>(block.sum_of_exponentials(row, most)) : 0.0f;
-    record.data[SampleRecord::kFields - 1] = 0;
+    block.set(record, SampleRecord::kMost, most);
+    block.set(record, SampleRecord::kToken, token);
+    block.set(record, SampleRecord::kSum, sum);
+    block.set(record, SampleRecord::kFields - 1, 0);
     return record;
   }
 };
 
 struct SampleOp {
   using Args = LlamaSample;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const StepView& step = *args.step;
     const size_t end = at[0] + LiveRows{&step.logit_rows}.of(at[0], at[1]);
     program.come();
-    for (size_t i = at[0]; step.sampling != nullptr && i < end; ++i) {
+    const Block& block = program.tile_block();
+    for (size_t i = at[0]; block.ok() && step.sampling != nullptr && i < end; ++i) {
       const Chosen best = best_of(program, args, i);
       const bool draws = best.token >= 0 && step.sampling[i].temperature > 0;
       give(program.tile_block(), step, i, draws ? drawn(program, args, i, best) : best);
@@ -250,17 +254,14 @@ struct SampleOp {
     Chosen best{-1, kLeast, kLeast, 0};
     for (int r = 0; r < program.size(); ++r) {
       if ((args.ranks >> r & 1) == 0) continue;
-      const Row record = program.row(SampleRecord::kFields);
-      program.tile_block().load(record,
-                                program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data,
-                                args.records.type);
-      const float most = record.data[SampleRecord::kMost];
-      const float sum = record.data[SampleRecord::kSum];
+      const auto* const record = reinterpret_cast<const float*>(
+          program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data);
+      const float most = record[SampleRecord::kMost], sum = record[SampleRecord::kSum];
       if (!(most > kLeast)) continue;
       if (most > best.most) {
         best.sum = best.sum * exponential_of(best.most - most) + sum;
         best.most = best.logit = most;
-        best.token = static_cast<int32_t>(record.data[SampleRecord::kToken]);
+        best.token = static_cast<int32_t>(record[SampleRecord::kToken]);
       } else {
         best.sum += sum * exponential_of(most - best.most);
       }

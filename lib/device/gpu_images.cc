@@ -17,6 +17,7 @@
 #if defined(TW_BUILT_SM_90A)
 #define TW_KERNEL_ROW(name, Args) TW_DECLARE(name, sm_90a)
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 #define TW_SM_90A(name) TW_BUILT(name, sm_90a)
@@ -27,6 +28,7 @@
 #if defined(TW_BUILT_SM_80)
 #define TW_KERNEL_ROW(name, Args) TW_DECLARE(name, sm_80)
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 #define TW_SM_80(name) TW_BUILT(name, sm_80)
@@ -39,6 +41,7 @@ namespace tw::gpu_images {
 #define TW_KERNEL_ROW(name, Args) \
   const GpuImage name[kGpuTargets] = {TW_SM_90A(name), TW_SM_80(name)};
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 

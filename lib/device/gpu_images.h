@@ -1,5 +1,5 @@
-// The GPU kernels built into this library: for each row of kernels/{kernels,tile_kernels}.def and
-// each GPU target the cubin and the PTX. The entry of a row is `<name>_entry`.
+// The GPU kernels built into this library: for each row of kernels/*kernels.def and each GPU target
+// the cubin and the PTX. The entry of a row is `<name>_entry`.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +21,7 @@ namespace gpu_images {
 
 #define TW_KERNEL_ROW(name, Args) extern const GpuImage name[kGpuTargets];
 #include "kernels/kernels.def"
+#include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW
 

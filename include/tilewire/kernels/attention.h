@@ -21,6 +21,7 @@ namespace tw {
 inline constexpr uint32_t kAttentionSplit = 512;  // keys
 inline constexpr uint32_t kAttentionLines = 128;  // most of an item
 inline constexpr uint32_t kMostHeadSize = 256;    // a multiple of 16
+inline constexpr uint32_t kGpuMostHeadSize = 128;
 
 /// Keys begin .. end - 1 of a sequence.
 struct KeyRange {
@@ -157,13 +158,24 @@ struct AttentionPlan {
     const size_t items = size_t{limits.most_items(share)} + limits.more_items();
     return (sizeof(AttentionPlan) + items * sizeof(AttentionItem) + 63) / 64 * 64;
   }
-  AttentionItem* item_list() { return reinterpret_cast<AttentionItem*>(this + 1); }
-  const AttentionItem* item_list() const {
-    return reinterpret_cast<const AttentionItem*>(this + 1);
+  // Templates, which may be constexpr, as what kernels call must be.
+  template <class Item = AttentionItem>
+  constexpr Item* item_list() {
+    return static_cast<Item*>(static_cast<void*>(this + 1));
+  }
+  template <class Item = AttentionItem>
+  constexpr const Item* item_list() const {
+    return static_cast<const Item*>(static_cast<const void*>(this + 1));
   }
   /// Entries that MergeOp combines: each a cut item as it would be whole, but for its `partial`.
-  AttentionItem* merge_list(uint32_t most_items) { return item_list() + most_items; }
-  const AttentionItem* merge_list(uint32_t most_items) const { return item_list() + most_items; }
+  template <class Item = AttentionItem>
+  constexpr Item* merge_list(uint32_t most_items) {
+    return item_list() + most_items;
+  }
+  template <class Item = AttentionItem>
+  constexpr const Item* merge_list(uint32_t most_items) const {
+    return item_list() + most_items;
+  }
 };
 
 /// Makes the plan of a step, for all layers. One instruction a device, before the others. at = {}.

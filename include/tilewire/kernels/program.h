@@ -65,6 +65,7 @@ struct ProgramArgs {
   char* scratch;   // for an op's own use: block b's at scratch + b * scratch_bytes
   size_t scratch_bytes;
   ProgramRecord* trace;  // [count] by instruction, or null
+  tw_type_t products;    // GPUs: the type of all factors of the program
 };
 static_assert(std::is_trivially_copyable_v<ProgramArgs>);
 

@@ -12,6 +12,6 @@ struct TileLaunch {
   size_t shared_bytes;
 };
 inline constexpr TileLaunch kSm90aTiles{384, 230400};
-inline constexpr TileLaunch kSm80Tiles{256, 98432};
+inline constexpr TileLaunch kSm80Tiles{256, 98560};
 
 }  // namespace tw

@@ -11,7 +11,9 @@
 //   template <class Block>
 //   static TW_FN void run(ProgramBlock<Block>& block, const Args& args, const uint32_t* at);
 // which waits (`come`) before it touches what other instructions touch, and meets the peers
-// before it stores to one.
+// before it stores to one. An op of rows, attention or plain C++, without products and copies,
+// says `static constexpr bool kConsumerOnly = true;`: other roles leave it out. Any other is run by
+// all roles, and what decides its way must not change while the launch runs.
 //
 // Protocol. Blocks take the next instruction from the list's head (TileBlock::items). An
 // instruction waits for counters, each full when a word of (sender, counter) in own memory is this
@@ -52,14 +54,16 @@ class ProgramBlock {
   /// See `rank`.
   TW_FN int size() const { return call_.size(); }
 
-  /// Waits for all that the instruction waits for.
-  /// Role: consumer. Scope: system. Order: acquire. Blocks: yes.
+  /// Waits for all that the instruction waits for: the consumer, and the loader before it loads
+  /// left operands. Right operands depend on nothing.
+  /// Role: consumer, loader. Scope: system. Order: acquire. Blocks: yes.
   TW_FN void come(At at = At::here()) {
     const ProgramWait* const waits = args_.waits + now_->first_wait;
     block_.wait_all(at, now_->waits, [&](uint32_t i) {
       return call_.when(static_cast<int>(waits[i].sender), waits[i].counter, at);
     });
-    if (args_.trace != nullptr) ready_ = block_.clock();
+    block_.bind_left(waits, now_->waits, call_.epoch());
+    if (args_.trace != nullptr) block_.put(&args_.trace[number_].ready, block_.clock());
   }
 
   /// `n` floats of this block's own for a row (n <= ProgramArgs::row).
@@ -93,15 +97,24 @@ class ProgramBlock {
   // ---- For run_program ----
 
   /// Takes the next instruction.
-  TW_FN void begin(const ProgramInstruction& instruction) {
+  TW_FN void begin(uint32_t number) {
+    const ProgramInstruction& instruction = args_.list[number];
+    number_ = number;
     now_ = &instruction;
-    if (args_.trace != nullptr) start_ = ready_ = block_.clock();
+    if (args_.trace != nullptr) {
+      ProgramRecord* const to = args_.trace + number;
+      const uint64_t now = block_.clock();
+      block_.put(&to->op, instruction.op);
+      block_.put(&to->block, static_cast<uint32_t>(block_.index()));
+      block_.put(&to->start, now);
+      block_.put(&to->ready, now);
+    }
     if (instruction.op != op_) block_.forget();
     op_ = instruction.op;
   }
 
   /// Raises the instruction's counters.
-  TW_FN void end(uint32_t number, At at = At::here()) {
+  TW_FN void end(At at = At::here()) {
     for (uint32_t i = 0; i < now_->raises; ++i) {
       const uint32_t c = args_.raises[now_->first_raise + i];
       const ProgramCounter& counter = args_.counters[c];
@@ -113,9 +126,7 @@ class ProgramBlock {
           },
           call_.epoch());
     }
-    if (args_.trace != nullptr)
-      block_.record(args_.trace + number,
-                    {op_, static_cast<uint32_t>(block_.index()), start_, ready_, block_.clock()});
+    if (args_.trace != nullptr) block_.put(&args_.trace[number_].end, block_.clock());
   }
 
   /// Ends the launch in this block.
@@ -126,8 +137,13 @@ class ProgramBlock {
   const ProgramArgs& args_;
   TileCall<Block> call_;
   const ProgramInstruction* now_ = nullptr;
+  uint32_t number_ = 0;
   uint32_t op_ = UINT32_MAX;
-  uint64_t start_ = 0, ready_ = 0;
+};
+
+template <class Op>
+concept ConsumerOnly = requires {
+  requires Op::kConsumerOnly;
 };
 
 /// The op types of a kernel; an op's kind is its place here.
@@ -146,7 +162,9 @@ struct ProgramOps {
  private:
   template <class Op, class Block>
   TW_FN static void run_one(ProgramBlock<Block>& block, const char* args, const uint32_t* at) {
-    Op::run(block, *reinterpret_cast<const typename Op::Args*>(args), at);
+    if constexpr (ConsumerOnly<Op>) block.tile_block().consume_alone();
+    if constexpr (!ConsumerOnly<Op> || Block::kConsumes)
+      Op::run(block, *reinterpret_cast<const typename Op::Args*>(args), at);
   }
 };
 
@@ -156,10 +174,9 @@ template <class Ops, class Block>
 TW_FN void run_program(Block& block, const ProgramArgs& args) {
   ProgramBlock<Block> program(block, args);
   for (const uint32_t i : block.items(args.count, 0)) {
-    const ProgramInstruction& instruction = args.list[i];
-    program.begin(instruction);
-    Ops::run(program, args, instruction);
-    program.end(i);
+    program.begin(i);
+    Ops::run(program, args, args.list[i]);
+    program.end();
   }
   program.close();
 }

@@ -75,6 +75,7 @@ TW_FN void load_partials(ProgramBlock<Block>& program, const Row& row, SharedMat
 /// Rows of the residual stream: adds what the ranks have, and norms for the next product.
 struct ReduceNormOp {
   using Args = ProgramReduceNorm;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     Block& block = program.tile_block();
@@ -103,6 +104,7 @@ struct ReduceNormOp {
 /// Rows by themselves: the end of a sum over ranks, an activation, a residual, a norm, a copy.
 struct RowsOp {
   using Args = ProgramRows;
+  static constexpr bool kConsumerOnly = true;
   template <class Block>
   TW_FN static void run(ProgramBlock<Block>& program, const Args& args, const uint32_t* at) {
     const size_t end = at[0] + args.live.of(at[0], at[1]);

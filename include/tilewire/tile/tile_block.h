@@ -143,7 +143,8 @@ class TileBlockOps {
   /// Query rows of some heads, at most kAttentionLines lines, and nothing attended yet. One is
   /// alive at a time, and no accumulator beside it. q, K and V are bf16; scores, weights' sums and
   /// results are fp32, but weights may be rounded to bf16 before they meet V (the same for all
-  /// lines).
+  /// lines). GPUs: heads of up to kGpuMostHeadSize, keys and values at multiples of 16 bytes, query
+  /// heads of 8: else the block fails (TW_ERROR_UNSUPPORTED).
   /// Role: consumer. Scope: block. Order: none. Blocks: no.
   Attention attention(const AttentionTile& tile);
 
@@ -196,6 +197,7 @@ class TileBlockOps {
   float sum(const Row& row);
   float sum_of_squares(const Row& row);
   float max(const Row& row);
+  void set(const Row& row, size_t i, float value);                  // row[i] = value
   /// (row[i], row[i + h]) = (a c - b s, b c + a s), with a, b what they were, c = cosines[i],
   /// s = sines[i], i = 0 .. h - 1, h = n / 2.
   void rotate(const Row& row, const float* cosines, const float* sines);
@@ -245,6 +247,20 @@ class TileBlockOps {
 
   // ---- For programs (tile/program.h) ----
 
+  /// Whether this role takes part in what is the consumer's alone: rows, attention, plain C++.
+  static constexpr bool kConsumes;
+  /// What follows is the consumer's alone; where kConsumes is false it is left out.
+  /// Role: all. Scope: block. Order: none. Blocks: no.
+  void consume_alone();
+  /// True in one of the threads that are the consumer: for plain C++ that stores. Others see it
+  /// after a signal.
+  /// Role: consumer. Scope: block. Order: none. Blocks: no.
+  bool leads() const;
+  /// From here on, `a` of mma may be read when own words of waits[0 .. n-1] are >= value. For the
+  /// loader, which `wait_all` does not bind: the consumer waits for the same.
+  /// Role: loader, in mma. Scope: system. Order: acquire. Blocks: mma does.
+  void bind_left(const ProgramWait* waits, uint32_t n, uint64_t value);
+
   /// Adds 1 to *count after everything that any role of this block stored before is complete, as
   /// for `signal`. Who makes it `full` sets it to 0, then stores `value` into word(0 .. n-1)
   /// (uint64_t*, null: left out): after what all who added had stored.
@@ -259,10 +275,6 @@ class TileBlockOps {
   /// Nanoseconds of a clock that all ranks of this machine share.
   /// Role: consumer. Scope: block. Order: none. Blocks: no.
   uint64_t clock();
-  /// *to = record, for the host.
-  /// Role: consumer. Scope: device. Order: none. Blocks: no.
-  void record(ProgramRecord* to, const ProgramRecord& record);
-
   // ---- For TileCall ----
 
   /// Writes down what call this rank is in (as Block::record), then `entered` (release).

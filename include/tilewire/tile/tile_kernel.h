@@ -8,6 +8,8 @@
 //
 // As TW_KERNEL (tile/kernel.h), for programs over a TileBlock. Args has a member
 // `tw_tile_view tiles`. Launches have any number of blocks; the ranks' may differ.
+// TW_TILE_KERNEL_OF(my_kernel, MyArgs, TW_BF16): all of its products are of this type, and GPUs do
+// not get it for others.
 #pragma once
 
 #include "tilewire/tile/tile_block.h"

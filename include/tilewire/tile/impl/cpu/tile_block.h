@@ -260,6 +260,7 @@ class CpuTileBlock {
     return sum_line(row.data, row.n, [](Floats x) { return x * x; });
   }
   TW_FN float max(const Row& row) { return most_of_line(row.data, row.n); }
+  TW_FN void set(const Row& row, size_t i, float value) { row.data[i] = value; }
   TW_FN void rotate(const Row& row, const float* cosines, const float* sines) {
     rotate_line(row.data, cosines, sines, row.n / 2);
   }
@@ -319,14 +320,15 @@ class CpuTileBlock {
   TW_FN void raise(At at, uint64_t* count, uint64_t full, int n, Word word, uint64_t value) {
     if (ok_ && Hook::signals(at) && block_.count_to(full, count)) signal(at, n, word, value);
   }
+  static constexpr bool kConsumes = true;
+  TW_FN void consume_alone() {}
+  TW_FN bool leads() const { return true; }
+  TW_FN void bind_left(const ProgramWait* /*waits*/, uint32_t /*n*/, uint64_t /*value*/) {}
   TW_FN void forget() { left_.forget(); }
   TW_FN static uint64_t clock() {
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-  }
-  TW_FN void record(ProgramRecord* to, const ProgramRecord& record) {
-    if (ok_) *to = record;
   }
 
   // ---- For TileCall ----

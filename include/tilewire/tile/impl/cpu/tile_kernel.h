@@ -13,3 +13,4 @@
     ::TW_NS::TileBlock self(block, blocks, #name, arguments.tiles); \
     name(self, arguments);                                          \
   }
+#define TW_TILE_KERNEL_OF(name, Args, type) TW_TILE_KERNEL(name, Args)

@@ -32,7 +32,8 @@ TW_FN float4& chunk_at(char* region, int row, int q) {
 // that depend on the lane are apart from those that are constants of the unrolled loops.
 
 TW_FN void stage_sums(char* region, const TileSums<Fragment::kMatrix>& sum) {
-  const int row = lane() / 4, pair = lane() % 4, turned = turn<Fragment::kMatrix>(row);
+  const int l = ptx::unknown(lane());  // addresses are made here, not kept from tile to tile
+  const int row = l / 4, pair = l % 4, turned = turn<Fragment::kMatrix>(row);
   char* const base = region + row * kRegionRow + (pair / 2 ^ turned % 2) * 16 + pair % 2 * 8;
 #pragma unroll
   for (int j = 0; j < 16; ++j)

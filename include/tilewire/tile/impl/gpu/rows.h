@@ -15,11 +15,25 @@ namespace TW_NS {
 /// 1 / sqrt(x), both rounded.
 TW_FN float inverse_sqrt(float x) { return __frcp_rn(__fsqrt_rn(x)); }
 
+/// What warps tell each other in row ops. In shared memory.
+struct RowShared {
+  float number[kTileWarps];
+  double weight[kTileWarps];
+  uint32_t count[2][kTileWarps];
+  uint64_t found;
+};
+
+/// This thread's number, found anew: what is made of it would else be kept in registers for other
+/// row ops of a program, through all that comes between.
+TW_FN uint32_t row_thread() {
+  return static_cast<uint32_t>(ptx::unknown(static_cast<int>(threadIdx.x)));
+}
+
 /// Calls each(i, count) for this thread's fours of n elements.
 template <class Each>
 TW_FN void for_fours(size_t n, Each each) {
 #pragma unroll 2
-  for (size_t i = 4 * threadIdx.x; i < n; i += 4 * kTileThreads)
+  for (size_t i = 4 * row_thread(); i < n; i += 4 * kTileThreads)
     each(i, n - i < 4 ? static_cast<int>(n - i) : 4);
 }
 
@@ -106,16 +120,16 @@ TW_FN void store_row_everywhere(char* to, const Row& row, tw_type_t type) {
   });
 }
 
-/// All threads' `x` combined, in every thread; `sync` is a barrier of the threads, `lanes` has room
+/// All threads' `x` combined, in every thread; `sync` is a barrier of the threads, `warps` has room
 /// for a number of each warp.
-template <class Combine, class Sync>
-TW_FN float over_threads(float x, float* warps, Combine combine, Sync sync) {
+template <class T, class Combine, class Sync>
+TW_FN T over_threads(T x, T* warps, Combine combine, Sync sync) {
 #pragma unroll
   for (int by = 16; by > 0; by /= 2) x = combine(x, __shfl_xor_sync(~0u, x, by));
   sync();  // the last call's readers
   if (lane() == 0) warps[tile_warp()] = x;
   sync();
-  float total = warps[0];
+  T total = warps[0];
 #pragma unroll
   for (int w = 1; w < kTileWarps; ++w) total = combine(total, warps[w]);
   return total;
@@ -136,6 +150,27 @@ TW_FN float combine_row(const Row& row, float start, float* warps, Map map, Comb
     if (count > 3) total = combine(total, map(x.w));
   });
   return over_threads(total, warps, combine, sync);
+}
+
+/// row[i] = value, by the thread that has element i.
+TW_FN void set_in_row(const Row& row, size_t i, float value) {
+  if (i / 4 % kTileThreads == row_thread()) in_global(row.data)[i] = value;
+}
+
+/// TileBlockOps::rotate. Numbers of a pair may be two threads': barriers before and after.
+template <class Sync>
+TW_FN void rotate_row(const Row& row, const float* cosines, const float* sines, Sync sync) {
+  const size_t half = row.n / 2;
+  float* const first = in_global(row.data);
+  sync();
+#pragma unroll 1
+  for (size_t i = row_thread(); i < half; i += kTileThreads) {
+    const float a = first[i], b = first[i + half];
+    const float c = in_global(cosines)[i], s = in_global(sines)[i];
+    first[i] = a * c - b * s;
+    first[i + half] = b * c + a * s;
+  }
+  sync();
 }
 
 }  // namespace TW_NS

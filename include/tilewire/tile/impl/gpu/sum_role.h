@@ -6,13 +6,18 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/impl/gpu/attention.h"
 #include "tilewire/tile/impl/gpu/rows.h"
+#include "tilewire/tile/impl/gpu/select.h"
 #include "tilewire/tile/impl/gpu/tile_role.h"
 
 namespace TW_NS {
 
-/// Elements that a program multiplies. kNone: it does not.
-enum class Element { kBf16, kFp16, kFp32, kNone };
+/// Elements that a program multiplies. kNone: it does not. kAny: which is told when it is launched.
+enum class Element { kBf16, kFp16, kFp32, kNone, kAny };
+TW_FN constexpr Element element_of(tw_type_t type) {
+  return type == TW_BF16 ? Element::kBf16 : type == TW_FP16 ? Element::kFp16 : Element::kFp32;
+}
 
 /// Threads: barriers of all threads of the role, which order their memory: sync(), and all(ok),
 /// whether all of them say so. Role: what the target's roles have in common; ops are hidden here.
@@ -33,6 +38,28 @@ class SumRole : public Role {
     return sum;
   }
   TW_FN void only_rows(Sums& sum, const RowPart& part) { sum.only = part; }
+
+  // ---- Attention: begun by the target's role, which has the memory ----
+
+  TW_FN void attend(TileAttention& sum, const AttentionKeys& keys, uint32_t split) {
+    if (!ok_) return;
+    if (can_attend(keys))
+      attend_split(sum, keys, split);
+    else
+      refuse(keys.layout->head_size);
+  }
+  TW_FN void fold(TileAttention& sum) {
+    if (ok_) fold_split(sum);
+  }
+  TW_FN void put_partial(float* to, const TileAttention& sum) {
+    if (ok_) put_lines(to, sum);
+  }
+  TW_FN void take_partial(TileAttention& sum, const float* from) {
+    if (ok_) take_lines(sum, const_cast<float*>(from));
+  }
+  TW_FN void store(const TilePlace& to, const TileAttention& sum) {
+    if (ok_ && to.data != nullptr) store_attention(to, sum);
+  }
 
   // ---- Rows: after a failure there may be nothing to read, and nobody to write to ----
 
@@ -75,6 +102,12 @@ class SumRole : public Role {
     return combine(
         row, -INFINITY, [](float x) { return x; }, [](float x, float y) { return x > y ? x : y; });
   }
+  TW_FN void set(const Row& row, size_t i, float value) {
+    if (ok_) set_in_row(row, i, value);
+  }
+  TW_FN void rotate(const Row& row, const float* cosines, const float* sines) {
+    if (ok_) rotate_row(row, cosines, sines, [] { Threads::sync(); });
+  }
   /// The memory's readers used the ranks' own addresses, and those who are told of it will.
   template <class To>
   TW_FN void store_all(int n, To to, char* everywhere, const Row& row, tw_type_t type) {
@@ -90,6 +123,45 @@ class SumRole : public Role {
       if (place != nullptr) store_row(place, row, type, /*ends_only=*/at_once);
     }
   }
+
+  // ---- Choosing from rows ----
+
+  TW_FN void allow(const Row& row, const uint32_t* bits, size_t first) {
+    if (ok_) allow_row(row, bits, first);
+  }
+  TW_FN void exponentials(float* to, const Row& row, float from, float by) {
+    if (ok_) exponentials_of_row(to, row, from, by);
+  }
+  TW_FN double sum_of_exponentials(const Row& row, float from) {
+    if (!ok_) return 0;
+    return sum_of_exponentials_of_row(row, from, memory_.row, [] { Threads::sync(); });
+  }
+  TW_FN RowAbove above(const Row& row, const float* weights, float limit) {
+    if (!ok_) return {0, 0};
+    return above_in_row(row, weights, limit, memory_.row, [] { Threads::sync(); });
+  }
+  TW_FN size_t keep(float* to, float* to_weights, const Row& row, const float* weights, float low,
+                    float high) {
+    if (!ok_) return 0;
+    const Between range{low, high};
+    return keep_of_row(to, to_weights, row, weights, range, memory_.row, [] { Threads::sync(); });
+  }
+  TW_FN size_t find(const Row& row, float value, size_t skip) {
+    if (!ok_) return row.n;
+    return find_in_row(row, value, skip, memory_.row, [] { Threads::sync(); });
+  }
+  template <class T>
+  TW_FN void put(T* to, T value) {
+    if (ok_ && leads()) *in_global(to) = value;
+  }
+
+  // ---- For programs ----
+
+  static constexpr bool kConsumes = true;
+  TW_FN void consume_alone() {}
+  TW_FN bool leads() const { return this_thread() == 0; }
+  TW_FN void bind_left(const ProgramWait* /*waits*/, uint32_t /*n*/, uint64_t /*value*/) {}
+  TW_FN uint64_t clock() const { return ptx::nanoseconds(); }
 
   // ---- Waits ----
 
@@ -114,10 +186,23 @@ class SumRole : public Role {
   }
 
  protected:
+  /// Lines of `tile`, whose totals lie in `region` of each warp.
+  TW_FN TileAttention begin(const AttentionTile& tile, char* region) {
+    if (!can_attend(tile)) refuse(tile.head_size);
+    return begin_attention(tile, region, ok_);
+  }
+
   /// Once one thread fails all have.
   TW_FN void agree(bool ok) { ok_ = Threads::all(ok_ && ok); }
 
  private:
+  /// Heads, keys or values that attention cannot take: all threads find the same.
+  TW_FN void refuse(uint32_t head_size) {
+    if (ok_ && leads())
+      give_up(control_, TW_ERROR_UNSUPPORTED, kAnyPeer, 0, kGpuMostHeadSize, head_size);
+    ok_ = false;
+  }
+
   TW_FN static bool is_multicast(const void* everywhere, tw_type_t type) {
     return Target::kMulticast && everywhere != nullptr && fours_aligned(everywhere, type);
   }
@@ -130,16 +215,16 @@ class SumRole : public Role {
   template <class Map, class Combine>
   TW_FN float combine(const Row& row, float start, Map map, Combine combine) {
     if (!ok_) return start;
-    return combine_row(row, start, memory_.warps, map, combine, [] { Threads::sync(); });
+    return combine_row(row, start, memory_.row.number, map, combine, [] { Threads::sync(); });
   }
 };
 
-/// Runs `program` by the role that holds sums, made for products of `type` or for none.
-template <template <Element> class Holder, bool multiplies, class Program, class Memory>
+/// Runs `program` by the role that holds sums, made for products of `element`, which is `type`'s.
+template <template <Element> class Holder, Element element, class Program, class Memory>
 TW_FN void run_sum_role(tw_type_t type, const Program& program, Memory& memory,
                         const tw_tile_view& view) {
-  if constexpr (!multiplies)
-    run_role<Holder<Element::kNone>>(program, memory, view);
+  if constexpr (element != Element::kAny)
+    run_role<Holder<element>>(program, memory, view);
   else if (type == TW_BF16)
     run_role<Holder<Element::kBf16>>(program, memory, view);
   else if (type == TW_FP16)

@@ -23,6 +23,7 @@ class TileRole {
   TW_FN int blocks() const { return static_cast<int>(gridDim.x); }
   TW_FN const char* name() const { return control_.name; }
   TW_FN bool ok() const { return ok_; }
+  TW_FN void forget() {}
 
   TW_FN auto tiles(TilePart part, int phase) {
     return TileLoop<Self, TileOf>(self(), part.tiles(), phase, TileOf{part});
@@ -38,6 +39,19 @@ class TileRole {
   TW_FN static void release(uint64_t* word, uint64_t value) {
     ptx::fence_acq_rel_sys();
     ptx::store_relaxed_sys(word, value);
+  }
+
+  /// A warp's raise (TileBlockOps::raise), when all that the block stored is known to it.
+  template <class Word>
+  TW_FN static void raise_by_warp(uint64_t* count, uint64_t full, int n, Word word,
+                                  uint64_t value) {
+    bool last = false;
+    if (lane() == 0) last = count_to(count, full);
+    last = __shfl_sync(~0u, last, 0) != 0;
+    __syncwarp();                      // shuffles do not order memory
+    if (!last || lane() >= n) return;  // n <= kMaxFusedRanks
+    uint64_t* const to = word(lane());
+    if (to != nullptr) release(to, value);
   }
 
   Memory& memory_;

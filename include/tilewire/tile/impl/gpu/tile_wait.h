@@ -123,6 +123,15 @@ TW_FN bool poll_all(TileControl& control, uint32_t n, When when) {
   return true;
 }
 
+/// One thread counts a raise. True: it is the last of `full`, and *count is 0 again. Order: acq_rel,
+/// device.
+TW_FN bool count_to(uint64_t* count, uint64_t full) {
+  if (full == 1) return true;
+  if (ptx::add_acq_rel_gpu(count, 1) != full - 1) return false;
+  ptx::store_relaxed_gpu(count, 0);
+  return true;
+}
+
 /// As poll_word for a peer's entry, whose digest must be equal in the same epoch.
 TW_FN bool poll_entry(TileControl& control, const uint64_t* word, uint64_t value, int peer) {
   uint64_t got;

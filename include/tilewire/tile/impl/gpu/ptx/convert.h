@@ -26,6 +26,34 @@ TW_FN uint32_t bf16_of(float value) {
   return code;
 }
 
+/// Two bf16, `low` in the low half.
+TW_FN uint32_t bf16x2_of(float low, float high) {
+  uint32_t two;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
+  return two;
+}
+
+/// 2^x, relative error below 2^-22; 1 for 0, 0 for less than 2^-126 and for -infinity.
+TW_FN float power_of_two(float x) {
+  float value;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+  return value;
+}
+
+/// x, of which the compiler knows nothing: what is made of it is made there, and neither before a
+/// loop nor from what the loop's last turn had.
+TW_FN int unknown(int x) {
+  int same;
+  asm volatile("mov.b32 %0, %1;" : "=r"(same) : "r"(x));
+  return same;
+}
+template <class T>
+TW_FN T* unknown(T* x) {
+  T* same;
+  asm volatile("mov.b64 %0, %1;" : "=l"(same) : "l"(x));
+  return same;
+}
+
 #if !defined(TW_TARGET_SM_80)
 
 /// Two fp8_e4m3 in the low half of `codes` as two fp16.

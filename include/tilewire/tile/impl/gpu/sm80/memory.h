@@ -8,6 +8,7 @@
 #include "tilewire/tile/gpu_launch.h"
 #include "tilewire/tile/impl/gpu/epilogue.h"
 #include "tilewire/tile/impl/gpu/operand.h"
+#include "tilewire/tile/impl/gpu/rows.h"
 #include "tilewire/tile/impl/gpu/tile_wait.h"
 
 namespace TW_NS {
@@ -19,7 +20,7 @@ struct Sm80Memory {
   alignas(128) char stage[kStages][kStageBytes];
   uint32_t number;
   uint32_t last;
-  float warps[kTileWarps];
+  RowShared row;
   TileControl control;
   TW_FN char* staging() { return stage[0]; }
 };

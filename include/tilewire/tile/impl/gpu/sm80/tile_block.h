@@ -40,6 +40,7 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
 
  public:
   using Base::Base;
+  using Base::store;  // of attention
   using Sums = typename Base::Sums;
 
   // ---- Work ----
@@ -135,6 +136,10 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
         nullptr, sum, type);
   }
 
+  // ---- Attention ----
+
+  TW_FN TileAttention attention(const AttentionTile& tile) { return Base::begin(tile, region()); }
+
   // ---- Bulk ----
 
   template <class To>
@@ -163,6 +168,12 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
     if (!ok_ || this_thread() >= n) return;
     uint64_t* const to = word(this_thread());
     if (to != nullptr) release(to, value);
+  }
+
+  template <class Word>
+  TW_FN void raise(At /*at*/, uint64_t* count, uint64_t full, int n, Word word, uint64_t value) {
+    __syncthreads();
+    if (ok_ && tile_warp() == 0) Base::raise_by_warp(count, full, n, word, value);
   }
 
   TW_FN void announce(At /*at*/, CallRecord* to, const CallRecord& from, uint64_t* next,
@@ -226,14 +237,14 @@ class Sm80Block : public SumRole<element, Sm80Threads, TileRole<Sm80Block<elemen
 };
 
 /// Runs `program(block)`. Every thread of the block calls it.
-template <bool multiplies, class Program>
+template <Element element, class Program>
 TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
                      const Program& program) {
   Sm80Memory& memory = block_memory();
   if (threadIdx.x == 0)
     open_control(memory.control, static_cast<int>(blockIdx.x), name, view.comm.wait);
   __syncthreads();
-  run_sum_role<Sm80Block, multiplies>(type, program, memory, view);
+  run_sum_role<Sm80Block, element>(type, program, memory, view);
 }
 
 }  // namespace TW_NS

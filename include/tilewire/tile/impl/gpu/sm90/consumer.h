@@ -113,6 +113,27 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
     Base::store_all(n, to, everywhere, row, type);
   }
 
+  // ---- Attention: totals lie in the staging memory, which this role has until it gives it on ----
+
+  TW_FN TileAttention attention(const AttentionTile& tile) {
+    take_staging();
+    return Base::begin(tile, region());
+  }
+  TW_FN void put_partial(float* to, const TileAttention& sum) {
+    announce_later_ = true;
+    Base::put_partial(to, sum);
+  }
+  TW_FN void store(const TilePlace& to, const TileAttention& sum) {
+    announce_later_ = true;
+    Base::store(to, sum);
+  }
+
+  template <class T>
+  TW_FN void put(T* to, T value) {
+    announce_later_ = true;
+    Base::put(to, value);
+  }
+
   // ---- Signals ----
 
   /// What was waited for must have come before the storer's next signal.
@@ -128,6 +149,17 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
   /// The storer signals; it is told when this role has stored, or waited for, something itself.
   template <class Word>
   TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {
+    hand_on();
+  }
+  template <class Word>
+  TW_FN void raise(At /*at*/, uint64_t* /*count*/, uint64_t /*full*/, int /*n*/, Word /*word*/,
+                   uint64_t /*value*/) {
+    hand_on();
+  }
+  TW_FN void consume_alone() { announce_later_ = true; }
+
+ private:
+  TW_FN void hand_on() {
     if (!announce_later_) return;
     announce_later_ = false;
     wait_phase(control_, &memory_.unhanded, unhanded_parity_);
@@ -135,7 +167,6 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
     arrive(&memory_.handed);
   }
 
- private:
   /// This warp's arrival, after what all its lanes did.
   TW_FN void arrive(uint64_t* barrier) {
     __syncwarp();
@@ -144,7 +175,8 @@ class Sm90Consumer : public SumRole<element, Sm90Consumers, Sm90Role<Sm90Consume
 
   // ---- Staging ----
 
-  TW_FN char* region() { return memory_.staging + tile_warp() * kRegionBytes; }
+  /// Where it is is found anew each time: registers are few.
+  TW_FN char* region() { return memory_.staging + ptx::unknown(tile_warp()) * kRegionBytes; }
 
   /// Waits until the storer has read what it was given. False, in all lanes: the block has failed,
   /// and sums may lack what was waited for; the storer, told after this, leaves them too.

@@ -82,6 +82,14 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     }
   }
 
+  /// Deferred operands wait for the list before.
+  TW_FN void bind_left(const ProgramWait* waits, uint32_t n, uint64_t value) {
+    if (deferred_ != 0) catch_up();
+    bound_ = waits;
+    bound_count_ = n;
+    bound_value_ = value;
+  }
+
   TW_FN void finish(TileCounters* counters, uint64_t* epoch, uint64_t value) {
     catch_up();
     leave();
@@ -134,6 +142,49 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     ok_ = note(when, yes);
   }
 
+  /// The same for left operands, which also wait for the words of `bound_`. Each lane polls, and
+  /// fences for, its own.
+  TW_FN bool left_come(const Ready& when) {
+    if (!come(when)) return false;
+    if (bound_count_ == 0) return true;
+    bool yes = true;
+    for_bound([&](const uint64_t* word, const ProgramWait&) {
+      yes = yes && ptx::load_relaxed_sys(word) >= bound_value_;
+    });
+    if (!agreed(yes)) return false;
+    ptx::fence_acq_rel_sys();
+    take_bound();
+    return true;
+  }
+  TW_FN void await_left(const Ready& when) {
+    if (!come(when)) await(when);
+    if (!ok_ || bound_count_ == 0) return;
+    bool yes = true;
+    for_bound([&](const uint64_t* word, const ProgramWait& wait) {
+      uint64_t got;
+      yes = yes && poll_word(control_, word, bound_value_, 0, static_cast<int>(wait.sender),
+                             wait.counter, got);
+    });
+    ok_ = agreed(yes);
+    take_bound();
+  }
+  template <class F>
+  TW_FN void for_bound(F f) const {
+    const char* const own = view_.parts[view_.comm.rank];
+#pragma unroll 1
+    for (uint32_t i = lane(); i < bound_count_; i += 32) {
+      const ProgramWait wait = bound_[i];
+      f(reinterpret_cast<const uint64_t*>(
+            own + view_.layout.word(static_cast<int>(wait.sender), wait.counter)),
+        wait);
+    }
+  }
+  TW_FN void take_bound() {
+    __syncwarp();
+    ptx::fence_proxy_async();  // before this lane's bulk copies
+    bound_count_ = 0;
+  }
+
   /// Lane 0 has acquired the word, or not.
   TW_FN bool note(const Ready& when, bool yes) {
     yes = __shfl_sync(~0u, yes, 0) != 0;
@@ -167,8 +218,8 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   TW_FN void load_stage(const Lines& a, const Lines& b, const Ready& when, uint32_t stage) {
     const bool b_loaded = load_bulk(b, stage), boxes = has_boxes(a);
     if (!boxes && deferred_ != 0) catch_up();
-    const bool a_has_come = deferred_ == 0 && come(when);
-    if (!a_has_come && !boxes) await(when);
+    const bool a_has_come = deferred_ == 0 && left_come(when);
+    if (!a_has_come && !boxes) await_left(when);
     if (a_has_come && boxes) load_boxes(a, stage, 0, map_of_a_);
 #pragma unroll 1
     for (int side = 0; side < 2 && ok_; ++side)  // one copy of a long piece of code
@@ -196,7 +247,7 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
     while (deferred_ != 0 && ok_) {
       const uint32_t stage = deferred_from_;
       const Deferred& d = memory_.deferred[stage];
-      if (!come(d.when)) await(d.when);
+      if (!left_come(d.when)) await_left(d.when);
       if (!ok_) return;
       load_boxes(d.a, stage, 0, map_of_a_);
       arrive(stage);
@@ -279,6 +330,9 @@ class Sm90Loader : public Sm90Role<Sm90Loader> {
   uint32_t deferred_ = 0, deferred_from_ = 0;  // how many, and the first one's stage
   const uint64_t* seen_ = nullptr;             // a word that has come, at that value
   uint64_t seen_value_ = 0;
+  const ProgramWait* bound_ = nullptr;  // words of left operands, of which all have come
+  uint32_t bound_count_ = 0;            // when this is 0
+  uint64_t bound_value_ = 0;
   const void *map_of_a_ = nullptr, *map_of_b_ = nullptr;
 };
 

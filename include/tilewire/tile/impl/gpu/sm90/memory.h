@@ -26,6 +26,7 @@
 #include "tilewire/tile/impl/gpu/epilogue.h"
 #include "tilewire/tile/impl/gpu/operand.h"
 #include "tilewire/tile/impl/gpu/ptx/mbarrier.h"
+#include "tilewire/tile/impl/gpu/rows.h"
 #include "tilewire/tile/impl/gpu/tile_wait.h"
 
 namespace TW_NS {
@@ -58,7 +59,7 @@ struct Sm90Memory {
   uint64_t staged, unstaged;
   uint64_t handed, unhanded;
   uint32_t number[kNumbers];
-  float warps[kTileWarps];
+  RowShared row;
   TileControl control;
   Deferred deferred[kStages];
 };

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tilewire/tile/impl/gpu/attention.h"
 #include "tilewire/tile/impl/gpu/copy_plan.h"
 #include "tilewire/tile/impl/gpu/sm90/memory.h"
 #include "tilewire/tile/impl/gpu/tile_role.h"
@@ -53,9 +54,46 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
   TW_FN float sum(const Row& /*row*/) { return 0; }
   TW_FN float sum_of_squares(const Row& /*row*/) { return 0; }
   TW_FN float max(const Row& /*row*/) { return 0; }
+  TW_FN void set(const Row& /*row*/, size_t /*i*/, float /*value*/) {}
+  TW_FN void rotate(const Row& /*row*/, const float* /*cosines*/, const float* /*sines*/) {}
   template <class To>
   TW_FN void store_all(int /*n*/, To /*to*/, char* /*everywhere*/, const Row& /*row*/,
                        tw_type_t /*type*/) {}
+
+  TW_FN void allow(const Row& /*row*/, const uint32_t* /*bits*/, size_t /*first*/) {}
+  TW_FN void exponentials(float* /*to*/, const Row& /*row*/, float /*from*/, float /*by*/) {}
+  TW_FN double sum_of_exponentials(const Row& /*row*/, float /*from*/) { return 0; }
+  TW_FN RowAbove above(const Row& /*row*/, const float* /*weights*/, float /*limit*/) {
+    return {0, 0};
+  }
+  TW_FN size_t keep(float* /*to*/, float* /*to_weights*/, const Row& /*row*/,
+                    const float* /*weights*/, float /*low*/, float /*high*/) {
+    return 0;
+  }
+  TW_FN size_t find(const Row& row, float /*value*/, size_t /*skip*/) { return row.n; }
+  template <class T>
+  TW_FN void put(T* /*to*/, T /*value*/) {}
+
+  TW_FN NoAttention attention(const AttentionTile& /*tile*/) { return {}; }
+  template <class Sum>
+  TW_FN void attend(Sum& /*sum*/, const AttentionKeys& /*keys*/, uint32_t /*split*/) {}
+  template <class Sum>
+  TW_FN void fold(Sum& /*sum*/) {}
+  template <class Sum>
+  TW_FN void put_partial(float* /*to*/, const Sum& /*sum*/) {}
+  template <class Sum>
+  TW_FN void take_partial(Sum& /*sum*/, const float* /*from*/) {}
+  template <class Sum>
+  TW_FN void store(const TilePlace& /*to*/, const Sum& /*sum*/) {}
+
+  static constexpr bool kConsumes = false;
+  TW_FN void consume_alone() {}
+  TW_FN bool leads() const { return false; }
+  TW_FN void bind_left(const ProgramWait* /*waits*/, uint32_t /*n*/, uint64_t /*value*/) {}
+  template <class Word>
+  TW_FN void raise(At /*at*/, uint64_t* /*count*/, uint64_t /*full*/, int /*n*/, Word /*word*/,
+                   uint64_t /*value*/) {}
+  TW_FN uint64_t clock() const { return 0; }
 
   template <class Word>
   TW_FN void signal(At /*at*/, int /*n*/, Word /*word*/, uint64_t /*value*/) {}

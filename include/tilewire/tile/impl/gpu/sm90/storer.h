@@ -142,9 +142,19 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
 
   // ---- Signals ----
 
-  TW_FN void wait(At /*at*/, const Ready& /*when*/) { consumers_went_on_ = true; }
+  TW_FN void wait(At /*at*/, const Ready& /*when*/) { consumers_waited(); }
   template <class When>
   TW_FN void wait_all(At /*at*/, uint32_t /*n*/, When /*when*/) {
+    consumers_waited();
+  }
+
+  TW_FN void consume_alone() { consumers_waited(); }
+  TW_FN void put_partial(float* /*to*/, const NoAttention& /*sum*/) { consumers_went_on_ = true; }
+  TW_FN void store(const TilePlace& /*to*/, const NoAttention& /*sum*/) {
+    consumers_went_on_ = true;
+  }
+  template <class T>
+  TW_FN void put(T* /*to*/, T /*value*/) {
     consumers_went_on_ = true;
   }
 
@@ -154,6 +164,12 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     if (!ok_ || lane() >= n) return;  // n <= kMaxFusedRanks
     uint64_t* const to = word(lane());
     if (to != nullptr) release(to, value);
+  }
+
+  template <class Word>
+  TW_FN void raise(At /*at*/, uint64_t* count, uint64_t full, int n, Word word, uint64_t value) {
+    complete();
+    if (ok_) raise_by_warp(count, full, n, word, value);
   }
 
   TW_FN void announce(At /*at*/, CallRecord* to, const CallRecord& from, uint64_t* next,
@@ -240,9 +256,12 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
 
   TW_FN const char* staged_row(size_t row) const { return memory_.staging + row * kRegionRow; }
 
+  /// What consumers waited for before, readers of the place among it, comes before bulk stores.
   TW_FN void take_staged() {
     await(&memory_.staged, staged_parity_);
     staged_parity_ ^= 1;
+    if (waited_) ptx::fence_proxy_async();
+    waited_ = false;
   }
 
   TW_FN void give_back_staged() {
@@ -290,9 +309,12 @@ class Sm90Storer : public Sm90Role<Sm90Storer> {
     }
   }
 
+  TW_FN void consumers_waited() { consumers_went_on_ = waited_ = true; }
+
   uint32_t in_parity_ = 0;  // bit s: of stage s
   uint32_t staged_parity_ = 0, handed_parity_ = 0;
   bool consumers_went_on_ = false;  // they stored or waited since the last signal
+  bool waited_ = false;             // they waited since bulk stores were last made
   bool aliased_ = false;            // stored through a multicast address in this launch
 };
 

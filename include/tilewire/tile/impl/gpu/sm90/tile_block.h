@@ -8,7 +8,7 @@
 namespace TW_NS {
 
 /// Runs `program(block)` once in each role. Every thread of the block calls it.
-template <bool multiplies, class Program>
+template <Element element, class Program>
 TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
                      const Program& program) {
   Sm90Memory& memory = block_memory();
@@ -29,7 +29,7 @@ TW_FN void run_roles(const char* name, const tw_tile_view& view, tw_type_t type,
     return;
   }
   ptx::more_registers<kConsumerRegisters>();
-  run_sum_role<Sm90Consumer, multiplies>(type, program, memory, view);
+  run_sum_role<Sm90Consumer, element>(type, program, memory, view);
 }
 
 }  // namespace TW_NS
