@@ -115,8 +115,10 @@ void expect_right(const Block& block, uint32_t rows) {
   std::vector<std::string> differ(block.size());
   block.each([&](size_t r) { differ[r] = block.part(r).other_bits(rows); });
   for (size_t r = 0; r < block.size(); ++r) {
+#if !defined(TW_SANITIZE_THREAD)  // slow there, and the bits of the calls are compared all the same
     std::string what;
     EXPECT_LE(block.part(r).furthest(block.all(), rows, &what), 1) << "rank " << r << ": " << what;
+#endif
     EXPECT_EQ(differ[r], "") << "rank " << r << " has other bits than the calls, " << rows
                              << " rows";
     EXPECT_EQ(block.part(r).results(rows), block.part(0).results(rows)) << "rank " << r;
