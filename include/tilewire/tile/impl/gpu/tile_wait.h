@@ -123,8 +123,8 @@ TW_FN bool poll_all(TileControl& control, uint32_t n, When when) {
   return true;
 }
 
-/// One thread counts a raise. True: it is the last of `full`, and *count is 0 again. Order: acq_rel,
-/// device.
+/// One thread counts a raise. True: it is the last of `full`, and *count is 0 again. Order: acq_rel
+/// (of one alone: none is needed). Scope: device.
 TW_FN bool count_to(uint64_t* count, uint64_t full) {
   if (full == 1) return true;
   if (ptx::add_acq_rel_gpu(count, 1) != full - 1) return false;
