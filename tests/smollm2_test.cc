@@ -105,8 +105,8 @@ INSTANTIATE_TEST_SUITE_P(Ranks, SmolLM2,
                          testing::Values(std::tuple{1, "text"}, std::tuple{2, "written"},
                                          std::tuple{3, "text"}),
                          [](const auto& info) {
-                           const auto& [ranks, name] = info.param;
-                           return std::string(name) + "_" + std::to_string(ranks);
+                           return std::string(std::get<1>(info.param)) + "_" +
+                                  std::to_string(std::get<0>(info.param));
                          });
 
 }  // namespace
