@@ -74,6 +74,7 @@ quiet = @mkdir -p $(@D); echo "  $(1) $@";
 
 include kernels/kernels.mk
 include lib/lib.mk
+include lib/vgpu/vgpu.mk
 include lib/install/install.mk
 include tests/tests.mk
 include perf/perf.mk

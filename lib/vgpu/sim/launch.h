@@ -1,0 +1,54 @@
+// A kernel's launch: what was asked for, and how far it is.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lib/vgpu/sim/program.h"
+
+namespace tw::vgpu {
+
+struct Dim3 {
+  uint32_t x = 1, y = 1, z = 1;
+  uint64_t product() const { return uint64_t{x} * y * z; }
+};
+
+/// A program on one GPU: its constants hold the addresses of that GPU's variables.
+struct LoadedProgram {
+  const Program* program = nullptr;
+  std::vector<uint8_t> constants;
+};
+
+struct Launch {
+  const LoadedProgram* loaded = nullptr;
+  int gpu = 0;
+  Dim3 grid, block, cluster;
+  uint32_t dynamic_shared = 0;
+  std::vector<uint8_t> parameters;
+  uint64_t id = 0;
+  uint64_t next_block = 0;  // to become resident
+  uint64_t done_blocks = 0;
+  uint64_t block_cost = 0;  // of an SM, in kSmUnits
+  bool is_started = false;
+
+  const Program& program() const { return *loaded->program; }
+  uint64_t blocks() const { return grid.product(); }
+  bool is_done() const { return done_blocks == blocks(); }
+};
+
+/// An SM's room is so many units: divisible by every number of blocks that an SM may hold.
+inline constexpr uint64_t kSmUnits = uint64_t{1} << 32;
+
+/// Limits of a Hopper SM.
+inline constexpr int kSmThreads = 2048;
+inline constexpr int kSmBlocks = 32;
+inline constexpr uint32_t kSmShared = 228 * 1024;
+inline constexpr uint32_t kBlockShared = 227 * 1024;
+inline constexpr uint32_t kReservedShared = 1024;  // of each block
+
+/// How many blocks of the program fit on an SM; 0: none. By threads, shared memory and the program's
+/// launch bounds (a kernel compiled for n blocks an SM is given no more).
+int blocks_per_sm(const Program& program, uint64_t threads, uint32_t dynamic_shared);
+
+}  // namespace tw::vgpu

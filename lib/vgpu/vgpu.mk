@@ -1,0 +1,29 @@
+# The virtual GPU (lib/vgpu): a libcuda.so.1 of its own, that executes PTX. Nothing of the library
+# includes it or links it. Its driver's side needs the toolkit's cuda.h; without one it is skipped.
+
+vgpu_cuda ?= $(firstword $(dir $(firstword $(wildcard /usr/local/cuda/include/cuda.h $(dir $(NVCC))../include/cuda.h /usr/local/include/cuda.h))))
+vgpu_enabled := $(if $(filter x86_64,$(machine)),$(vgpu_cuda))
+
+vgpu_sim_sources := $(sort $(wildcard $(addprefix lib/vgpu/,ptx/*.cc isa/*.cc sim/*.cc race/*.cc)))
+vgpu_sim_objects := $(vgpu_sim_sources:%.cc=$(B)/obj/%.o)
+vgpu_driver_objects := $(patsubst %.cc,$(B)/obj/%.o,$(sort $(wildcard lib/vgpu/driver/*.cc)))
+vgpu_archive := $(B)/lib/libvgpu.a
+vgpu_so := $(B)/lib/vgpu/libcuda.so.1
+vgpu_tool := $(B)/bin/tw_vgpu
+
+.PHONY: vgpu
+vgpu: $(if $(vgpu_enabled),$(vgpu_so) $(vgpu_tool))
+	$(if $(vgpu_enabled),,@echo "virtual GPU skipped: cuda.h (or an x86-64 machine) not found")
+
+# Lanes are vectors: AVX2 and fused multiply-adds that PTX asks for, none that the compiler makes up.
+# Integers wrap, and rounding modes are switched at run time.
+vgpu_flags := -O3 -march=x86-64-v3 -mprefer-vector-width=256 -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math
+$(B)/obj/lib/vgpu/%.o: lib/vgpu/%.cc $(flags_file) lib/vgpu/vgpu.mk
+	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(vgpu_flags) $(if $(findstring /driver/,$@),-isystem $(vgpu_cuda)) -c $< -o $@
+
+$(vgpu_archive): $(vgpu_sim_objects)
+	$(call quiet,AR)rm -f $@; ar rcs $@ $^
+
+$(vgpu_so): $(vgpu_driver_objects) $(vgpu_archive) lib/vgpu/driver/libcuda.map
+	$(call quiet,SO)$(CXX) -shared $(link_flags) -Wl,-soname,libcuda.so.1 -Wl,--version-script=lib/vgpu/driver/libcuda.map $(vgpu_driver_objects) $(vgpu_archive) -lpthread -o $@
+	@ln -sf libcuda.so.1 $(@D)/libcuda.so
