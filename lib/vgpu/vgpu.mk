@@ -27,3 +27,6 @@ $(vgpu_archive): $(vgpu_sim_objects)
 $(vgpu_so): $(vgpu_driver_objects) $(vgpu_archive) lib/vgpu/driver/libcuda.map
 	$(call quiet,SO)$(CXX) -shared $(link_flags) -Wl,-soname,libcuda.so.1 -Wl,--version-script=lib/vgpu/driver/libcuda.map $(vgpu_driver_objects) $(vgpu_archive) -lpthread -o $@
 	@ln -sf libcuda.so.1 $(@D)/libcuda.so
+
+$(vgpu_tool): $(B)/obj/lib/vgpu/tools/tw_vgpu.o $(vgpu_so)
+	$(call quiet,LINK)$(CXX) $< $(link_flags) -o $@
