@@ -56,7 +56,6 @@ bool is_own(const Warp& warp, uint64_t address, uint32_t bytes, bool writes) {
   if (!writes && within(address, bytes, reinterpret_cast<uint64_t>(parameters.data()),
                         parameters.size()))
     return true;
-  if (!block.cluster) return false;
   return std::any_of(block.cluster->blocks.begin(), block.cluster->blocks.end(),
                      [&](const Block* other) { return other != nullptr && shared_of(*other); });
 }
@@ -94,7 +93,7 @@ void resolve_shared(Warp& warp, uint32_t bytes, Addresses* addresses) {
     const auto address = static_cast<uint32_t>(addresses->lane[lane]);
     uint32_t offset = address;
     Block* block = own;
-    if (address >= own->shared_end && own->cluster)
+    if (address >= own->shared_end)
       block = block_of_shared(warp, address, &offset);
     if (block == nullptr || offset < kSharedBase || uint64_t{offset} + bytes > block->shared_end)
       warp.fault(FaultKind::kIllegalAddress,

@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "lib/vgpu/isa/address.h"
+#include "lib/vgpu/isa/cluster.h"
 #include "lib/vgpu/isa/decode.h"
 #include "lib/vgpu/isa/lanes.h"
 #include "lib/vgpu/sim/observer.h"
@@ -74,7 +75,7 @@ void decode_warp_barrier(Form& form) {
 }
 
 void decode_barrier(Form& form) {
-  if (form.take("cluster")) form.fail("barrier.cluster is not supported");
+  if (form.take("cluster")) return decode_cluster_barrier(form);
   if (form.mnemonic() == "bar" && form.take("warp")) return decode_warp_barrier(form);
   form.take("cta");
   const int what = form.take_one({"sync", "arrive", "red"});

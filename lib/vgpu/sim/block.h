@@ -38,12 +38,20 @@ struct Warpgroup {
   uint32_t first = 0;  // the number of pending[0]
 };
 
+/// Blocks that run at the same time and reach each other's shared memory.
 struct Cluster {
   std::vector<Block*> blocks;  // by rank; null when it has exited
-  uint32_t arrived = 0;
-  uint32_t live_threads = 0;
+  uint32_t arrived = 0;        // warps, in this phase
+  uint32_t live_warps = 0;
   uint64_t phase = 0;
-  std::vector<Warp*> waiting;
+
+  /// Ends the phase when all live warps have arrived.
+  bool advance_if_complete() {
+    if (arrived < live_warps) return false;
+    arrived = 0;
+    ++phase;
+    return true;
+  }
 };
 
 /// Memory of one block: registers, predicates, local and shared memory. Reused by later blocks.

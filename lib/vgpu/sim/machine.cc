@@ -172,6 +172,8 @@ void Machine::run_one() {
   }
   if (warp->is_done) {
     Block* block = warp->block;
+    --block->cluster->live_warps;
+    block->cluster->advance_if_complete();
     if (--block->live_warps == 0)
       finish_block(block);
     else
@@ -191,6 +193,7 @@ void Machine::finish_block(Block* block) {
 }
 
 void Machine::drop_block(Block* block) {
+  block->cluster->blocks[block->cluster_rank] = nullptr;
   auto& spare = spare_[block->storage->bytes()];
   spare.push_back(std::move(block->storage));
   blocks_.erase(block);
@@ -273,7 +276,7 @@ void Machine::fill(int index) {
 /// Adds a whole cluster: its blocks have neighbouring numbers in launches of one dimension.
 void Machine::add_blocks(Launch* launch, uint64_t count) {
   const size_t bytes = storage_bytes(*launch);
-  auto cluster = count > 1 ? std::make_shared<Cluster>() : nullptr;
+  auto cluster = std::make_shared<Cluster>();
   for (uint64_t i = 0; i < count; ++i) {
     auto& spare = spare_[(bytes + 1023) / 1024 * 1024];
     std::unique_ptr<BlockStorage> storage;
@@ -289,10 +292,8 @@ void Machine::add_blocks(Launch* launch, uint64_t count) {
     block->observer = observer_.get();
     block->cluster_rank = static_cast<uint32_t>(i);
     block->cluster = cluster;
-    if (cluster) {
-      cluster->blocks.push_back(block);
-      cluster->live_threads += block->live_threads();
-    }
+    cluster->blocks.push_back(block);
+    cluster->live_warps += static_cast<uint32_t>(block->warps.size());
     gpus_[static_cast<size_t>(launch->gpu)].used += launch->block_cost;
     blocks_.emplace(block, std::move(owned));
     for (Warp& warp : block->warps) make_ready(&warp);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,12 +25,20 @@ struct LaneGroup {
   bool is_parked;
 };
 
-/// A piece of cp.async that is still under way.
+/// A cp.async of one lane that is still under way.
 struct PendingCopy {
   uint8_t* to;
   const uint8_t* from;
   uint32_t bytes;
-  uint32_t zeros;
+  uint32_t zeros;  // bytes that become zero behind them
+  int lane;
+  uint32_t group;  // of the lane
+};
+
+/// Bulk copies that one lane has committed together.
+struct BulkGroup {
+  int reading = 0;  // of the source
+  int writing = 0;
 };
 
 struct Warp {
@@ -54,12 +63,17 @@ struct Warp {
   uint64_t thread_ops = 0;
   const Op* waiting_at = nullptr;  // of a block's barrier
   uint32_t waiting_lanes = 0;
-  std::vector<PendingCopy> copies;                     // not yet committed
-  std::vector<std::vector<PendingCopy>> copy_groups;   // committed, oldest first
+  std::vector<PendingCopy> copies;
+  uint32_t copy_groups[32] = {};  // that each lane has committed
   uint32_t wgmma_issued = 0;
   std::vector<uint32_t> wgmma_commits;  // wgmma_issued at each commit
-  std::vector<uint32_t> bulk_groups;    // bulk copies under way in each committed group
-  uint32_t bulk_open = 0;               // issued, not yet committed
+  struct LaneBulk {
+    std::shared_ptr<BulkGroup> open;  // not yet committed
+    std::vector<std::shared_ptr<BulkGroup>> committed;
+  };
+  std::unique_ptr<LaneBulk[]> bulk;  // by lane, when the warp has issued a bulk copy
+  bool in_cluster_barrier = false;   // arrived and not waited yet, with the phase
+  uint64_t cluster_phase = 0;
 
   template <class T>
   T* at(Slot slot) const {
