@@ -1,5 +1,5 @@
-// Conformance: each form of the instructions whose lanes are independent runs in a kernel of its own
-// and is compared, lane by lane, with a reference (tests/vgpu/*_cases.cc).
+// Conformance: each form of the instructions whose lanes are independent runs in a kernel of its
+// own and is compared, lane by lane, with a reference (tests/vgpu/*_cases.cc).
 #include <algorithm>
 #include <random>
 
@@ -26,10 +26,12 @@ void replace_all(std::string* text, const std::string& from, const std::string& 
 std::string kernel_text(const Case& one, int number) {
   const char names[] = {'a', 'b', 'c', 'e'};
   std::string text = ".visible .entry case" + std::to_string(number) + "(.param .u64 out";
-  for (size_t i = 0; i < one.sources.size(); ++i) text += std::string(", .param .u64 in") + names[i];
-  text += ")\n{\n.reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<8>; .reg .b64 %d<8>, %at, %x, %i;\n"
-          ".reg .pred %q, %skip; .reg .b32 %t, %o;\n"
-          "mov.u32 %t, %tid.x; cvt.u64.u32 %i, %t; shl.b64 %i, %i, 3;\n";
+  for (size_t i = 0; i < one.sources.size(); ++i)
+    text += std::string(", .param .u64 in") + names[i];
+  text +=
+      ")\n{\n.reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<8>; .reg .b64 %d<8>, %at, %x, %i;\n"
+      ".reg .pred %q, %skip; .reg .b32 %t, %o;\n"
+      "mov.u32 %t, %tid.x; cvt.u64.u32 %i, %t; shl.b64 %i, %i, 3;\n";
   std::string instruction = one.text;
   for (size_t i = 0; i < one.sources.size(); ++i) {
     const Operand& source = one.sources[i];
@@ -43,27 +45,47 @@ std::string kernel_text(const Case& one, int number) {
   }
   const std::string result = std::string("%") + register_class(one.result) + "7";
   replace_all(&instruction, "$d", result);
-  text += "and.b32 %o, %t, 1; setp.ne.u32 %skip, %o, 0; setp.ge.and.u32 %skip, %t, 96, %skip;\n"
-          "@%skip bra DONE;\n" + instruction + "\n";
+  text +=
+      "and.b32 %o, %t, 1; setp.ne.u32 %skip, %o, 0; setp.ge.and.u32 %skip, %t, 96, %skip;\n"
+      "@%skip bra DONE;\n" +
+      instruction + "\n";
   text += "mov.u64 %x, 0;\n";
-  if (one.result.kind == Kind::kPredicate) text += "selp.u64 %x, 1, 0, " + result + ";\n";
-  else if (one.result.bytes == 8) text += "mov.b64 %x, " + result + ";\n";
-  else text += "cvt.u64.u" + std::to_string(8 * one.result.bytes) + " %x, " + result + ";\n";
-  return text + "ld.param.u64 %at, [out]; add.s64 %at, %at, %i; st.global.u64 [%at], %x;\nDONE: ret;\n}\n";
+  if (one.result.kind == Kind::kPredicate)
+    text += "selp.u64 %x, 1, 0, " + result + ";\n";
+  else if (one.result.bytes == 8)
+    text += "mov.b64 %x, " + result + ";\n";
+  else
+    text += "cvt.u64.u" + std::to_string(8 * one.result.bytes) + " %x, " + result + ";\n";
+  return text +
+         "ld.param.u64 %at, [out]; add.s64 %at, %at, %i; st.global.u64 [%at], %x;\nDONE: ret;\n}\n";
 }
 
 /// Corners of the type first, in all pairs where that fits; then random bits, some of them small.
 uint64_t pick(const Operand& operand, unsigned thread, size_t source, std::mt19937_64& random) {
-  static const float kFloats[] = {0.0f, -0.0f, 1.0f, -1.5f, 1e-40f, -3e-39f, 3e38f, INFINITY, -INFINITY, NAN, 0.3f, 65504.0f};
-  static const uint64_t kIntegers[] = {0, 1, ~uint64_t{0}, 0x7fffffffffffffff, 0x8000000000000000, 0x80000000,
-                                       0x7fffffff, 0xffff8000, 32, 31, 255, 64};
-  const size_t corner = source == 0 ? thread % 12 : source == 1 ? thread / 12 : (thread * 5 + source) % 12;
+  static const float kFloats[] = {0.0f,  -0.0f,    1.0f,      -1.5f, 1e-40f, -3e-39f,
+                                  3e38f, INFINITY, -INFINITY, NAN,   0.3f,   65504.0f};
+  static const uint64_t kIntegers[] = {0,
+                                       1,
+                                       ~uint64_t{0},
+                                       0x7fffffffffffffff,
+                                       0x8000000000000000,
+                                       0x80000000,
+                                       0x7fffffff,
+                                       0xffff8000,
+                                       32,
+                                       31,
+                                       255,
+                                       64};
+  const size_t corner = source == 0   ? thread % 12
+                        : source == 1 ? thread / 12
+                                      : (thread * 5 + source) % 12;
   const bool is_corner = thread < 72 && corner < 12;
   const uint64_t bits = random();
   if (operand.kind == Kind::kFloat) {
     if (is_corner && operand.bytes == 4) return to_bits(kFloats[corner]);
     if (is_corner) return to_bits(static_cast<double>(kFloats[corner]));
-    const double value = std::ldexp(static_cast<double>(static_cast<int64_t>(bits)), static_cast<int>(random() % 90) - 100);
+    const double value = std::ldexp(static_cast<double>(static_cast<int64_t>(bits)),
+                                    static_cast<int>(random() % 90) - 100);
     return operand.bytes == 4 ? to_bits(static_cast<float>(value)) : to_bits(value);
   }
   if (operand.kind != Kind::kInteger) return bits;
@@ -84,18 +106,23 @@ bool agree(const Case& one, uint64_t got, uint64_t want) {
   const auto small = [&](bool is_half) {
     const int parts = one.result.bytes / 2;
     for (int i = 0; i < parts; ++i) {
-      const auto a = static_cast<uint16_t>(got >> (16 * i)), b = static_cast<uint16_t>(want >> (16 * i));
+      const auto a = static_cast<uint16_t>(got >> (16 * i)),
+                 b = static_cast<uint16_t>(want >> (16 * i));
       if (a != b && !(is_small_nan(a, is_half) && is_small_nan(b, is_half))) return false;
     }
     return true;
   };
   switch (one.result.kind) {
     case Kind::kHalf:
-    case Kind::kHalfPair: return small(true);
+    case Kind::kHalfPair:
+      return small(true);
     case Kind::kBfloat:
-    case Kind::kBfloatPair: return small(false);
-    case Kind::kFloat: break;
-    default: return false;
+    case Kind::kBfloatPair:
+      return small(false);
+    case Kind::kFloat:
+      break;
+    default:
+      return false;
   }
   const double a = one.result.bytes == 4 ? double{from_bits<float>(got)} : from_bits<double>(got);
   const double b = one.result.bytes == 4 ? double{from_bits<float>(want)} : from_bits<double>(want);
@@ -111,7 +138,8 @@ class Conformance : public GpuTest {
     CUmodule module = nullptr;
     ASSERT_EQ(cu.cuModuleLoadData(&module, text.c_str()), CUDA_SUCCESS);
     std::mt19937_64 random(7);
-    for (size_t i = 0; i < cases.size(); ++i) check_one(cases[i], module, static_cast<int>(i), random);
+    for (size_t i = 0; i < cases.size(); ++i)
+      check_one(cases[i], module, static_cast<int>(i), random);
     TW_CU(cu.cuModuleUnload(module));
   }
 
@@ -135,11 +163,12 @@ class Conformance : public GpuTest {
         continue;
       }
       uint64_t inputs[4] = {};
-      for (size_t i = 0; i < sources.size(); ++i) inputs[i] = masked(sources[i][thread], one.sources[i]);
+      for (size_t i = 0; i < sources.size(); ++i)
+        inputs[i] = masked(sources[i][thread], one.sources[i]);
       const uint64_t want = masked(one.reference(one.function, inputs), one.result);
       ASSERT_TRUE(agree(one, got[thread], want))
-          << one.text << " thread " << thread << std::hex << ": " << inputs[0] << ", " << inputs[1] << ", "
-          << inputs[2] << ", " << inputs[3] << " gave " << got[thread] << ", want " << want;
+          << one.text << " thread " << thread << std::hex << ": " << inputs[0] << ", " << inputs[1]
+          << ", " << inputs[2] << ", " << inputs[3] << " gave " << got[thread] << ", want " << want;
     }
     for (const CUdeviceptr address : addresses) TW_CU(cu.cuMemFree(address));
   }

@@ -19,7 +19,7 @@ vgpu: $(if $(vgpu_enabled),$(vgpu_so) $(vgpu_tool))
 # Integers wrap, and rounding modes are switched at run time.
 vgpu_flags := -O3 -march=x86-64-v3 -mprefer-vector-width=256 -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math
 $(B)/obj/lib/vgpu/%.o: lib/vgpu/%.cc $(flags_file) lib/vgpu/vgpu.mk
-	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(vgpu_flags) $(if $(findstring /driver/,$@),-isystem $(vgpu_cuda)) -c $< -o $@
+	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(vgpu_flags) $(if $(findstring /driver/,$@),-isystem $(vgpu_cuda) -fvisibility=default) -c $< -o $@
 
 $(vgpu_archive): $(vgpu_sim_objects)
 	$(call quiet,AR)rm -f $@; ar rcs $@ $^
@@ -30,3 +30,11 @@ $(vgpu_so): $(vgpu_driver_objects) $(vgpu_archive) lib/vgpu/driver/libcuda.map
 
 $(vgpu_tool): $(B)/obj/lib/vgpu/tools/tw_vgpu.o $(vgpu_so)
 	$(call quiet,LINK)$(CXX) $< $(link_flags) -o $@
+
+# The tests' kernels as nvcc writes them, kept so that the tests need no nvcc.
+vgpu_kernels := $(wildcard tests/vgpu/kernels/*.cu)
+.PHONY: vgpu-fixtures
+vgpu-fixtures: $(vgpu_kernels:tests/vgpu/kernels/%.cu=tests/fixtures/vgpu/%.ptx)  ## tests/fixtures/vgpu anew, by nvcc
+
+tests/fixtures/vgpu/%.ptx: tests/vgpu/kernels/%.cu
+	$(call quiet,NVCC)$(NVCC) -O3 -lineinfo -arch=$(if $(filter mma_gemm one_shot_all_reduce,$*),compute_80,compute_90a) -ptx $< -o $@ && sed -i 's|"$(CURDIR)/|"|' $@

@@ -3,6 +3,8 @@
 
 namespace {
 
-TEST(VirtualGpu, IsBuilt) { GTEST_SKIP() << "virtual GPU not built: needs x86-64 and cuda.h of the CUDA toolkit"; }
+TEST(VirtualGpu, IsBuilt) {
+  GTEST_SKIP() << "virtual GPU not built: needs x86-64 and cuda.h of the CUDA toolkit";
+}
 
 }  // namespace

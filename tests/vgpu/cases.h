@@ -1,5 +1,5 @@
-// Conformance cases of instructions whose lanes are independent of each other: the instruction's text
-// and a reference in C++, from the PTX manual's words.
+// Conformance cases of instructions whose lanes are independent of each other: the instruction's
+// text and a reference in C++, from the PTX manual's words.
 #pragma once
 
 #include <cmath>
@@ -15,10 +15,18 @@ namespace tw::test {
 /// A type of PTX registers for the cases. kPred results are 0 and 1.
 enum class Kind : uint8_t { kInteger, kFloat, kHalf, kBfloat, kHalfPair, kBfloatPair, kPredicate };
 
-struct Half { uint16_t bits; };
-struct Bfloat { uint16_t bits; };
-struct HalfPair { uint32_t bits; };
-struct BfloatPair { uint32_t bits; };
+struct Half {
+  uint16_t bits;
+};
+struct Bfloat {
+  uint16_t bits;
+};
+struct HalfPair {
+  uint32_t bits;
+};
+struct BfloatPair {
+  uint32_t bits;
+};
 
 struct Operand {
   int bytes;
@@ -27,12 +35,18 @@ struct Operand {
 
 template <class T>
 constexpr Operand operand_of() {
-  if constexpr (std::is_same_v<T, bool>) return {4, Kind::kPredicate};
-  else if constexpr (std::is_same_v<T, Half>) return {2, Kind::kHalf};
-  else if constexpr (std::is_same_v<T, Bfloat>) return {2, Kind::kBfloat};
-  else if constexpr (std::is_same_v<T, HalfPair>) return {4, Kind::kHalfPair};
-  else if constexpr (std::is_same_v<T, BfloatPair>) return {4, Kind::kBfloatPair};
-  else return {sizeof(T), std::is_floating_point_v<T> ? Kind::kFloat : Kind::kInteger};
+  if constexpr (std::is_same_v<T, bool>)
+    return {4, Kind::kPredicate};
+  else if constexpr (std::is_same_v<T, Half>)
+    return {2, Kind::kHalf};
+  else if constexpr (std::is_same_v<T, Bfloat>)
+    return {2, Kind::kBfloat};
+  else if constexpr (std::is_same_v<T, HalfPair>)
+    return {4, Kind::kHalfPair};
+  else if constexpr (std::is_same_v<T, BfloatPair>)
+    return {4, Kind::kBfloatPair};
+  else
+    return {sizeof(T), std::is_floating_point_v<T> ? Kind::kFloat : Kind::kInteger};
 }
 
 template <class T>
@@ -73,10 +87,15 @@ Case make_case(const char* text, D (*function)(S...), double tolerance = 0) {
     const auto call = reinterpret_cast<D (*)(S...)>(reinterpret_cast<uintptr_t>(stored));
     return [&]<size_t... I>(std::index_sequence<I...>) {
       return to_bits<D>(call(from_bits<S>(sources[I])...));
-    }(std::index_sequence_for<S...>());
+    }
+    (std::index_sequence_for<S...>());
   };
-  return {text, operand_of<D>(), {operand_of<S>()...}, reference,
-          reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(function)), tolerance};
+  return {text,
+          operand_of<D>(),
+          {operand_of<S>()...},
+          reference,
+          reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(function)),
+          tolerance};
 }
 
 /// The tables, by family.

@@ -1,5 +1,5 @@
-// Floats. Single and double precision are the host's IEEE arithmetic in the same rounding mode; small
-// formats are worked out by search over all values of the format.
+// Floats. Single and double precision are the host's IEEE arithmetic in the same rounding mode;
+// small formats are worked out by search over all values of the format.
 #include <cfenv>
 #include <limits>
 
@@ -15,7 +15,7 @@ auto in_mode(F f) {
   std::fesetround(kMode);
   const volatile auto result = f();
   std::fesetround(before);
-  return result + 0;
+  return std::remove_cv_t<decltype(result)>{result};
 }
 
 float flushed(float value) {
@@ -55,14 +55,20 @@ void add_common(std::vector<Case>* cases, const std::string& t) {
   add("abs", " $d, $a;", [](T a) { return std::fabs(a); });
   add("neg", " $d, $a;", [](T a) { return -a; });
   add("copysign", " $d, $a, $b;", [](T a, T b) { return std::copysign(b, a); });
-  add("add.rz", " $d, $a, $b;", [](T a, T b) { return in_mode<FE_TOWARDZERO>([=] { return a + b; }); });
-  add("add.rm", " $d, $a, $b;", [](T a, T b) { return in_mode<FE_DOWNWARD>([=] { return a + b; }); });
+  add("add.rz", " $d, $a, $b;",
+      [](T a, T b) { return in_mode<FE_TOWARDZERO>([=] { return a + b; }); });
+  add("add.rm", " $d, $a, $b;",
+      [](T a, T b) { return in_mode<FE_DOWNWARD>([=] { return a + b; }); });
   add("add.rp", " $d, $a, $b;", [](T a, T b) { return in_mode<FE_UPWARD>([=] { return a + b; }); });
-  add("mul.rz", " $d, $a, $b;", [](T a, T b) { return in_mode<FE_TOWARDZERO>([=] { return a * b; }); });
+  add("mul.rz", " $d, $a, $b;",
+      [](T a, T b) { return in_mode<FE_TOWARDZERO>([=] { return a * b; }); });
   add("mul.rp", " $d, $a, $b;", [](T a, T b) { return in_mode<FE_UPWARD>([=] { return a * b; }); });
-  add("div.rm", " $d, $a, $b;", [](T a, T b) { return in_mode<FE_DOWNWARD>([=] { return a / b; }); });
-  add("sqrt.rz", " $d, $a;", [](T a) { return in_mode<FE_TOWARDZERO>([=] { return std::sqrt(a); }); });
-  add("fma.rm", " $d, $a, $b, $c;", [](T a, T b, T c) { return in_mode<FE_DOWNWARD>([=] { return std::fma(a, b, c); }); });
+  add("div.rm", " $d, $a, $b;",
+      [](T a, T b) { return in_mode<FE_DOWNWARD>([=] { return a / b; }); });
+  add("sqrt.rz", " $d, $a;",
+      [](T a) { return in_mode<FE_TOWARDZERO>([=] { return std::sqrt(a); }); });
+  add("fma.rm", " $d, $a, $b, $c;",
+      [](T a, T b, T c) { return in_mode<FE_DOWNWARD>([=] { return std::fma(a, b, c); }); });
 }
 
 double value_of(Half a) {
@@ -93,14 +99,18 @@ T nearest(double value) {
   uint16_t low = 0, high = infinity;
   while (high - low > 1) {
     const auto middle = static_cast<uint16_t>((low + high) / 2);
-    if (value_of(T{middle}) <= magnitude) low = middle;
-    else high = middle;
+    if (value_of(T{middle}) <= magnitude)
+      low = middle;
+    else
+      high = middle;
   }
   // Beyond the largest number the next one would be twice the top power of two.
   const double above = high == infinity ? (kIsHalf ? 65536.0 : 0x1p128) : value_of(T{high});
   const double to_low = magnitude - value_of(T{low}), to_high = above - magnitude;
-  const bool takes_high = std::isinf(magnitude) || to_high < to_low || (to_high == to_low && (low & 1) != 0);
-  result.bits = static_cast<uint16_t>((takes_high ? high : low) | (std::signbit(value) ? 0x8000 : 0));
+  const bool takes_high =
+      std::isinf(magnitude) || to_high < to_low || (to_high == to_low && (low & 1) != 0);
+  result.bits =
+      static_cast<uint16_t>((takes_high ? high : low) | (std::signbit(value) ? 0x8000 : 0));
   return result;
 }
 
@@ -112,11 +122,17 @@ P by_halves(P a, P b, F f) {
 }
 
 template <class T>
-T small_sum(T a, T b) { return nearest<T>(value_of(a) + value_of(b)); }
+T small_sum(T a, T b) {
+  return nearest<T>(value_of(a) + value_of(b));
+}
 template <class T>
-T small_product(T a, T b) { return nearest<T>(value_of(a) * value_of(b)); }
+T small_product(T a, T b) {
+  return nearest<T>(value_of(a) * value_of(b));
+}
 template <class T>
-T small_minimum(T a, T b) { return nearest<T>(smaller(value_of(a), value_of(b))); }
+T small_minimum(T a, T b) {
+  return nearest<T>(smaller(value_of(a), value_of(b)));
+}
 
 template <class T, class P>
 void add_small(std::vector<Case>* cases, const std::string& t) {
@@ -128,7 +144,8 @@ void add_small(std::vector<Case>* cases, const std::string& t) {
   add("mul.rn." + t, three, [](T a, T b) { return small_product(a, b); });
   add("min." + t, three, [](T a, T b) { return small_minimum(a, b); });
   add("add.rn." + t + "x2", three, [](P a, P b) { return by_halves<P, T>(a, b, small_sum<T>); });
-  add("mul.rn." + t + "x2", three, [](P a, P b) { return by_halves<P, T>(a, b, small_product<T>); });
+  add("mul.rn." + t + "x2", three,
+      [](P a, P b) { return by_halves<P, T>(a, b, small_product<T>); });
   add("min." + t + "x2", three, [](P a, P b) { return by_halves<P, T>(a, b, small_minimum<T>); });
   add("neg." + t, " $d, $a;", [](T a) { return T{static_cast<uint16_t>(a.bits ^ 0x8000)}; });
   add("abs." + t, " $d, $a;", [](T a) { return T{static_cast<uint16_t>(a.bits & 0x7fff)}; });
@@ -156,13 +173,24 @@ std::vector<Case> float_cases() {
     return std::isnan(sum) || sum < 0 ? 0.0f : sum > 1 ? 1.0f : sum + 0.0f;
   });
   // The manual's bounds: 2^-22 relative for ex2, 1 and 2 ulp for rcp and div.
-  add("ex2.approx.ftz.f32 $d, $a;", [](float a) { return flushed(static_cast<float>(std::pow(2.0, double{flushed(a)}))); }, 0x1p-22);
-  add("lg2.approx.f32 $d, $a;", [](float a) { return static_cast<float>(std::log(double{a}) / std::log(2.0)); }, 0x1p-22);
-  add("rcp.approx.ftz.f32 $d, $a;", [](float a) { return flushed(1.0f / flushed(a)); }, 0x1p-23);
-  add("rsqrt.approx.f32 $d, $a;", [](float a) { return static_cast<float>(1 / std::sqrt(double{a})); }, 0x1p-22);
-  add("sqrt.approx.f32 $d, $a;", [](float a) { return std::sqrt(a); }, 0x1p-22);
-  add("tanh.approx.f32 $d, $a;", [](float a) { return std::tanh(a); }, 0x1p-10);
-  add("div.full.f32 $d, $a, $b;", [](float a, float b) { return a / b; }, 0x1p-22);
+  add(
+      "ex2.approx.ftz.f32 $d, $a;",
+      [](float a) { return flushed(static_cast<float>(std::pow(2.0, double{flushed(a)}))); },
+      0x1p-22);
+  add(
+      "lg2.approx.f32 $d, $a;",
+      [](float a) { return static_cast<float>(std::log(double{a}) / std::log(2.0)); }, 0x1p-22);
+  add(
+      "rcp.approx.ftz.f32 $d, $a;", [](float a) { return flushed(1.0f / flushed(a)); }, 0x1p-23);
+  add(
+      "rsqrt.approx.f32 $d, $a;",
+      [](float a) { return static_cast<float>(1 / std::sqrt(double{a})); }, 0x1p-22);
+  add(
+      "sqrt.approx.f32 $d, $a;", [](float a) { return std::sqrt(a); }, 0x1p-22);
+  add(
+      "tanh.approx.f32 $d, $a;", [](float a) { return std::tanh(a); }, 0x1p-10);
+  add(
+      "div.full.f32 $d, $a, $b;", [](float a, float b) { return a / b; }, 0x1p-22);
   return cases;
 }
 
@@ -170,16 +198,24 @@ std::vector<Case> small_float_cases() {
   std::vector<Case> cases;
   add_small<Half, HalfPair>(&cases, "f16");
   add_small<Bfloat, BfloatPair>(&cases, "bf16");
-  cases.push_back(make_case("cvt.f32.f16 $d, $a;", +[](Half a) { return static_cast<float>(value_of(a)); }));
-  cases.push_back(make_case("cvt.f32.bf16 $d, $a;", +[](Bfloat a) { return static_cast<float>(value_of(a)); }));
-  cases.push_back(make_case("cvt.rn.f16.f32 $d, $a;", +[](float a) { return nearest<Half>(double{a}); }));
-  cases.push_back(make_case("cvt.rn.bf16.f32 $d, $a;", +[](float a) { return nearest<Bfloat>(double{a}); }));
-  cases.push_back(make_case("cvt.rn.f16x2.f32 $d, $a, $b;", +[](float a, float b) {
-    return HalfPair{uint32_t{nearest<Half>(double{a}).bits} << 16 | nearest<Half>(double{b}).bits};
-  }));
-  cases.push_back(make_case("cvt.rn.bf16x2.f32 $d, $a, $b;", +[](float a, float b) {
-    return BfloatPair{uint32_t{nearest<Bfloat>(double{a}).bits} << 16 | nearest<Bfloat>(double{b}).bits};
-  }));
+  cases.push_back(make_case(
+      "cvt.f32.f16 $d, $a;", +[](Half a) { return static_cast<float>(value_of(a)); }));
+  cases.push_back(make_case(
+      "cvt.f32.bf16 $d, $a;", +[](Bfloat a) { return static_cast<float>(value_of(a)); }));
+  cases.push_back(make_case(
+      "cvt.rn.f16.f32 $d, $a;", +[](float a) { return nearest<Half>(double{a}); }));
+  cases.push_back(make_case(
+      "cvt.rn.bf16.f32 $d, $a;", +[](float a) { return nearest<Bfloat>(double{a}); }));
+  cases.push_back(make_case(
+      "cvt.rn.f16x2.f32 $d, $a, $b;", +[](float a, float b) {
+        return HalfPair{uint32_t{nearest<Half>(double{a}).bits} << 16 |
+                        nearest<Half>(double{b}).bits};
+      }));
+  cases.push_back(make_case(
+      "cvt.rn.bf16x2.f32 $d, $a, $b;", +[](float a, float b) {
+        return BfloatPair{uint32_t{nearest<Bfloat>(double{a}).bits} << 16 |
+                          nearest<Bfloat>(double{b}).bits};
+      }));
   return cases;
 }
 

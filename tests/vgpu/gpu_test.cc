@@ -38,7 +38,8 @@ CudaDriver load_driver() {
   const auto find = [&](const char* name, auto* function) {
     void* address = nullptr;
     CUdriverProcAddressQueryResult status;
-    if (look_up(name, &address, 13000, 0, &status) != CUDA_SUCCESS) give_up(std::string("no ") + name);
+    if (look_up(name, &address, 13000, 0, &status) != CUDA_SUCCESS)
+      give_up(std::string("no ") + name);
     *function = reinterpret_cast<std::remove_pointer_t<decltype(function)>>(address);
   };
 #define TW_TEST_CUDA(name, symbol) find(#name, &driver.name);
@@ -79,9 +80,10 @@ CUdeviceptr GpuTest::allocate(size_t bytes) {
   return address;
 }
 
-void GpuTest::launch(CUfunction function, unsigned blocks, unsigned threads, std::vector<void*> arguments,
-                     unsigned shared, CUstream stream) {
-  TW_CU(cu.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, arguments.data(), nullptr));
+void GpuTest::launch(CUfunction function, unsigned blocks, unsigned threads,
+                     std::vector<void*> arguments, unsigned shared, CUstream stream) {
+  TW_CU(cu.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, arguments.data(),
+                          nullptr));
 }
 
 void GpuTest::synchronize() { TW_CU(cu.cuCtxSynchronize()); }

@@ -1,5 +1,5 @@
-// A CUDA driver for tests of virtual GPUs: lib/vgpu's, through dlopen as programs find theirs, or with
-// TW_CONFORMANCE_DRIVER=libcuda.so.1 a real one.
+// A CUDA driver for tests of virtual GPUs: lib/vgpu's, through dlopen as programs find theirs, or
+// with TW_CONFORMANCE_DRIVER=libcuda.so.1 a real one.
 #pragma once
 
 #include <cuda.h>
@@ -23,13 +23,12 @@ struct CudaDriver {
 };
 
 /// EXPECTs success and names the error otherwise.
-#define TW_CU(call)                                                                   \
-  do {                                                                                \
-    const CUresult result_ = (call);                                                  \
-    const char* name_ = nullptr;                                                      \
-    if (result_ != CUDA_SUCCESS)                                                      \
-      ::tw::test::CudaDriver::get().cuGetErrorName(result_, &name_);                  \
-    ASSERT_EQ(result_, CUDA_SUCCESS) << #call << ": " << (name_ ? name_ : "unknown"); \
+#define TW_CU(call)                                                                             \
+  do {                                                                                          \
+    const CUresult result_ = (call);                                                            \
+    const char* name_ = nullptr;                                                                \
+    if (result_ != CUDA_SUCCESS) ::tw::test::CudaDriver::get().cuGetErrorName(result_, &name_); \
+    ASSERT_EQ(result_, CUDA_SUCCESS) << #call << ": " << (name_ ? name_ : "unknown");           \
   } while (false)
 
 /// Device 0's (or another's) primary context, current while it lives, with what tests need of it.

@@ -37,11 +37,13 @@ void add_arithmetic(std::vector<Case>* cases, const char* type, bool has_high) {
   add("add", " $d, $a, $b;", [](T a, T b) { return low<T>(wide{a} + b); });
   add("sub", " $d, $a, $b;", [](T a, T b) { return low<T>(wide{a} - b); });
   add("mul.lo", " $d, $a, $b;", [](T a, T b) { return static_cast<T>(product(a, b)); });
-  add("mad.lo", " $d, $a, $b, $c;",
-      [](T a, T b, T c) { return static_cast<T>(product(a, b) + static_cast<unsigned __int128>(c)); });
+  add("mad.lo", " $d, $a, $b, $c;", [](T a, T b, T c) {
+    return static_cast<T>(product(a, b) + static_cast<unsigned __int128>(c));
+  });
   add("min", " $d, $a, $b;", [](T a, T b) { return std::min(a, b); });
   add("max", " $d, $a, $b;", [](T a, T b) { return std::max(a, b); });
-  add("div", " $d, $a, $b;", [](T a, T b) { return b == 0 ? low<T>(-1) : low<T>(wide{a} / wide{b}); });
+  add("div", " $d, $a, $b;",
+      [](T a, T b) { return b == 0 ? low<T>(-1) : low<T>(wide{a} / wide{b}); });
   add("rem", " $d, $a, $b;", [](T a, T b) { return b == 0 ? a : low<T>(wide{a} % wide{b}); });
   add("sad", " $d, $a, $b, $c;", [](T a, T b, T c) {
     const wide difference = wide{a} - b;
@@ -57,7 +59,8 @@ template <class T>
 void add_signed(std::vector<Case>* cases, const std::string& t) {
   cases->push_back(make_case(("abs." + t + " $d, $a;").c_str(),
                              +[](T a) { return low<T>(a < 0 ? -wide{a} : wide{a}); }));
-  cases->push_back(make_case(("neg." + t + " $d, $a;").c_str(), +[](T a) { return low<T>(-wide{a}); }));
+  cases->push_back(
+      make_case(("neg." + t + " $d, $a;").c_str(), +[](T a) { return low<T>(-wide{a}); }));
 }
 
 template <class T, class W>
@@ -78,7 +81,8 @@ void add_logic(std::vector<Case>* cases, const std::string& t) {
   add("xor", " $d, $a, $b;", [](T a, T b) { return low<T>(a ^ b); });
   add("not", " $d, $a;", [](T a) { return low<T>(~wide{a}); });
   add("cnot", " $d, $a;", [](T a) { return low<T>(a == 0); });
-  add("shl", " $d, $a, $b;", [](T a, u32 b) { return b >= 8 * sizeof(T) ? T{0} : low<T>(wide{a} << b); });
+  add("shl", " $d, $a, $b;",
+      [](T a, u32 b) { return b >= 8 * sizeof(T) ? T{0} : low<T>(wide{a} << b); });
   add("mov", " $d, $a;", [](T a) { return a; });
 }
 
@@ -93,7 +97,8 @@ template <class T>
 T extract(T a, u32 b, u32 c) {
   const u32 position = b & 255, length = c & 255, top = 8 * sizeof(T) - 1;
   const bool is_signed = std::is_signed_v<T>;
-  const bool fill = is_signed && length != 0 && (a >> std::min(position + length - 1, top) & 1) != 0;
+  const bool fill =
+      is_signed && length != 0 && (a >> std::min(position + length - 1, top) & 1) != 0;
   T result = 0;
   for (u32 i = 0; i <= top; ++i) {
     const bool bit = i < length && position + i <= top ? (a >> (position + i) & 1) != 0 : fill;
@@ -154,7 +159,8 @@ u32 permuted(u32 a, u32 b, u32 c) {
 }
 
 s32 clamped(s64 value) {
-  return static_cast<s32>(std::clamp<s64>(value, std::numeric_limits<s32>::min(), std::numeric_limits<s32>::max()));
+  return static_cast<s32>(
+      std::clamp<s64>(value, std::numeric_limits<s32>::min(), std::numeric_limits<s32>::max()));
 }
 
 template <int kTable>
@@ -177,9 +183,10 @@ std::vector<Case> integer_cases() {
   add_arithmetic<u32>(&cases, "u32", true);
   add_arithmetic<s64>(&cases, "s64", true);
   add_arithmetic<u64>(&cases, "u64", false);
-  cases.push_back(make_case("mul.hi.u64 $d, $a, $b;", +[](u64 a, u64 b) {
-    return static_cast<u64>((static_cast<unsigned __int128>(a) * b) >> 64);
-  }));
+  cases.push_back(make_case(
+      "mul.hi.u64 $d, $a, $b;", +[](u64 a, u64 b) {
+        return static_cast<u64>((static_cast<unsigned __int128>(a) * b) >> 64);
+      }));
   add_signed<s16>(&cases, "s16");
   add_signed<s32>(&cases, "s32");
   add_signed<s64>(&cases, "s64");
@@ -187,8 +194,10 @@ std::vector<Case> integer_cases() {
   add_wide<u16, u32>(&cases, "u16");
   add_wide<s32, s64>(&cases, "s32");
   add_wide<u32, u64>(&cases, "u32");
-  cases.push_back(make_case("add.sat.s32 $d, $a, $b;", +[](s32 a, s32 b) { return clamped(s64{a} + b); }));
-  cases.push_back(make_case("sub.sat.s32 $d, $a, $b;", +[](s32 a, s32 b) { return clamped(s64{a} - b); }));
+  cases.push_back(make_case(
+      "add.sat.s32 $d, $a, $b;", +[](s32 a, s32 b) { return clamped(s64{a} + b); }));
+  cases.push_back(make_case(
+      "sub.sat.s32 $d, $a, $b;", +[](s32 a, s32 b) { return clamped(s64{a} - b); }));
   return cases;
 }
 
@@ -213,7 +222,8 @@ std::vector<Case> bit_cases() {
   cases.push_back(make_case("bfind.s32 $d, $a;", +highest<s32>));
   cases.push_back(make_case("bfind.u64 $d, $a;", +highest<u64>));
   cases.push_back(make_case("bfind.s64 $d, $a;", +highest<s64>));
-  cases.push_back(make_case("bfind.shiftamt.u32 $d, $a;", +[](u32 a) { return a == 0 ? ~0u : 31 - highest(a); }));
+  cases.push_back(make_case(
+      "bfind.shiftamt.u32 $d, $a;", +[](u32 a) { return a == 0 ? ~0u : 31 - highest(a); }));
   cases.push_back(make_case("brev.b32 $d, $a;", +reversed<u32>));
   cases.push_back(make_case("brev.b64 $d, $a;", +reversed<u64>));
   cases.push_back(make_case("clz.b32 $d, $a;", +leading_zeros<u32>));
@@ -224,18 +234,21 @@ std::vector<Case> bit_cases() {
   cases.push_back(make_case("lop3.b32 $d, $a, $b, $c, 0x96;", +looked_up<0x96>));
   cases.push_back(make_case("lop3.b32 $d, $a, $b, $c, 0xca;", +looked_up<0xca>));
   cases.push_back(make_case("lop3.b32 $d, $a, $b, $c, 0x01;", +looked_up<0x01>));
-  cases.push_back(make_case("shf.l.wrap.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
-    return static_cast<u32>(((u64{b} << 32 | a) << (c % 32)) >> 32);
-  }));
-  cases.push_back(make_case("shf.r.wrap.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
-    return static_cast<u32>((u64{b} << 32 | a) >> (c % 32));
-  }));
-  cases.push_back(make_case("shf.l.clamp.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
-    return c >= 32 ? a : static_cast<u32>(((u64{b} << 32 | a) << c) >> 32);
-  }));
-  cases.push_back(make_case("shf.r.clamp.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
-    return c >= 32 ? b : static_cast<u32>((u64{b} << 32 | a) >> c);
-  }));
+  cases.push_back(make_case(
+      "shf.l.wrap.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
+        return static_cast<u32>(((u64{b} << 32 | a) << (c % 32)) >> 32);
+      }));
+  cases.push_back(make_case(
+      "shf.r.wrap.b32 $d, $a, $b, $c;",
+      +[](u32 a, u32 b, u32 c) { return static_cast<u32>((u64{b} << 32 | a) >> (c % 32)); }));
+  cases.push_back(make_case(
+      "shf.l.clamp.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
+        return c >= 32 ? a : static_cast<u32>(((u64{b} << 32 | a) << c) >> 32);
+      }));
+  cases.push_back(make_case(
+      "shf.r.clamp.b32 $d, $a, $b, $c;", +[](u32 a, u32 b, u32 c) {
+        return c >= 32 ? b : static_cast<u32>((u64{b} << 32 | a) >> c);
+      }));
   return cases;
 }
 

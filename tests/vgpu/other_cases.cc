@@ -39,10 +39,12 @@ void add_comparisons(std::vector<Case>* cases, const std::string& t, bool is_uns
 
 template <class D, class S>
 void add_conversion(std::vector<Case>* cases, const std::string& d, const std::string& s) {
-  cases->push_back(make_case(("cvt." + d + "." + s + " $d, $a;").c_str(), +[](S a) { return static_cast<D>(a); }));
+  cases->push_back(make_case(("cvt." + d + "." + s + " $d, $a;").c_str(),
+                             +[](S a) { return static_cast<D>(a); }));
   cases->push_back(make_case(("cvt.sat." + d + "." + s + " $d, $a;").c_str(), +[](S a) {
     const auto value = static_cast<__int128>(a);
-    return static_cast<D>(std::clamp<__int128>(value, std::numeric_limits<D>::min(), std::numeric_limits<D>::max()));
+    return static_cast<D>(
+        std::clamp<__int128>(value, std::numeric_limits<D>::min(), std::numeric_limits<D>::max()));
   }));
 }
 
@@ -70,7 +72,8 @@ D whole(double value) {
 template <class D, class S>
 void add_float_to_integer(std::vector<Case>* cases, const std::string& d, const std::string& s) {
   const auto add = [&](const std::string& mode, auto function) {
-    cases->push_back(make_case(("cvt." + mode + "." + d + "." + s + " $d, $a;").c_str(), +function));
+    cases->push_back(
+        make_case(("cvt." + mode + "." + d + "." + s + " $d, $a;").c_str(), +function));
   };
   add("rzi", [](S a) { return whole<D>(std::trunc(double{a})); });
   add("rni", [](S a) { return whole<D>(std::nearbyint(double{a})); });
@@ -80,7 +83,8 @@ void add_float_to_integer(std::vector<Case>* cases, const std::string& d, const 
 
 template <class D, class S>
 void add_integer_to_float(std::vector<Case>* cases, const std::string& d, const std::string& s) {
-  cases->push_back(make_case(("cvt.rn." + d + "." + s + " $d, $a;").c_str(), +[](S a) { return static_cast<D>(a); }));
+  cases->push_back(make_case(("cvt.rn." + d + "." + s + " $d, $a;").c_str(),
+                             +[](S a) { return static_cast<D>(a); }));
 }
 
 }  // namespace
@@ -95,7 +99,9 @@ std::vector<Case> compare_cases() {
   add_comparisons<uint64_t>(&cases, "u64", true);
   add_comparisons<float>(&cases, "f32", false);
   add_comparisons<double>(&cases, "f64", false);
-  const auto add = [&](const char* text, auto function) { cases.push_back(make_case(text, +function)); };
+  const auto add = [&](const char* text, auto function) {
+    cases.push_back(make_case(text, +function));
+  };
   add("setp.lt.and.s32 $d, $a, $b, $c;", [](int32_t a, int32_t b, bool c) { return a < b && c; });
   add("setp.lt.or.s32 $d, $a, $b, !$c;", [](int32_t a, int32_t b, bool c) { return a < b || !c; });
   add("setp.lt.xor.s32 $d, $a, $b, $c;", [](int32_t a, int32_t b, bool c) { return (a < b) != c; });
@@ -105,7 +111,8 @@ std::vector<Case> compare_cases() {
   add("selp.b16 $d, $a, $b, $c;", [](uint16_t a, uint16_t b, bool c) { return c ? a : b; });
   add("selp.b32 $d, $a, $b, $c;", [](uint32_t a, uint32_t b, bool c) { return c ? a : b; });
   add("selp.b64 $d, $a, $b, !$c;", [](uint64_t a, uint64_t b, bool c) { return c ? b : a; });
-  add("slct.b32.s32 $d, $a, $b, $c;", [](uint32_t a, uint32_t b, int32_t c) { return c >= 0 ? a : b; });
+  add("slct.b32.s32 $d, $a, $b, $c;",
+      [](uint32_t a, uint32_t b, int32_t c) { return c >= 0 ? a : b; });
   add("and.pred $d, $a, $b;", [](bool a, bool b) { return a && b; });
   add("or.pred $d, $a, $b;", [](bool a, bool b) { return a || b; });
   add("xor.pred $d, $a, $b;", [](bool a, bool b) { return a != b; });
@@ -135,7 +142,9 @@ std::vector<Case> convert_cases() {
   add_integer_to_float<float, uint64_t>(&cases, "f32", "u64");
   add_integer_to_float<double, int32_t>(&cases, "f64", "s32");
   add_integer_to_float<double, uint64_t>(&cases, "f64", "u64");
-  const auto add = [&](const char* text, auto function) { cases.push_back(make_case(text, +function)); };
+  const auto add = [&](const char* text, auto function) {
+    cases.push_back(make_case(text, +function));
+  };
   add("cvt.s32.s8 $d, $a;", [](uint32_t a) { return int32_t{static_cast<int8_t>(a)}; });
   add("cvt.u64.u8 $d, $a;", [](uint32_t a) { return uint64_t{static_cast<uint8_t>(a)}; });
   add("cvt.s64.s16 $d, $a;", [](int16_t a) { return int64_t{a}; });

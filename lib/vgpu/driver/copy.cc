@@ -4,7 +4,8 @@
 
 #include "lib/vgpu/driver/driver.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
@@ -30,8 +31,8 @@ bool is_valid(Driver& state, uint64_t address, size_t bytes, Side side) {
 }
 
 /// One copy: `pageable` source memory may be changed as soon as the call returns.
-CUresult copy(uint64_t to, Side to_side, uint64_t from, Side from_side, size_t bytes, CUstream handle,
-              bool waits) {
+CUresult copy(uint64_t to, Side to_side, uint64_t from, Side from_side, size_t bytes,
+              CUstream handle, bool waits) {
   return enter_context([&](Driver& state, Machine::Lock& lock, DriverContext&) {
     DriverStream* stream = state.stream(handle);
     if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
@@ -93,23 +94,26 @@ CUresult CUDAAPI cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes)
 CUresult CUDAAPI cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   return copy(to, Side::kAny, from, Side::kAny, bytes, nullptr, true);
 }
-CUresult CUDAAPI cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
+CUresult CUDAAPI cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes,
+                                      CUstream stream) {
   return copy(to, Side::kDevice, number(from), Side::kHost, bytes, stream, false);
 }
 CUresult CUDAAPI cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
   return copy(number(to), Side::kHost, from, Side::kDevice, bytes, stream, false);
 }
-CUresult CUDAAPI cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
+CUresult CUDAAPI cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes,
+                                      CUstream stream) {
   return copy(to, Side::kDevice, from, Side::kDevice, bytes, stream, false);
 }
 CUresult CUDAAPI cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
   return copy(to, Side::kAny, from, Side::kAny, bytes, stream, false);
 }
-CUresult CUDAAPI cuMemcpyPeer(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t bytes) {
+CUresult CUDAAPI cuMemcpyPeer(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext,
+                              size_t bytes) {
   return copy(to, Side::kDevice, from, Side::kDevice, bytes, nullptr, true);
 }
-CUresult CUDAAPI cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t bytes,
-                                   CUstream stream) {
+CUresult CUDAAPI cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext,
+                                   size_t bytes, CUstream stream) {
   return copy(to, Side::kDevice, from, Side::kDevice, bytes, stream, false);
 }
 CUresult CUDAAPI cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count) {
@@ -121,10 +125,12 @@ CUresult CUDAAPI cuMemsetD16_v2(CUdeviceptr to, unsigned short value, size_t cou
 CUresult CUDAAPI cuMemsetD32_v2(CUdeviceptr to, unsigned value, size_t count) {
   return fill<uint32_t>(to, value, count, nullptr, true);
 }
-CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream stream) {
+CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count,
+                                 CUstream stream) {
   return fill<uint8_t>(to, value, count, stream, false);
 }
-CUresult CUDAAPI cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t count, CUstream stream) {
+CUresult CUDAAPI cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t count,
+                                  CUstream stream) {
   return fill<uint16_t>(to, value, count, stream, false);
 }
 CUresult CUDAAPI cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) {

@@ -4,7 +4,8 @@
 
 #include "lib/vgpu/driver/driver.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
@@ -68,7 +69,8 @@ constexpr AttributeRow kAttributes[] = {
 
 DriverContext* find_context(Driver& state, CUcontext handle) {
   for (const auto& primary : state.primaries)
-    if (static_cast<void*>(primary.get()) == handle) return primary->retained > 0 ? primary.get() : nullptr;
+    if (static_cast<void*>(primary.get()) == handle)
+      return primary->retained > 0 ? primary.get() : nullptr;
   return state.contexts.find(handle);
 }
 
@@ -154,14 +156,25 @@ CUresult CUDAAPI cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, 
     if (!state.is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     const bool is_hopper = state.settings.capability >= 90;
     switch (attribute) {
-      case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = state.settings.capability / 10; return CUDA_SUCCESS;
-      case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = state.settings.capability % 10; return CUDA_SUCCESS;
-      case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = state.settings.sms; return CUDA_SUCCESS;
-      case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = device + 1; return CUDA_SUCCESS;
+      case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+        *value = state.settings.capability / 10;
+        return CUDA_SUCCESS;
+      case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+        *value = state.settings.capability % 10;
+        return CUDA_SUCCESS;
+      case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+        *value = state.settings.sms;
+        return CUDA_SUCCESS;
+      case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
+        *value = device + 1;
+        return CUDA_SUCCESS;
       case CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH:
       case CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED:
-      case CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED: *value = is_hopper ? 1 : 0; return CUDA_SUCCESS;
-      default: break;
+      case CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED:
+        *value = is_hopper ? 1 : 0;
+        return CUDA_SUCCESS;
+      default:
+        break;
     }
     for (const AttributeRow& row : kAttributes) {
       if (row.attribute != attribute) continue;
@@ -193,13 +206,15 @@ CUresult CUDAAPI cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
 }
 
 CUresult CUDAAPI cuDevicePrimaryCtxRelease_v2(CUdevice device) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    if (!state.is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
-    DriverContext* primary = state.primaries[static_cast<size_t>(device)].get();
-    if (primary->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
-    --primary->retained;
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        if (!state.is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+        DriverContext* primary = state.primaries[static_cast<size_t>(device)].get();
+        if (primary->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
+        --primary->retained;
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 CUresult CUDAAPI cuDevicePrimaryCtxGetState(CUdevice device, unsigned* flags, int* active) {
@@ -223,14 +238,16 @@ CUresult CUDAAPI cuCtxCreate_v4(CUcontext* context, CUctxCreateParams* parameter
 }
 
 CUresult CUDAAPI cuCtxDestroy_v2(CUcontext handle) {
-  return enter([&](Driver& state, Machine::Lock& lock) {
-    DriverContext* context = state.contexts.find(handle);
-    if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-    state.machine.wait(lock, [&] { return state.machine.is_idle(*context->default_stream); });
-    std::erase(context_stack(), context);
-    state.contexts.remove(context);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock& lock) {
+        DriverContext* context = state.contexts.find(handle);
+        if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+        state.machine.wait(lock, [&] { return state.machine.is_idle(*context->default_stream); });
+        std::erase(context_stack(), context);
+        state.contexts.remove(context);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 CUresult CUDAAPI cuCtxSetCurrent(CUcontext handle) {

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "lib/vgpu/driver/report.h"
+#include "lib/vgpu/race/detector.h"
 
 namespace tw::vgpu {
 namespace {
@@ -15,12 +16,17 @@ Driver* started = nullptr;  // lives as long as the process: other threads may b
 
 CUresult error_of(FaultKind kind) {
   switch (kind) {
-    case FaultKind::kIllegalAddress: return CUDA_ERROR_ILLEGAL_ADDRESS;
-    case FaultKind::kMisalignedAddress: return CUDA_ERROR_MISALIGNED_ADDRESS;
-    case FaultKind::kIllegalInstruction: return CUDA_ERROR_ILLEGAL_INSTRUCTION;
-    case FaultKind::kDeadlock: return CUDA_ERROR_LAUNCH_TIMEOUT;
+    case FaultKind::kIllegalAddress:
+      return CUDA_ERROR_ILLEGAL_ADDRESS;
+    case FaultKind::kMisalignedAddress:
+      return CUDA_ERROR_MISALIGNED_ADDRESS;
+    case FaultKind::kIllegalInstruction:
+      return CUDA_ERROR_ILLEGAL_INSTRUCTION;
+    case FaultKind::kDeadlock:
+      return CUDA_ERROR_LAUNCH_TIMEOUT;
     case FaultKind::kTrap:
-    case FaultKind::kBadLaunch: return CUDA_ERROR_LAUNCH_FAILED;
+    case FaultKind::kBadLaunch:
+      return CUDA_ERROR_LAUNCH_FAILED;
   }
   return CUDA_ERROR_UNKNOWN;
 }
@@ -36,10 +42,19 @@ MachineOptions options_of(const Settings& settings) {
   return options;
 }
 
+std::unique_ptr<Observer> detector_of(const Settings& settings) {
+  if (settings.races == "off") return nullptr;
+  return std::make_unique<Detector>(
+      [settings](const std::string& text) { report(settings, "race", text); });
+}
+
 }  // namespace
 
 Driver::Driver(const Settings& from)
-    : settings(from), machine(options_of(from)), allocated(static_cast<size_t>(from.gpus)), peer_access(static_cast<size_t>(from.gpus)) {
+    : settings(from),
+      machine(options_of(from), detector_of(from)),
+      allocated(static_cast<size_t>(from.gpus)),
+      peer_access(static_cast<size_t>(from.gpus)) {
   const Machine::Lock lock(machine);
   for (int gpu = 0; gpu < settings.gpus; ++gpu) {
     primaries.push_back(std::make_unique<DriverContext>());

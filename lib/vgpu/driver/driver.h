@@ -105,11 +105,11 @@ struct Physical {
   std::vector<int> devices;
   struct Binding {
     int gpu;
-    size_t at;       // in the object
+    size_t at;  // in the object
     Physical* memory;
-    size_t offset;   // in the memory
+    size_t offset;  // in the memory
     size_t bytes;
-    uint8_t* view;   // the simulator's own mapping of it
+    uint8_t* view;  // the simulator's own mapping of it
   };
   std::vector<Binding> bindings;
 };
@@ -124,7 +124,7 @@ struct Mapping {
 struct Allocation {
   enum class Kind : uint8_t { kDevice, kHost, kRegistered, kManaged, kOpened };
   Kind kind = Kind::kDevice;
-  size_t bytes = 0;         // as asked
+  size_t bytes = 0;  // as asked
   size_t mapped_bytes = 0;
   int gpu = 0;
   unsigned flags = 0;
@@ -148,7 +148,7 @@ struct Driver {
   std::map<uint64_t, size_t> reservations;
   std::map<uint64_t, Mapping> mappings;
   std::map<uint64_t, Allocation> allocations;
-  std::vector<size_t> allocated;  // bytes by GPU
+  std::vector<size_t> allocated;      // bytes by GPU
   std::vector<unsigned> peer_access;  // by GPU: bits of the GPUs that may access its allocations
   uint64_t allocation_count = 0;
   bool is_fault_reported = false;
@@ -179,9 +179,10 @@ CUresult start_driver();
 DriverContext* current_context();
 std::vector<DriverContext*>& context_stack();
 
-/// Runs `call(driver, lock)` with the lock: the frame of every entry point. Errors: not initialized,
-/// a sticky fault, and whatever is thrown.
-CUresult enter(const std::function<CUresult(Driver&, Machine::Lock&)>& call, bool in_spite_of_fault = false);
+/// Runs `call(driver, lock)` with the lock: the frame of every entry point. Errors: not
+/// initialized, a sticky fault, and whatever is thrown.
+CUresult enter(const std::function<CUresult(Driver&, Machine::Lock&)>& call,
+               bool in_spite_of_fault = false);
 /// As enter, and the thread must have a current context, which the call gets.
 CUresult enter_context(
     const std::function<CUresult(Driver&, Machine::Lock&, DriverContext&)>& call);

@@ -4,7 +4,8 @@
 
 #include "lib/vgpu/driver/driver.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
@@ -24,9 +25,12 @@ CUresult take_parameters(const Program& program, void** arguments, void** extra,
     const void* buffer = nullptr;
     size_t bytes = 0;
     for (; *extra != CU_LAUNCH_PARAM_END; extra += 2) {
-      if (*extra == CU_LAUNCH_PARAM_BUFFER_POINTER) buffer = extra[1];
-      else if (*extra == CU_LAUNCH_PARAM_BUFFER_SIZE) bytes = *static_cast<size_t*>(extra[1]);
-      else return CUDA_ERROR_INVALID_VALUE;
+      if (*extra == CU_LAUNCH_PARAM_BUFFER_POINTER)
+        buffer = extra[1];
+      else if (*extra == CU_LAUNCH_PARAM_BUFFER_SIZE)
+        bytes = *static_cast<size_t*>(extra[1]);
+      else
+        return CUDA_ERROR_INVALID_VALUE;
     }
     if (buffer == nullptr || bytes > parameters->size()) return CUDA_ERROR_INVALID_VALUE;
     std::memcpy(parameters->data(), buffer, bytes);
@@ -50,7 +54,8 @@ CUresult check_shape(const DriverFunction& function, const Launch& launch) {
     return CUDA_ERROR_INVALID_VALUE;
   if (launch.dynamic_shared > static_cast<uint32_t>(function.max_dynamic_shared))
     return CUDA_ERROR_INVALID_VALUE;
-  if (program.required_threads > 0 && block.product() != static_cast<uint64_t>(program.required_threads))
+  if (program.required_threads > 0 &&
+      block.product() != static_cast<uint64_t>(program.required_threads))
     return CUDA_ERROR_INVALID_VALUE;
   if (block.product() > static_cast<uint64_t>(program.max_threads))
     return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -63,7 +68,8 @@ CUresult check_cluster(const Program& program, const Launch& launch) {
   if (blocks == 0 || blocks > kLargestCluster) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
   if (program.cluster_blocks > 0 && blocks != static_cast<uint64_t>(program.cluster_blocks))
     return CUDA_ERROR_INVALID_CLUSTER_SIZE;
-  if (launch.grid.x % cluster.x != 0 || launch.grid.y % cluster.y != 0 || launch.grid.z % cluster.z != 0)
+  if (launch.grid.x % cluster.x != 0 || launch.grid.y % cluster.y != 0 ||
+      launch.grid.z % cluster.z != 0)
     return CUDA_ERROR_INVALID_VALUE;
   return CUDA_SUCCESS;
 }
@@ -135,7 +141,8 @@ CUresult take_attributes(const CUlaunchConfig& config, Attributes* attributes) {
 
 extern "C" {
 
-CUresult CUDAAPI cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** arguments, void** extra) {
+CUresult CUDAAPI cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function,
+                                  void** arguments, void** extra) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
     if (config == nullptr) return CUDA_ERROR_INVALID_VALUE;
     Attributes attributes;
@@ -146,25 +153,29 @@ CUresult CUDAAPI cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction funct
   });
 }
 
-CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                                unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared,
-                                CUstream stream, void** arguments, void** extra) {
-  const CUlaunchConfig config{grid_x, grid_y, grid_z, block_x, block_y, block_z, shared, stream, nullptr, 0};
+CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
+                                unsigned grid_z, unsigned block_x, unsigned block_y,
+                                unsigned block_z, unsigned shared, CUstream stream,
+                                void** arguments, void** extra) {
+  const CUlaunchConfig config{grid_x,  grid_y, grid_z, block_x, block_y,
+                              block_z, shared, stream, nullptr, 0};
   return cuLaunchKernelEx(&config, function, arguments, extra);
 }
 
-CUresult CUDAAPI cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                                           unsigned block_x, unsigned block_y, unsigned block_z,
-                                           unsigned shared, CUstream stream, void** arguments) {
+CUresult CUDAAPI cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
+                                           unsigned grid_z, unsigned block_x, unsigned block_y,
+                                           unsigned block_z, unsigned shared, CUstream stream,
+                                           void** arguments) {
   CUlaunchAttribute attribute{};
   attribute.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
   attribute.value.cooperative = 1;
-  const CUlaunchConfig config{grid_x, grid_y, grid_z, block_x, block_y, block_z, shared, stream, &attribute, 1};
+  const CUlaunchConfig config{grid_x,  grid_y, grid_z, block_x,    block_y,
+                              block_z, shared, stream, &attribute, 1};
   return cuLaunchKernelEx(&config, function, arguments, nullptr);
 }
 
-CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction handle, int threads,
-                                                             size_t shared) {
+CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction handle,
+                                                             int threads, size_t shared) {
   return enter([&](Driver& state, Machine::Lock&) {
     const auto found = state.functions.find(handle);
     if (found == state.functions.end()) return CUDA_ERROR_INVALID_HANDLE;
@@ -175,7 +186,8 @@ CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunc
   });
 }
 
-CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction function,
+CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks,
+                                                                      CUfunction function,
                                                                       int threads, size_t shared,
                                                                       unsigned flags) {
   if (flags > CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE) return CUDA_ERROR_INVALID_VALUE;

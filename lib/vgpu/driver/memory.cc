@@ -8,7 +8,8 @@
 
 #include "lib/vgpu/driver/driver.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
@@ -30,11 +31,16 @@ size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 const char* name_of(Allocation::Kind kind) {
   switch (kind) {
-    case Allocation::Kind::kDevice: return "device";
-    case Allocation::Kind::kHost: return "pinned host";
-    case Allocation::Kind::kRegistered: return "registered host";
-    case Allocation::Kind::kManaged: return "managed";
-    case Allocation::Kind::kOpened: return "opened IPC";
+    case Allocation::Kind::kDevice:
+      return "device";
+    case Allocation::Kind::kHost:
+      return "pinned host";
+    case Allocation::Kind::kRegistered:
+      return "registered host";
+    case Allocation::Kind::kManaged:
+      return "managed";
+    case Allocation::Kind::kOpened:
+      return "opened IPC";
   }
   return "";
 }
@@ -43,8 +49,8 @@ void add_region(Driver& state, uint64_t address, const Allocation& allocation) {
   Region region;
   region.begin = address;
   region.end = address + allocation.bytes;
-  const bool is_device = allocation.kind == Allocation::Kind::kDevice ||
-                         allocation.kind == Allocation::Kind::kOpened;
+  const bool is_device =
+      allocation.kind == Allocation::Kind::kDevice || allocation.kind == Allocation::Kind::kOpened;
   region.home = is_device ? allocation.gpu : -1;
   for (int gpu = 0; gpu < state.settings.gpus; ++gpu) {
     const bool is_peer = state.peer_access[static_cast<size_t>(allocation.gpu)] >> gpu & 1;
@@ -66,7 +72,8 @@ uint64_t make_memory(Driver& state, Allocation::Kind kind, int gpu, size_t bytes
   allocation.gpu = gpu;
   allocation.flags = flags;
   allocation.fd.reset(::memfd_create("vgpu", MFD_CLOEXEC));
-  if (!allocation.fd || ::ftruncate(allocation.fd.get(), static_cast<off_t>(allocation.mapped_bytes)) != 0)
+  if (!allocation.fd ||
+      ::ftruncate(allocation.fd.get(), static_cast<off_t>(allocation.mapped_bytes)) != 0)
     return 0;
   void* memory = ::mmap(nullptr, allocation.mapped_bytes, PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_NORESERVE, allocation.fd.get(), 0);
@@ -174,8 +181,8 @@ CUresult CUDAAPI cuMemFreeHost(void* pointer) {
 
 CUresult CUDAAPI cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned flags) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext& context) {
-    const unsigned valid = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP |
-                           CU_MEMHOSTREGISTER_READ_ONLY;
+    const unsigned valid =
+        CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_READ_ONLY;
     if (pointer == nullptr || bytes == 0 || (flags & ~valid) != 0) return CUDA_ERROR_INVALID_VALUE;
     const auto address = reinterpret_cast<uint64_t>(pointer);
     const Memory& memory = state.machine.memory();
@@ -196,8 +203,8 @@ CUresult CUDAAPI cuMemHostUnregister(void* pointer) {
   return enter_context([&](Driver& state, Machine::Lock& lock, DriverContext&) {
     if (pointer == nullptr) return CUDA_ERROR_INVALID_VALUE;
     const CUresult result =
-        end_memory(state, lock, reinterpret_cast<uint64_t>(pointer),
-                   Allocation::Kind::kRegistered, Allocation::Kind::kRegistered);
+        end_memory(state, lock, reinterpret_cast<uint64_t>(pointer), Allocation::Kind::kRegistered,
+                   Allocation::Kind::kRegistered);
     return result == CUDA_SUCCESS ? result : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
   });
 }
@@ -223,7 +230,8 @@ CUresult CUDAAPI cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* bytes, CUdev
   });
 }
 
-CUresult CUDAAPI cuPointerGetAttribute(void* data, CUpointer_attribute attribute, CUdeviceptr address) {
+CUresult CUDAAPI cuPointerGetAttribute(void* data, CUpointer_attribute attribute,
+                                       CUdeviceptr address) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
     if (data == nullptr) return CUDA_ERROR_INVALID_VALUE;
     const Region* region = state.machine.memory().find(address);
@@ -247,8 +255,9 @@ CUresult CUDAAPI cuPointerGetAttribute(void* data, CUpointer_attribute attribute
         *static_cast<unsigned*>(data) = is_managed ? 1 : 0;
         return CUDA_SUCCESS;
       case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *static_cast<int*>(data) = region->home >= 0 ? region->home
-                                   : at != state.allocations.end() ? at->second.gpu : 0;
+        *static_cast<int*>(data) = region->home >= 0               ? region->home
+                                   : at != state.allocations.end() ? at->second.gpu
+                                                                   : 0;
         return CUDA_SUCCESS;
       case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
         *static_cast<CUdeviceptr*>(data) = region->begin;
@@ -262,7 +271,7 @@ CUresult CUDAAPI cuPointerGetAttribute(void* data, CUpointer_attribute attribute
   });
 }
 
-// ---- Between processes --------------------------------------------------------------------------------
+// ---- Between processes ----------------------------------------------------------------------
 
 CUresult CUDAAPI cuIpcGetMemHandle(CUipcMemHandle* handle, CUdeviceptr address) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
@@ -270,19 +279,21 @@ CUresult CUDAAPI cuIpcGetMemHandle(CUipcMemHandle* handle, CUdeviceptr address) 
     if (handle == nullptr || at == state.allocations.end() ||
         at->second.kind != Allocation::Kind::kDevice)
       return CUDA_ERROR_INVALID_VALUE;
-    const IpcHandle own{kHandleMark, at->second.bytes, 0, ::getpid(), at->second.fd.get(),
-                        at->second.gpu};
+    const IpcHandle own{kHandleMark, at->second.bytes,    0,
+                        ::getpid(),  at->second.fd.get(), at->second.gpu};
     std::memset(handle, 0, sizeof *handle);
     std::memcpy(handle, &own, sizeof own);
     return CUDA_SUCCESS;
   });
 }
 
-CUresult CUDAAPI cuIpcOpenMemHandle_v2(CUdeviceptr* address, CUipcMemHandle handle, unsigned flags) {
+CUresult CUDAAPI cuIpcOpenMemHandle_v2(CUdeviceptr* address, CUipcMemHandle handle,
+                                       unsigned flags) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext& context) {
     IpcHandle own;
     std::memcpy(&own, &handle, sizeof own);
-    if (address == nullptr || flags != CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS || own.mark != kHandleMark)
+    if (address == nullptr || flags != CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS ||
+        own.mark != kHandleMark)
       return CUDA_ERROR_INVALID_VALUE;
     // A process does not open its own memory.
     if (own.process == ::getpid()) return CUDA_ERROR_INVALID_CONTEXT;

@@ -8,7 +8,8 @@
 #include "lib/vgpu/isa/decode.h"
 #include "lib/vgpu/ptx/error.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
@@ -30,7 +31,8 @@ ErrorLog error_log(unsigned count, const CUjit_option* options, void* const* val
 
 void say(const ErrorLog& log, const std::string& sentence) {
   std::fprintf(stderr, "tw_vgpu: %s\n", sentence.c_str());
-  if (log.text != nullptr && log.room > 0) std::snprintf(log.text, log.room, "%s", sentence.c_str());
+  if (log.text != nullptr && log.room > 0)
+    std::snprintf(log.text, log.room, "%s", sentence.c_str());
 }
 
 bool is_binary(const void* image) {
@@ -40,7 +42,8 @@ bool is_binary(const void* image) {
   return mark == kElf || mark == kFatbinary || mark == kWrapper;
 }
 
-/// Whether code for `target` ("sm_90a") runs on the virtual GPUs: an "a" target on its own chip only.
+/// Whether code for `target` ("sm_90a") runs on the virtual GPUs: an "a" target on its own chip
+/// only.
 bool runs_here(std::string_view target, int capability) {
   int number = 0;
   size_t at = target.find('_');
@@ -117,7 +120,8 @@ void unload(Driver& state, DriverModule* module) {
   state.modules.remove(module);
 }
 
-CUresult load(Driver& state, DriverContext& context, CUmodule* handle, const void* image, const ErrorLog& log) {
+CUresult load(Driver& state, DriverContext& context, CUmodule* handle, const void* image,
+              const ErrorLog& log) {
   if (handle == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (is_binary(image)) return CUDA_ERROR_NO_BINARY_FOR_GPU;
   auto owned = std::make_unique<DriverModule>();
@@ -153,7 +157,8 @@ DriverFunction* find_function(Driver& state, const void* handle) {
   return at == state.functions.end() ? nullptr : at->second;
 }
 
-CUresult get_function(Driver& state, DriverFunction** function, const void* handle, const char* name) {
+CUresult get_function(Driver& state, DriverFunction** function, const void* handle,
+                      const char* name) {
   if (function == nullptr || name == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const DriverModule* module = state.modules.find(handle);
   if (module == nullptr) return CUDA_ERROR_INVALID_HANDLE;
@@ -167,8 +172,8 @@ CUresult get_function(Driver& state, DriverFunction** function, const void* hand
 
 extern "C" {
 
-CUresult CUDAAPI cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count, CUjit_option* options,
-                                    void** values) {
+CUresult CUDAAPI cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count,
+                                    CUjit_option* options, void** values) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext& context) {
     return load(state, context, module, image, error_log(count, options, values));
   });
@@ -206,7 +211,8 @@ CUresult CUDAAPI cuModuleGetFunction(CUfunction* function, CUmodule module, cons
   });
 }
 
-CUresult CUDAAPI cuModuleGetGlobal_v2(CUdeviceptr* address, size_t* bytes, CUmodule handle, const char* name) {
+CUresult CUDAAPI cuModuleGetGlobal_v2(CUdeviceptr* address, size_t* bytes, CUmodule handle,
+                                      const char* name) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
     const DriverModule* module = state.modules.find(handle);
     if (module == nullptr) return CUDA_ERROR_INVALID_HANDLE;
@@ -226,14 +232,29 @@ CUresult CUDAAPI cuFuncGetAttribute(int* value, CUfunction_attribute attribute, 
     if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
     const Program& program = *function->program;
     switch (attribute) {
-      case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = program.max_threads; return CUDA_SUCCESS;
-      case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = static_cast<int>(program.shared_bytes); return CUDA_SUCCESS;
-      case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES: *value = 0; return CUDA_SUCCESS;
-      case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *value = static_cast<int>(program.local_bytes); return CUDA_SUCCESS;
-      case CU_FUNC_ATTRIBUTE_PTX_VERSION: *value = program.module->version; return CUDA_SUCCESS;
-      case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = state.settings.capability; return CUDA_SUCCESS;
-      case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: *value = function->max_dynamic_shared; return CUDA_SUCCESS;
-      default: return CUDA_ERROR_INVALID_VALUE;
+      case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+        *value = program.max_threads;
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
+        *value = static_cast<int>(program.shared_bytes);
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
+        *value = 0;
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+        *value = static_cast<int>(program.local_bytes);
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_PTX_VERSION:
+        *value = program.module->version;
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
+        *value = state.settings.capability;
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
+        *value = function->max_dynamic_shared;
+        return CUDA_SUCCESS;
+      default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
   });
 }
@@ -244,7 +265,8 @@ CUresult CUDAAPI cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attr
     if (function == nullptr) return CUDA_ERROR_INVALID_HANDLE;
     switch (attribute) {
       case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        if (value < 0 || value + static_cast<int64_t>(function->program->shared_bytes) > kBlockShared)
+        if (value < 0 ||
+            value + static_cast<int64_t>(function->program->shared_bytes) > kBlockShared)
           return CUDA_ERROR_INVALID_VALUE;
         function->max_dynamic_shared = value;
         return CUDA_SUCCESS;
@@ -278,7 +300,8 @@ CUresult CUDAAPI cuFuncGetName(const char** name, CUfunction handle) {
   });
 }
 
-CUresult CUDAAPI cuFuncGetParamInfo(CUfunction handle, size_t index, size_t* offset, size_t* bytes) {
+CUresult CUDAAPI cuFuncGetParamInfo(CUfunction handle, size_t index, size_t* offset,
+                                    size_t* bytes) {
   return enter([&](Driver& state, Machine::Lock&) {
     const DriverFunction* function = find_function(state, handle);
     if (function == nullptr) return CUDA_ERROR_INVALID_HANDLE;

@@ -28,12 +28,18 @@ std::string quoted(const std::string& text) {
 
 const char* name_of(FaultKind kind) {
   switch (kind) {
-    case FaultKind::kIllegalAddress: return "illegal_address";
-    case FaultKind::kMisalignedAddress: return "misaligned_address";
-    case FaultKind::kIllegalInstruction: return "illegal_instruction";
-    case FaultKind::kTrap: return "trap";
-    case FaultKind::kDeadlock: return "deadlock";
-    case FaultKind::kBadLaunch: return "bad_launch";
+    case FaultKind::kIllegalAddress:
+      return "illegal_address";
+    case FaultKind::kMisalignedAddress:
+      return "misaligned_address";
+    case FaultKind::kIllegalInstruction:
+      return "illegal_instruction";
+    case FaultKind::kTrap:
+      return "trap";
+    case FaultKind::kDeadlock:
+      return "deadlock";
+    case FaultKind::kBadLaunch:
+      return "bad_launch";
   }
   return "unknown";
 }
@@ -48,7 +54,8 @@ void report(const Settings& settings, const std::string& kind, const std::string
                    quoted(settings.scheduler).c_str());
       std::fclose(file);
     } else {
-      std::fprintf(stderr, "tw_vgpu: TW_VGPU_REPORT=%s cannot be opened\n", settings.report.c_str());
+      std::fprintf(stderr, "tw_vgpu: TW_VGPU_REPORT=%s cannot be opened\n",
+                   settings.report.c_str());
     }
   }
   if (settings.on_report == "exit") ::_exit(kReportStatus);

@@ -1,13 +1,15 @@
 // Streams, events, host functions.
 #include "lib/vgpu/driver/driver.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
 CUresult make_stream(CUstream* handle, unsigned flags, int priority) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext& context) {
-    if (handle == nullptr || (flags & ~unsigned{CU_STREAM_NON_BLOCKING}) != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (handle == nullptr || (flags & ~unsigned{CU_STREAM_NON_BLOCKING}) != 0)
+      return CUDA_ERROR_INVALID_VALUE;
     auto stream = std::make_unique<DriverStream>();
     stream->context = &context;
     stream->flags = flags;
@@ -22,21 +24,25 @@ CUresult make_stream(CUstream* handle, unsigned flags, int priority) {
 
 extern "C" {
 
-CUresult CUDAAPI cuStreamCreate(CUstream* stream, unsigned flags) { return make_stream(stream, flags, 0); }
+CUresult CUDAAPI cuStreamCreate(CUstream* stream, unsigned flags) {
+  return make_stream(stream, flags, 0);
+}
 
 CUresult CUDAAPI cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int priority) {
   return make_stream(stream, flags, priority);
 }
 
 CUresult CUDAAPI cuStreamDestroy_v2(CUstream handle) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    DriverStream* stream = state.streams.find(handle);
-    if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-    // What is queued still runs.
-    state.machine.forget_stream(stream->stream);
-    state.streams.remove(stream);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        DriverStream* stream = state.streams.find(handle);
+        if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+        // What is queued still runs.
+        state.machine.forget_stream(stream->stream);
+        state.streams.remove(stream);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 CUresult CUDAAPI cuStreamSynchronize(CUstream handle) {
@@ -93,7 +99,8 @@ CUresult CUDAAPI cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsign
     DriverStream* stream = state.stream(handle);
     const DriverEvent* event = state.events.find(event_handle);
     if (stream == nullptr || event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-    if (flags != CU_EVENT_WAIT_DEFAULT && flags != CU_EVENT_WAIT_EXTERNAL) return CUDA_ERROR_INVALID_VALUE;
+    if (flags != CU_EVENT_WAIT_DEFAULT && flags != CU_EVENT_WAIT_EXTERNAL)
+      return CUDA_ERROR_INVALID_VALUE;
     return state.submit(stream, [of = event->event, number = event->event->recorded] {
       Command command;
       command.kind = Command::Kind::kWait;
@@ -132,12 +139,14 @@ CUresult CUDAAPI cuEventCreate(CUevent* handle, unsigned flags) {
 }
 
 CUresult CUDAAPI cuEventDestroy_v2(CUevent handle) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    const DriverEvent* event = state.events.find(handle);
-    if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-    state.events.remove(event);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        const DriverEvent* event = state.events.find(handle);
+        if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+        state.events.remove(event);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 CUresult CUDAAPI cuEventRecord(CUevent handle, CUstream stream_handle) {
@@ -184,15 +193,17 @@ CUresult CUDAAPI cuEventElapsedTime_v2(float* milliseconds, CUevent from, CUeven
     if (((first->flags | last->flags) & CU_EVENT_DISABLE_TIMING) != 0 ||
         first->event->recorded == 0 || last->event->recorded == 0)
       return CUDA_ERROR_INVALID_HANDLE;
-    if (first->event->completed < first->event->recorded || last->event->completed < last->event->recorded)
+    if (first->event->completed < first->event->recorded ||
+        last->event->completed < last->event->recorded)
       return CUDA_ERROR_NOT_READY;
-    *milliseconds = static_cast<float>(
-        (static_cast<double>(last->event->nanoseconds) - static_cast<double>(first->event->nanoseconds)) * 1e-6);
+    *milliseconds = static_cast<float>((static_cast<double>(last->event->nanoseconds) -
+                                        static_cast<double>(first->event->nanoseconds)) *
+                                       1e-6);
     return CUDA_SUCCESS;
   });
 }
 
-// ---- Graphs: what one stream records, as a list --------------------------------------------------------
+// ---- Graphs: what one stream records, as a list ---------------------------------------------
 
 CUresult CUDAAPI cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
@@ -211,7 +222,8 @@ CUresult CUDAAPI cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus* sta
     const DriverStream* stream = state.stream(handle);
     if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
     if (status == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *status = stream->is_capturing ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
+    *status =
+        stream->is_capturing ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
     return CUDA_SUCCESS;
   });
 }
@@ -232,11 +244,13 @@ CUresult CUDAAPI cuStreamEndCapture(CUstream handle, CUgraph* graph) {
   });
 }
 
-CUresult CUDAAPI cuGraphInstantiateWithFlags(CUgraphExec* instance, CUgraph handle, unsigned long long flags) {
+CUresult CUDAAPI cuGraphInstantiateWithFlags(CUgraphExec* instance, CUgraph handle,
+                                             unsigned long long flags) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
     const DriverGraph* graph = state.graphs.find(handle);
     if (instance == nullptr || graph == nullptr || flags != 0) return CUDA_ERROR_INVALID_VALUE;
-    *instance = reinterpret_cast<CUgraphExec>(state.graph_instances.add(std::make_unique<DriverGraph>(*graph)));
+    *instance = reinterpret_cast<CUgraphExec>(
+        state.graph_instances.add(std::make_unique<DriverGraph>(*graph)));
     return CUDA_SUCCESS;
   });
 }
@@ -253,21 +267,25 @@ CUresult CUDAAPI cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
 }
 
 CUresult CUDAAPI cuGraphExecDestroy(CUgraphExec handle) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    const DriverGraph* graph = state.graph_instances.find(handle);
-    if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    state.graph_instances.remove(graph);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        const DriverGraph* graph = state.graph_instances.find(handle);
+        if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
+        state.graph_instances.remove(graph);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 CUresult CUDAAPI cuGraphDestroy(CUgraph handle) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    const DriverGraph* graph = state.graphs.find(handle);
-    if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    state.graphs.remove(graph);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        const DriverGraph* graph = state.graphs.find(handle);
+        if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
+        state.graphs.remove(graph);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 }  // extern "C"

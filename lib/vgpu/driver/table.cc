@@ -18,14 +18,15 @@ extern "C" {
 // An earlier form that cuda.h does not declare.
 CUresult CUDAAPI cuCtxCreate_v2(CUcontext* context, unsigned flags, CUdevice device);
 
-CUresult CUDAAPI cuGetProcAddress_v2(const char* symbol, void** address, int version, cuuint64_t flags,
-                                     CUdriverProcAddressQueryResult* status) {
+CUresult CUDAAPI cuGetProcAddress_v2(const char* symbol, void** address, int version,
+                                     cuuint64_t flags, CUdriverProcAddressQueryResult* status) {
   static const Row kRows[] = {
 #define TW_VGPU_FUNCTION(name, symbol, version) {#name, reinterpret_cast<void*>(&symbol), version},
 #include "lib/vgpu/driver/functions.def"
 #undef TW_VGPU_FUNCTION
   };
-  if (symbol == nullptr || address == nullptr || flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM)
+  if (symbol == nullptr || address == nullptr ||
+      flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM)
     return CUDA_ERROR_INVALID_VALUE;
   *address = nullptr;
   int found = -1;

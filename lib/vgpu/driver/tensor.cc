@@ -4,36 +4,47 @@
 #include "lib/vgpu/driver/driver.h"
 #include "lib/vgpu/sim/tensor_map.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
 int bytes_of(CUtensorMapDataType type) {
   switch (type) {
-    case CU_TENSOR_MAP_DATA_TYPE_UINT8: return 1;
+    case CU_TENSOR_MAP_DATA_TYPE_UINT8:
+      return 1;
     case CU_TENSOR_MAP_DATA_TYPE_UINT16:
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT16:
-    case CU_TENSOR_MAP_DATA_TYPE_BFLOAT16: return 2;
+    case CU_TENSOR_MAP_DATA_TYPE_BFLOAT16:
+      return 2;
     case CU_TENSOR_MAP_DATA_TYPE_UINT64:
     case CU_TENSOR_MAP_DATA_TYPE_INT64:
-    case CU_TENSOR_MAP_DATA_TYPE_FLOAT64: return 8;
+    case CU_TENSOR_MAP_DATA_TYPE_FLOAT64:
+      return 8;
     case CU_TENSOR_MAP_DATA_TYPE_UINT32:
     case CU_TENSOR_MAP_DATA_TYPE_INT32:
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT32:
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT32_FTZ:
     case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32:
-    case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ: return 4;
-    default: return 0;
+    case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ:
+      return 4;
+    default:
+      return 0;
   }
 }
 
 int swizzle_of(CUtensorMapSwizzle swizzle) {
   switch (swizzle) {
-    case CU_TENSOR_MAP_SWIZZLE_NONE: return 0;
-    case CU_TENSOR_MAP_SWIZZLE_32B: return 1;
-    case CU_TENSOR_MAP_SWIZZLE_64B: return 2;
-    case CU_TENSOR_MAP_SWIZZLE_128B: return 3;
-    default: return -1;
+    case CU_TENSOR_MAP_SWIZZLE_NONE:
+      return 0;
+    case CU_TENSOR_MAP_SWIZZLE_32B:
+      return 1;
+    case CU_TENSOR_MAP_SWIZZLE_64B:
+      return 2;
+    case CU_TENSOR_MAP_SWIZZLE_128B:
+      return 3;
+    default:
+      return -1;
   }
 }
 
@@ -42,7 +53,8 @@ bool is_valid(const TensorMap& map) {
   if (map.address == 0 || map.address % 16 != 0) return false;
   for (int i = 0; i < map.rank; ++i) {
     const uint32_t step = map.element_stride(i);
-    if (map.extents[i] == 0 || map.box[i] == 0 || map.box[i] > 256 || step == 0 || step > 8) return false;
+    if (map.extents[i] == 0 || map.box[i] == 0 || map.box[i] > 256 || step == 0 || step > 8)
+      return false;
     if (i > 0 && (map.strides[i - 1] % 16 != 0 || map.strides[i - 1] >= kMostStride)) return false;
   }
   const uint32_t inner = uint32_t{map.box[0]} * map.element_bytes;
@@ -54,11 +66,11 @@ bool is_valid(const TensorMap& map) {
 
 extern "C" {
 
-CUresult CUDAAPI cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* address,
-                                        const cuuint64_t* extents, const cuuint64_t* strides,
-                                        const cuuint32_t* box, const cuuint32_t* element_strides,
-                                        CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
-                                        CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
+CUresult CUDAAPI cuTensorMapEncodeTiled(
+    CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* address,
+    const cuuint64_t* extents, const cuuint64_t* strides, const cuuint32_t* box,
+    const cuuint32_t* element_strides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+    CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
   return enter([&](Driver& state, Machine::Lock&) {
     if (state.settings.capability < 90) return CUDA_ERROR_NOT_SUPPORTED;
     const int bytes = bytes_of(type), pattern = swizzle_of(swizzle);
@@ -78,7 +90,8 @@ CUresult CUDAAPI cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType ty
     made.swizzle = static_cast<uint8_t>(pattern);
     made.nan_fill = fill == CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE ? 0 : 1;
     for (cuuint32_t i = 0; i < rank; ++i) {
-      if (extents[i] > UINT32_MAX || box[i] > 256 || element_strides[i] > 8) return CUDA_ERROR_INVALID_VALUE;
+      if (extents[i] > UINT32_MAX || box[i] > 256 || element_strides[i] > 8)
+        return CUDA_ERROR_INVALID_VALUE;
       made.extents[i] = static_cast<uint32_t>(extents[i]);
       made.box[i] = static_cast<uint16_t>(box[i]);
       made.element_strides |= element_strides[i] << (4 * i);

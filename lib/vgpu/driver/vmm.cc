@@ -1,5 +1,5 @@
-// Virtual memory management: physical memory by handle, reserved addresses, mappings with rights for
-// each device, descriptors for other processes; multicast objects.
+// Virtual memory management: physical memory by handle, reserved addresses, mappings with rights
+// for each device, descriptors for other processes; multicast objects.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -9,7 +9,8 @@
 
 #include "lib/vgpu/driver/driver.h"
 
-using namespace tw::vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
+using namespace tw::
+    vgpu;  // NOLINT(google-build-using-namespace): entry points are global C functions
 
 namespace {
 
@@ -60,9 +61,10 @@ Region region_of(uint64_t address, const Mapping& mapping) {
   region.begin = address;
   region.end = address + mapping.bytes;
   region.home = physical.gpu;
-  region.origin = (physical.is_multicast ? "a mapped multicast object of "
-                                         : "mapped memory of GPU " + std::to_string(physical.gpu) + " of ") +
-                  std::to_string(mapping.bytes) + " bytes";
+  region.origin =
+      (physical.is_multicast ? "a mapped multicast object of "
+                             : "mapped memory of GPU " + std::to_string(physical.gpu) + " of ") +
+      std::to_string(mapping.bytes) + " bytes";
   return region;
 }
 
@@ -70,8 +72,10 @@ Region region_of(uint64_t address, const Mapping& mapping) {
 void set_replicas(Region* region, const Mapping& mapping) {
   region->replicas.clear();
   for (const Physical::Binding& binding : mapping.physical->bindings)
-    if (binding.at <= mapping.offset && binding.at + binding.bytes >= mapping.offset + mapping.bytes)
-      region->replicas.push_back(reinterpret_cast<uint64_t>(binding.view) + mapping.offset - binding.at);
+    if (binding.at <= mapping.offset &&
+        binding.at + binding.bytes >= mapping.offset + mapping.bytes)
+      region->replicas.push_back(reinterpret_cast<uint64_t>(binding.view) + mapping.offset -
+                                 binding.at);
 }
 
 /// Bindings may come after mappings.
@@ -86,11 +90,13 @@ void refresh_replicas(Driver& state, const Physical* object) {
 
 extern "C" {
 
-CUresult CUDAAPI cuMemGetAllocationGranularity(size_t* granularity, const CUmemAllocationProp* properties,
+CUresult CUDAAPI cuMemGetAllocationGranularity(size_t* granularity,
+                                               const CUmemAllocationProp* properties,
                                                CUmemAllocationGranularity_flags option) {
   return enter([&](Driver& state, Machine::Lock&) {
     if (granularity == nullptr || !check_properties(state, properties) ||
-        (option != CU_MEM_ALLOC_GRANULARITY_MINIMUM && option != CU_MEM_ALLOC_GRANULARITY_RECOMMENDED))
+        (option != CU_MEM_ALLOC_GRANULARITY_MINIMUM &&
+         option != CU_MEM_ALLOC_GRANULARITY_RECOMMENDED))
       return CUDA_ERROR_INVALID_VALUE;
     *granularity = kGranularity;
     return CUDA_SUCCESS;
@@ -102,7 +108,8 @@ CUresult CUDAAPI cuMemCreate(CUmemGenericAllocationHandle* handle, size_t bytes,
   return enter([&](Driver& state, Machine::Lock&) {
     if (handle == nullptr || !is_whole(bytes) || flags != 0 || properties == nullptr)
       return CUDA_ERROR_INVALID_VALUE;
-    if (properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE && !state.is_device(properties->location.id))
+    if (properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE &&
+        !state.is_device(properties->location.id))
       return CUDA_ERROR_INVALID_DEVICE;
     if (!check_properties(state, properties)) return CUDA_ERROR_NOT_SUPPORTED;
     auto physical = std::make_unique<Physical>();
@@ -119,16 +126,18 @@ CUresult CUDAAPI cuMemCreate(CUmemGenericAllocationHandle* handle, size_t bytes,
 }
 
 CUresult CUDAAPI cuMemRelease(CUmemGenericAllocationHandle handle) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    Physical* physical = find_physical(state, handle);
-    if (physical == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    state.drop(physical);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        Physical* physical = find_physical(state, handle);
+        if (physical == nullptr) return CUDA_ERROR_INVALID_VALUE;
+        state.drop(physical);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
-CUresult CUDAAPI cuMemAddressReserve(CUdeviceptr* address, size_t bytes, size_t align, CUdeviceptr wish,
-                                     unsigned long long flags) {
+CUresult CUDAAPI cuMemAddressReserve(CUdeviceptr* address, size_t bytes, size_t align,
+                                     CUdeviceptr wish, unsigned long long flags) {
   return enter([&](Driver& state, Machine::Lock&) {
     if (address == nullptr || !is_whole(bytes) || flags != 0 || (align & (align - 1)) != 0)
       return CUDA_ERROR_INVALID_VALUE;
@@ -149,16 +158,18 @@ CUresult CUDAAPI cuMemAddressReserve(CUdeviceptr* address, size_t bytes, size_t 
 }
 
 CUresult CUDAAPI cuMemAddressFree(CUdeviceptr address, size_t bytes) {
-  return enter([&](Driver& state, Machine::Lock&) {
-    const auto at = state.reservations.find(address);
-    if (at == state.reservations.end() || at->second != bytes) return CUDA_ERROR_INVALID_VALUE;
-    const auto mapping = state.mappings.lower_bound(address);
-    if (mapping != state.mappings.end() && mapping->first < address + bytes)
-      return CUDA_ERROR_INVALID_VALUE;
-    ::munmap(reinterpret_cast<void*>(address), bytes);
-    state.reservations.erase(at);
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock&) {
+        const auto at = state.reservations.find(address);
+        if (at == state.reservations.end() || at->second != bytes) return CUDA_ERROR_INVALID_VALUE;
+        const auto mapping = state.mappings.lower_bound(address);
+        if (mapping != state.mappings.end() && mapping->first < address + bytes)
+          return CUDA_ERROR_INVALID_VALUE;
+        ::munmap(reinterpret_cast<void*>(address), bytes);
+        state.reservations.erase(at);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 CUresult CUDAAPI cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
@@ -170,13 +181,15 @@ CUresult CUDAAPI cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
         !is_reserved(state, address, bytes))
       return CUDA_ERROR_INVALID_VALUE;
     const auto next = state.mappings.lower_bound(address);
-    if (next != state.mappings.end() && next->first < address + bytes) return CUDA_ERROR_INVALID_VALUE;
+    if (next != state.mappings.end() && next->first < address + bytes)
+      return CUDA_ERROR_INVALID_VALUE;
     if (next != state.mappings.begin() &&
         std::prev(next)->first + std::prev(next)->second.bytes > address)
       return CUDA_ERROR_INVALID_VALUE;
     if (!physical->is_multicast &&
-        ::mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-               physical->fd.get(), static_cast<off_t>(offset)) == MAP_FAILED)
+        ::mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_FIXED, physical->fd.get(),
+               static_cast<off_t>(offset)) == MAP_FAILED)
       return CUDA_ERROR_OUT_OF_MEMORY;
     const Mapping mapping{bytes, physical, offset};
     ++physical->references;
@@ -189,28 +202,32 @@ CUresult CUDAAPI cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
 }
 
 CUresult CUDAAPI cuMemUnmap(CUdeviceptr address, size_t bytes) {
-  return enter([&](Driver& state, Machine::Lock& lock) {
-    if (mapped(state, address, bytes).empty()) return CUDA_ERROR_INVALID_VALUE;
-    state.machine.wait(lock, [&] { return !state.machine.is_busy(-1); });
-    for (const auto* entry : mapped(state, address, bytes)) {
-      const uint64_t begin = entry->first;
-      const Mapping mapping = entry->second;
-      state.machine.memory().remove(begin);
-      ::mmap(reinterpret_cast<void*>(begin), mapping.bytes, PROT_NONE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-      state.drop(mapping.physical);
-      state.mappings.erase(begin);
-    }
-    return CUDA_SUCCESS;
-  }, true);
+  return enter(
+      [&](Driver& state, Machine::Lock& lock) {
+        if (mapped(state, address, bytes).empty()) return CUDA_ERROR_INVALID_VALUE;
+        state.machine.wait(lock, [&] { return !state.machine.is_busy(-1); });
+        for (const auto* entry : mapped(state, address, bytes)) {
+          const uint64_t begin = entry->first;
+          const Mapping mapping = entry->second;
+          state.machine.memory().remove(begin);
+          ::mmap(reinterpret_cast<void*>(begin), mapping.bytes, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+          state.drop(mapping.physical);
+          state.mappings.erase(begin);
+        }
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
-CUresult CUDAAPI cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAccessDesc* rights, size_t count) {
+CUresult CUDAAPI cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAccessDesc* rights,
+                                size_t count) {
   return enter([&](Driver& state, Machine::Lock&) {
     const auto entries = mapped(state, address, bytes);
     if (rights == nullptr || count == 0 || entries.empty()) return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < count; ++i)
-      if (rights[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE || !state.is_device(rights[i].location.id))
+      if (rights[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
+          !state.is_device(rights[i].location.id))
         return CUDA_ERROR_INVALID_DEVICE;
     for (const auto* entry : entries) {
       Region* region = state.machine.memory().find(entry->first);
@@ -225,7 +242,8 @@ CUresult CUDAAPI cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAc
   });
 }
 
-CUresult CUDAAPI cuMemGetAccess(unsigned long long* flags, const CUmemLocation* location, CUdeviceptr address) {
+CUresult CUDAAPI cuMemGetAccess(unsigned long long* flags, const CUmemLocation* location,
+                                CUdeviceptr address) {
   return enter([&](Driver& state, Machine::Lock&) {
     const Region* region = state.machine.memory().find(address);
     if (flags == nullptr || location == nullptr || region == nullptr ||
@@ -240,7 +258,8 @@ CUresult CUDAAPI cuMemGetAccess(unsigned long long* flags, const CUmemLocation* 
 }
 
 CUresult CUDAAPI cuMemExportToShareableHandle(void* shareable, CUmemGenericAllocationHandle handle,
-                                              CUmemAllocationHandleType type, unsigned long long flags) {
+                                              CUmemAllocationHandleType type,
+                                              unsigned long long flags) {
   return enter([&](Driver& state, Machine::Lock&) {
     const Physical* physical = find_physical(state, handle);
     if (shareable == nullptr || physical == nullptr || flags != 0 ||
@@ -255,8 +274,8 @@ CUresult CUDAAPI cuMemExportToShareableHandle(void* shareable, CUmemGenericAlloc
   });
 }
 
-CUresult CUDAAPI cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, void* shareable,
-                                                CUmemAllocationHandleType type) {
+CUresult CUDAAPI cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle,
+                                                void* shareable, CUmemAllocationHandleType type) {
   return enter_context([&](Driver& state, Machine::Lock&, DriverContext& context) {
     if (handle == nullptr || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
       return CUDA_ERROR_INVALID_VALUE;
@@ -284,7 +303,8 @@ CUresult CUDAAPI cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* pro
     *properties = CUmemAllocationProp{};
     properties->type = CU_MEM_ALLOCATION_TYPE_PINNED;
     properties->location = {CU_MEM_LOCATION_TYPE_DEVICE, {physical->gpu}};
-    properties->requestedHandleTypes = static_cast<CUmemAllocationHandleType>(physical->handle_types);
+    properties->requestedHandleTypes =
+        static_cast<CUmemAllocationHandleType>(physical->handle_types);
     return CUDA_SUCCESS;
   });
 }
@@ -294,20 +314,23 @@ CUresult CUDAAPI cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* handl
     auto at = state.mappings.upper_bound(reinterpret_cast<uint64_t>(address));
     if (handle == nullptr || at == state.mappings.begin()) return CUDA_ERROR_INVALID_VALUE;
     --at;
-    if (reinterpret_cast<uint64_t>(address) >= at->first + at->second.bytes) return CUDA_ERROR_INVALID_VALUE;
+    if (reinterpret_cast<uint64_t>(address) >= at->first + at->second.bytes)
+      return CUDA_ERROR_INVALID_VALUE;
     ++at->second.physical->references;
     *handle = handle_of(at->second.physical);
     return CUDA_SUCCESS;
   });
 }
 
-// ---- Multicast objects ---------------------------------------------------------------------------------
+// ---- Multicast objects ----------------------------------------------------------------------
 
-CUresult CUDAAPI cuMulticastGetGranularity(size_t* granularity, const CUmulticastObjectProp* properties,
+CUresult CUDAAPI cuMulticastGetGranularity(size_t* granularity,
+                                           const CUmulticastObjectProp* properties,
                                            CUmulticastGranularity_flags option) {
   return enter([&](Driver& state, Machine::Lock&) {
     if (granularity == nullptr || properties == nullptr ||
-        (option != CU_MULTICAST_GRANULARITY_MINIMUM && option != CU_MULTICAST_GRANULARITY_RECOMMENDED))
+        (option != CU_MULTICAST_GRANULARITY_MINIMUM &&
+         option != CU_MULTICAST_GRANULARITY_RECOMMENDED))
       return CUDA_ERROR_INVALID_VALUE;
     if (state.settings.capability < 90) return CUDA_ERROR_NOT_SUPPORTED;
     *granularity = kGranularity;
@@ -315,7 +338,8 @@ CUresult CUDAAPI cuMulticastGetGranularity(size_t* granularity, const CUmulticas
   });
 }
 
-CUresult CUDAAPI cuMulticastCreate(CUmemGenericAllocationHandle* handle, const CUmulticastObjectProp* properties) {
+CUresult CUDAAPI cuMulticastCreate(CUmemGenericAllocationHandle* handle,
+                                   const CUmulticastObjectProp* properties) {
   return enter([&](Driver& state, Machine::Lock&) {
     if (handle == nullptr || properties == nullptr || properties->numDevices == 0 ||
         !is_whole(properties->size) || properties->flags != 0)
@@ -345,8 +369,8 @@ CUresult CUDAAPI cuMulticastAddDevice(CUmemGenericAllocationHandle handle, CUdev
 }
 
 CUresult CUDAAPI cuMulticastBindMem(CUmemGenericAllocationHandle handle, size_t at,
-                                    CUmemGenericAllocationHandle memory_handle, size_t offset, size_t bytes,
-                                    unsigned long long flags) {
+                                    CUmemGenericAllocationHandle memory_handle, size_t offset,
+                                    size_t bytes, unsigned long long flags) {
   return enter([&](Driver& state, Machine::Lock&) {
     Physical* object = find_physical(state, handle);
     Physical* memory = find_physical(state, memory_handle);
@@ -365,7 +389,8 @@ CUresult CUDAAPI cuMulticastBindMem(CUmemGenericAllocationHandle handle, size_t 
                         static_cast<off_t>(offset));
     if (view == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
     ++memory->references;
-    object->bindings.push_back({memory->gpu, at, memory, offset, bytes, static_cast<uint8_t*>(view)});
+    object->bindings.push_back(
+        {memory->gpu, at, memory, offset, bytes, static_cast<uint8_t*>(view)});
     std::sort(object->bindings.begin(), object->bindings.end(),
               [](const Physical::Binding& a, const Physical::Binding& b) { return a.gpu < b.gpu; });
     refresh_replicas(state, object);
@@ -373,24 +398,27 @@ CUresult CUDAAPI cuMulticastBindMem(CUmemGenericAllocationHandle handle, size_t 
   });
 }
 
-CUresult CUDAAPI cuMulticastUnbind(CUmemGenericAllocationHandle handle, CUdevice device, size_t at, size_t bytes) {
-  return enter([&](Driver& state, Machine::Lock& lock) {
-    Physical* object = find_physical(state, handle);
-    if (object == nullptr || !object->is_multicast) return CUDA_ERROR_INVALID_VALUE;
-    if (!state.is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
-    const auto is_it = [&](const Physical::Binding& binding) {
-      return binding.gpu == device && binding.at == at && binding.bytes == bytes;
-    };
-    const auto binding = std::find_if(object->bindings.begin(), object->bindings.end(), is_it);
-    if (binding == object->bindings.end()) return CUDA_ERROR_INVALID_VALUE;
-    state.machine.wait(lock, [&] { return !state.machine.is_busy(-1); });
-    const Physical::Binding removed = *binding;
-    object->bindings.erase(binding);
-    refresh_replicas(state, object);
-    ::munmap(removed.view, removed.bytes);
-    state.drop(removed.memory);
-    return CUDA_SUCCESS;
-  }, true);
+CUresult CUDAAPI cuMulticastUnbind(CUmemGenericAllocationHandle handle, CUdevice device, size_t at,
+                                   size_t bytes) {
+  return enter(
+      [&](Driver& state, Machine::Lock& lock) {
+        Physical* object = find_physical(state, handle);
+        if (object == nullptr || !object->is_multicast) return CUDA_ERROR_INVALID_VALUE;
+        if (!state.is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+        const auto is_it = [&](const Physical::Binding& binding) {
+          return binding.gpu == device && binding.at == at && binding.bytes == bytes;
+        };
+        const auto binding = std::find_if(object->bindings.begin(), object->bindings.end(), is_it);
+        if (binding == object->bindings.end()) return CUDA_ERROR_INVALID_VALUE;
+        state.machine.wait(lock, [&] { return !state.machine.is_busy(-1); });
+        const Physical::Binding removed = *binding;
+        object->bindings.erase(binding);
+        refresh_replicas(state, object);
+        ::munmap(removed.view, removed.bytes);
+        state.drop(removed.memory);
+        return CUDA_SUCCESS;
+      },
+      true);
 }
 
 }  // extern "C"

@@ -37,11 +37,12 @@ bool is_near(const Warp& warp, uint64_t address, uint32_t bytes, bool writes) {
   const auto& parameters = block.launch->parameters;
   return within(address, bytes, reinterpret_cast<uint64_t>(block.shared) + kSharedBase,
                 block.shared_end - kSharedBase) ||
-         (!writes && within(address, bytes, reinterpret_cast<uint64_t>(parameters.data()),
-                            parameters.size()));
+         (!writes &&
+          within(address, bytes, reinterpret_cast<uint64_t>(parameters.data()), parameters.size()));
 }
 
-/// Whether a generic address is the lane's own local memory, a block's shared memory or a parameter.
+/// Whether a generic address is the lane's own local memory, a block's shared memory or a
+/// parameter.
 bool is_own(const Warp& warp, uint64_t address, uint32_t bytes, bool writes) {
   const Block& block = *warp.block;
   const auto shared_of = [&](const Block& of) {
@@ -53,8 +54,8 @@ bool is_own(const Warp& warp, uint64_t address, uint32_t bytes, bool writes) {
              uint64_t{warp.local_stride} * kLanes))
     return true;
   const auto& parameters = block.launch->parameters;
-  if (!writes && within(address, bytes, reinterpret_cast<uint64_t>(parameters.data()),
-                        parameters.size()))
+  if (!writes &&
+      within(address, bytes, reinterpret_cast<uint64_t>(parameters.data()), parameters.size()))
     return true;
   return std::any_of(block.cluster->blocks.begin(), block.cluster->blocks.end(),
                      [&](const Block* other) { return other != nullptr && shared_of(*other); });
@@ -93,8 +94,7 @@ void resolve_shared(Warp& warp, uint32_t bytes, Addresses* addresses) {
     const auto address = static_cast<uint32_t>(addresses->lane[lane]);
     uint32_t offset = address;
     Block* block = own;
-    if (address >= own->shared_end)
-      block = block_of_shared(warp, address, &offset);
+    if (address >= own->shared_end) block = block_of_shared(warp, address, &offset);
     if (block == nullptr || offset < kSharedBase || uint64_t{offset} + bytes > block->shared_end)
       warp.fault(FaultKind::kIllegalAddress,
                  "lane " + std::to_string(lane) + " accesses " + std::to_string(bytes) +
@@ -127,9 +127,8 @@ void resolve_local(Warp& warp, uint32_t bytes, Addresses* addresses) {
   TW_VGPU_EACH(lane, warp.active) {
     const uint64_t offset = addresses->lane[lane];
     if (offset + bytes > warp.local_stride || offset + bytes < offset)
-      warp.fault(FaultKind::kIllegalAddress,
-                 "local offset " + std::to_string(offset) + " of " +
-                     std::to_string(warp.local_stride) + " bytes");
+      warp.fault(FaultKind::kIllegalAddress, "local offset " + std::to_string(offset) + " of " +
+                                                 std::to_string(warp.local_stride) + " bytes");
     addresses->lane[lane] = reinterpret_cast<uint64_t>(warp.local) +
                             uint64_t{warp.local_stride} * static_cast<uint64_t>(lane) + offset;
   }
@@ -154,15 +153,17 @@ void resolve(Warp& warp, const Op& op, Slot slot, uint32_t bytes, uint32_t align
   } else {
     const auto* base = warp.at<uint32_t>(slot);
     // Where addresses have 32 bits (shared, local) so have their sums.
-    for_lanes(warp, addresses->lane, [=](int lane) {
-      return uint64_t{base[lane] + static_cast<uint32_t>(offset)};
-    });
+    for_lanes(warp, addresses->lane,
+              [=](int lane) { return uint64_t{base[lane] + static_cast<uint32_t>(offset)}; });
   }
   if (align > 1) check_alignment(warp, *addresses, align);
   switch (op.space) {
-    case Space::kShared: return resolve_shared(warp, bytes, addresses);
-    case Space::kLocal: return resolve_local(warp, bytes, addresses);
-    default: return resolve_global(warp, bytes, writes, op.space, addresses);
+    case Space::kShared:
+      return resolve_shared(warp, bytes, addresses);
+    case Space::kLocal:
+      return resolve_local(warp, bytes, addresses);
+    default:
+      return resolve_global(warp, bytes, writes, op.space, addresses);
   }
 }
 
@@ -178,11 +179,12 @@ Space take_space(Form& form, Space otherwise) {
 }
 
 void take_order(Form& form, Order order, Scope scope) {
-  constexpr Order kOrders[] = {Order::kWeak,    Order::kVolatile,       Order::kRelaxed, Order::kAcquire,
-                               Order::kRelease, Order::kAcquireRelease, Order::kSequential};
-  form.op.order = kOrders[form.take_one(
-      {"weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "sc"},
-      static_cast<int>(order))];
+  constexpr Order kOrders[] = {Order::kWeak,      Order::kVolatile, Order::kRelaxed,
+                               Order::kAcquire,   Order::kRelease,  Order::kAcquireRelease,
+                               Order::kSequential};
+  form.op.order =
+      kOrders[form.take_one({"weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "sc"},
+                            static_cast<int>(order))];
   constexpr Scope kScopes[] = {Scope::kCta, Scope::kCluster, Scope::kGpu, Scope::kSystem};
   form.op.scope = kScopes[form.take_one({"cta", "cluster", "gpu", "sys"}, static_cast<int>(scope))];
 }

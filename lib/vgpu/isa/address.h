@@ -25,8 +25,8 @@ Block* block_of_shared(Warp& warp, uint32_t address, uint32_t* offset);
 /// Takes the state space of a memory instruction; `otherwise` when none stands there.
 Space take_space(Form& form, Space otherwise);
 
-/// Takes .weak .volatile .relaxed .acquire .release .acq_rel .sc and the scope, with what holds when
-/// none stands there.
+/// Takes .weak .volatile .relaxed .acquire .release .acq_rel .sc and the scope, with what holds
+/// when none stands there.
 void take_order(Form& form, Order order = Order::kWeak, Scope scope = Scope::kSystem);
 
 }  // namespace tw::vgpu

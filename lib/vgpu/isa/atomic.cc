@@ -11,25 +11,47 @@
 namespace tw::vgpu {
 namespace {
 
-enum Operation : uint8_t { kAdd, kMin, kMax, kAnd, kOr, kXor, kExchange, kIncrement, kDecrement, kCas };
+enum Operation : uint8_t {
+  kAdd,
+  kMin,
+  kMax,
+  kAnd,
+  kOr,
+  kXor,
+  kExchange,
+  kIncrement,
+  kDecrement,
+  kCas
+};
 
 template <class T>
 T combine(uint8_t operation, T old, T value) {
   switch (operation) {
-    case kAdd: return static_cast<T>(old + value);
-    case kMin: return value < old ? value : old;
-    case kMax: return value > old ? value : old;
-    case kExchange: return value;
-    default: break;
+    case kAdd:
+      return static_cast<T>(old + value);
+    case kMin:
+      return value < old ? value : old;
+    case kMax:
+      return value > old ? value : old;
+    case kExchange:
+      return value;
+    default:
+      break;
   }
   if constexpr (std::is_integral_v<T>) {
     switch (operation) {
-      case kAnd: return old & value;
-      case kOr: return old | value;
-      case kXor: return old ^ value;
-      case kIncrement: return old >= value ? T{0} : static_cast<T>(old + 1);
-      case kDecrement: return old == 0 || old > value ? value : static_cast<T>(old - 1);
-      default: break;
+      case kAnd:
+        return old & value;
+      case kOr:
+        return old | value;
+      case kXor:
+        return old ^ value;
+      case kIncrement:
+        return old >= value ? T{0} : static_cast<T>(old + 1);
+      case kDecrement:
+        return old == 0 || old > value ? value : static_cast<T>(old - 1);
+      default:
+        break;
     }
   }
   return old;
@@ -43,7 +65,8 @@ uint16_t combine_small(uint8_t operation, uint16_t old, uint16_t value) {
   const double result = operation == kAdd   ? a + b
                         : operation == kMin ? std::fmin(a, b)
                                             : std::fmax(a, b);
-  return static_cast<uint16_t>(encode(result, kIsHalf ? kHalf : kBfloat, Rounding::kNearest, false));
+  return static_cast<uint16_t>(
+      encode(result, kIsHalf ? kHalf : kBfloat, Rounding::kNearest, false));
 }
 
 /// How the bits B of memory become a T and back.
@@ -51,7 +74,8 @@ template <class T>
 struct Plain {
   using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
   static Bits apply(uint8_t operation, Bits old, Bits value) {
-    return std::bit_cast<Bits>(combine<T>(operation, std::bit_cast<T>(old), std::bit_cast<T>(value)));
+    return std::bit_cast<Bits>(
+        combine<T>(operation, std::bit_cast<T>(old), std::bit_cast<T>(value)));
   }
 };
 template <bool kIsHalf>
@@ -115,24 +139,39 @@ Run choose(Type type, uint8_t operation) {
   const bool swaps = operation == kExchange || operation == kCas;
   const bool orders = operation == kMin || operation == kMax;
   switch (type) {
-    case Type::kB16: return swaps ? atomic<Halfword> : Run{nullptr};
-    case Type::kB32: return swaps || is_bitwise ? atomic<Plain<uint32_t>> : Run{nullptr};
-    case Type::kB64: return swaps || is_bitwise ? atomic<Plain<uint64_t>> : Run{nullptr};
-    case Type::kU32: return is_bitwise || swaps ? nullptr : Run{atomic<Plain<uint32_t>>};
-    case Type::kU64: return operation == kAdd || orders ? atomic<Plain<uint64_t>> : Run{nullptr};
-    case Type::kS32: return operation == kAdd || orders ? atomic<Plain<int32_t>> : Run{nullptr};
-    case Type::kS64: return orders ? atomic<Plain<int64_t>> : Run{nullptr};
-    case Type::kF32: return operation == kAdd ? atomic<Plain<float>> : Run{nullptr};
-    case Type::kF64: return operation == kAdd ? atomic<Plain<double>> : Run{nullptr};
-    default: break;
+    case Type::kB16:
+      return swaps ? atomic<Halfword> : Run{nullptr};
+    case Type::kB32:
+      return swaps || is_bitwise ? atomic<Plain<uint32_t>> : Run{nullptr};
+    case Type::kB64:
+      return swaps || is_bitwise ? atomic<Plain<uint64_t>> : Run{nullptr};
+    case Type::kU32:
+      return is_bitwise || swaps ? nullptr : Run{atomic<Plain<uint32_t>>};
+    case Type::kU64:
+      return operation == kAdd || orders ? atomic<Plain<uint64_t>> : Run{nullptr};
+    case Type::kS32:
+      return operation == kAdd || orders ? atomic<Plain<int32_t>> : Run{nullptr};
+    case Type::kS64:
+      return orders ? atomic<Plain<int64_t>> : Run{nullptr};
+    case Type::kF32:
+      return operation == kAdd ? atomic<Plain<float>> : Run{nullptr};
+    case Type::kF64:
+      return operation == kAdd ? atomic<Plain<double>> : Run{nullptr};
+    default:
+      break;
   }
   if (is_step || swaps || is_bitwise) return nullptr;
   switch (type) {
-    case Type::kF16: return atomic<SmallOne<true>>;
-    case Type::kBf16: return atomic<SmallOne<false>>;
-    case Type::kF16x2: return atomic<SmallPair<true>>;
-    case Type::kBf16x2: return atomic<SmallPair<false>>;
-    default: return nullptr;
+    case Type::kF16:
+      return atomic<SmallOne<true>>;
+    case Type::kBf16:
+      return atomic<SmallOne<false>>;
+    case Type::kF16x2:
+      return atomic<SmallPair<true>>;
+    case Type::kBf16x2:
+      return atomic<SmallPair<false>>;
+    default:
+      return nullptr;
   }
 }
 
@@ -140,8 +179,8 @@ void decode_atomic(Form& form) {
   const bool returns = form.mnemonic() == "atom";
   take_order(form, Order::kRelaxed, Scope::kGpu);
   form.op.space = take_space(form, Space::kGeneric);
-  form.op.kind = static_cast<uint8_t>(form.take_one(
-      {"add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"}));
+  form.op.kind = static_cast<uint8_t>(
+      form.take_one({"add", "min", "max", "and", "or", "xor", "exch", "inc", "dec", "cas"}));
   form.take("noftz");
   const bool has_policy = form.take("L2::cache_hint");
   constexpr int kCounts[] = {2, 4, 8, 1};

@@ -152,8 +152,10 @@ Step logic3(Warp& warp, const Op& op) {
   for (int i = 0; i < 8; ++i) terms[i] = 0u - static_cast<uint32_t>(op.immediate >> i & 1);
   for_lanes(warp, warp.at<uint32_t>(op.d), [&](int lane) {
     const uint32_t x = a[lane], y = b[lane], z = c[lane];
-    return (~x & ((~y & ((~z & terms[0]) | (z & terms[1]))) | (y & ((~z & terms[2]) | (z & terms[3]))))) |
-           (x & ((~y & ((~z & terms[4]) | (z & terms[5]))) | (y & ((~z & terms[6]) | (z & terms[7])))));
+    return (~x & ((~y & ((~z & terms[0]) | (z & terms[1]))) |
+                  (y & ((~z & terms[2]) | (z & terms[3]))))) |
+           (x &
+            ((~y & ((~z & terms[4]) | (z & terms[5]))) | (y & ((~z & terms[6]) | (z & terms[7])))));
   });
   return Step::kNext;
 }
@@ -163,8 +165,8 @@ enum : uint8_t { kAnd, kOr, kXor, kNot };
 Step predicate_logic(Warp& warp, const Op& op) {
   const uint32_t a = warp.predicate(op.a);
   const uint32_t b = op.kind == kNot ? 0 : warp.predicate(op.b);
-  const uint32_t result = op.kind == kAnd  ? a & b
-                          : op.kind == kOr ? a | b
+  const uint32_t result = op.kind == kAnd   ? a & b
+                          : op.kind == kOr  ? a | b
                           : op.kind == kXor ? a ^ b
                                             : ~a;
   warp.set_predicate(op.d, result);
@@ -298,9 +300,10 @@ void insert(Form& form) {
   form.op.b = form.in(2, bytes);
   form.op.c = form.in(3, 4);
   form.op.e = form.in(4, 4);
-  form.emit(type == Type::kB32   ? map4<Insert, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>
-            : type == Type::kB64 ? Run{map4<Insert, uint64_t, uint64_t, uint64_t, uint32_t, uint32_t>}
-                                 : nullptr,
+  form.emit(type == Type::kB32 ? map4<Insert, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>
+            : type == Type::kB64
+                ? Run{map4<Insert, uint64_t, uint64_t, uint64_t, uint32_t, uint32_t>}
+                : nullptr,
             5);
 }
 
@@ -315,10 +318,22 @@ void permute(Form& form) {
 
 }  // namespace
 
-const Row kBitRows[] = {{"and", logic},  {"or", logic},    {"xor", logic},   {"not", logic},
-                        {"cnot", logic}, {"lop3", lop3},   {"shl", shift},   {"shr", shift},
-                        {"shf", funnel}, {"clz", count},   {"popc", count},  {"brev", count},
-                        {"bfind", count}, {"bfe", extract}, {"bfi", insert}, {"prmt", permute},
+const Row kBitRows[] = {{"and", logic},
+                        {"or", logic},
+                        {"xor", logic},
+                        {"not", logic},
+                        {"cnot", logic},
+                        {"lop3", lop3},
+                        {"shl", shift},
+                        {"shr", shift},
+                        {"shf", funnel},
+                        {"clz", count},
+                        {"popc", count},
+                        {"brev", count},
+                        {"bfind", count},
+                        {"bfe", extract},
+                        {"bfi", insert},
+                        {"prmt", permute},
                         {}};
 
 }  // namespace tw::vgpu

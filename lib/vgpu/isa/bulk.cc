@@ -18,7 +18,7 @@ namespace {
 
 using ptx::Operand;
 
-// ---- cp.async: each lane's own groups ---------------------------------------------------------------
+// ---- cp.async: each lane's own groups -------------------------------------------------------
 
 void finish_copy(const PendingCopy& copy) {
   std::memcpy(copy.to, copy.from, copy.bytes);
@@ -48,14 +48,16 @@ Step copy_async(Warp& warp, const Op& op) {
                            op.bytes - bytes,
                            lane,
                            warp.copy_groups[lane]};
-    if (random.below(8) == 0) finish_copy(copy);
-    else warp.copies.push_back(copy);
+    if (random.below(8) == 0)
+      finish_copy(copy);
+    else
+      warp.copies.push_back(copy);
   }
   return Step::kNext;
 }
 
 Step commit_copies(Warp& warp, const Op&) {
-  TW_VGPU_EACH(lane, warp.active) ++warp.copy_groups[lane];
+  TW_VGPU_EACH(lane, warp.active)++ warp.copy_groups[lane];
   return Step::kNext;
 }
 
@@ -63,7 +65,8 @@ Step commit_copies(Warp& warp, const Op&) {
 Step wait_copies(Warp& warp, const Op& op) {
   std::erase_if(warp.copies, [&](const PendingCopy& copy) {
     if ((warp.active >> copy.lane & 1) == 0) return false;
-    if (op.immediate >= 0 && int64_t{copy.group} + op.immediate >= int64_t{warp.copy_groups[copy.lane]})
+    if (op.immediate >= 0 &&
+        int64_t{copy.group} + op.immediate >= int64_t{warp.copy_groups[copy.lane]})
       return false;
     finish_copy(copy);
     return true;
@@ -84,7 +87,8 @@ void decode_copy_async(Form& form) {
     return form.emit(wait_copies, 1);
   }
   const bool is_whole_line = form.take_one({"ca", "cg"}) == 1;
-  if (!form.take("shared") && !form.take("shared::cta")) form.fail("cp.async goes to shared memory");
+  if (!form.take("shared") && !form.take("shared::cta"))
+    form.fail("cp.async goes to shared memory");
   if (!form.take("global")) form.fail("cp.async comes from global memory");
   for (const std::string_view hint : {"L2::64B", "L2::128B", "L2::256B"}) form.take(hint);
   form.op.space = Space::kShared;
@@ -103,7 +107,7 @@ void decode_copy_async(Form& form) {
   form.emit(copy_async, form.operands() == 4 ? 4 : 3);
 }
 
-// ---- cp.async.bulk --------------------------------------------------------------------------------------
+// ---- cp.async.bulk --------------------------------------------------------------------------
 
 /// One lane's copy. `bar` is 0 where a bulk group tracks it.
 struct BulkCopy {
@@ -115,12 +119,21 @@ struct BulkCopy {
   ptx::Type type = ptx::Type::kNone;
   std::shared_ptr<BulkGroup> group;
   std::string place;
+  Observer* observer = nullptr;
+  std::shared_ptr<Ticket> ticket;  // null without an observer
 };
 
 void write_bulk(const BulkCopy& copy, const std::vector<uint8_t>& data) {
   auto* to = reinterpret_cast<uint8_t*>(copy.to);
-  if (copy.reduction == Reduction::kNone) std::memcpy(to, data.data(), data.size());
-  else reduce_bytes(to, data.data(), copy.bytes, copy.reduction, copy.type);
+  if (copy.ticket)
+    copy.observer->engine_access(
+        copy.ticket, copy.to, copy.bytes,
+        copy.reduction == Reduction::kNone ? AccessKind::kStore : AccessKind::kAtomic);
+  if (copy.reduction == Reduction::kNone)
+    std::memcpy(to, data.data(), data.size());
+  else
+    reduce_bytes(to, data.data(), copy.bytes, copy.reduction, copy.type);
+  if (copy.ticket && copy.bar != 0) copy.observer->engine_signal(copy.ticket, copy.bar);
   if (copy.bar != 0) signal_bytes(copy.place, copy.bar, copy.bytes);
   if (copy.group) --copy.group->writing;
 }
@@ -130,9 +143,12 @@ void start_bulk(Machine* machine, const BulkCopy& copy) {
   if (copy.group) {
     ++copy.group->reading;
     ++copy.group->writing;
+    if (copy.ticket) copy.group->tickets.push_back(copy.ticket);
   }
   machine->start_engine(copy.from_block, [machine, copy] {
     const auto* from = reinterpret_cast<const uint8_t*>(copy.from);
+    if (copy.ticket)
+      copy.observer->engine_access(copy.ticket, copy.from, copy.bytes, AccessKind::kLoad);
     const auto data = std::make_shared<std::vector<uint8_t>>(from, from + copy.bytes);
     if (copy.group) --copy.group->reading;
     machine->start_engine(copy.to_block, [copy, data] { write_bulk(copy, *data); });
@@ -160,8 +176,8 @@ Step copy_bulk(Warp& warp, const Op& op) {
     warp.active = uint32_t{1} << lane;
     const uint32_t bytes = warp.at<uint32_t>(slots[2])[lane];
     if (bytes % 16 != 0)
-      warp.fault(FaultKind::kMisalignedAddress, "a bulk copy of " + std::to_string(bytes) +
-                                                    " bytes: valid are multiples of 16");
+      warp.fault(FaultKind::kMisalignedAddress,
+                 "a bulk copy of " + std::to_string(bytes) + " bytes: valid are multiples of 16");
     if (bytes == 0 && slots[3] == kNoSlot) continue;
     Addresses to, from, bar;
     resolve(warp, to_op, slots[0], std::max(bytes, 1u), 16, true, &to);
@@ -173,6 +189,8 @@ Step copy_bulk(Warp& warp, const Op& op) {
     copy.reduction = static_cast<Reduction>(op.rounding);
     copy.type = static_cast<ptx::Type>(op.bytes);
     copy.place = warp.place();
+    copy.observer = warp.block->observer;
+    copy.ticket = take_ticket(warp, lane);
     copy.to_block = to_shared ? owner_of(warp, copy.to) : warp.block;
     copy.from_block = from_shared ? owner_of(warp, copy.from) : warp.block;
     if (slots[3] != kNoSlot) {
@@ -196,6 +214,17 @@ Step commit_bulk(Warp& warp, const Op&) {
   return Step::kNext;
 }
 
+/// Tells the observer what a lane has waited for; forgets the groups that are complete for good.
+void note_waited(Warp& warp, const Op& op, int lane) {
+  auto& committed = warp.bulk[static_cast<size_t>(lane)].committed;
+  const auto must = std::max<int64_t>(0, static_cast<int64_t>(committed.size()) - op.immediate);
+  for (int64_t i = 0; i < must; ++i)
+    for (const std::shared_ptr<Ticket>& ticket : committed[static_cast<size_t>(i)]->tickets)
+      warp.block->observer->waited(warp, lane, ticket, op.kind == 1);
+  // What has only been read may be waited for again.
+  if (op.kind == 0) committed.erase(committed.begin(), committed.begin() + must);
+}
+
 /// Until all but the latest op.immediate groups are complete; op.kind 1: have been read.
 Step wait_bulk(Warp& warp, const Op& op) {
   if (!warp.bulk) return Step::kNext;
@@ -207,12 +236,7 @@ Step wait_bulk(Warp& warp, const Op& op) {
       if (group.reading > 0 || (op.kind == 0 && group.writing > 0)) return Step::kRetry;
     }
   }
-  TW_VGPU_EACH(lane, warp.active) {
-    auto& committed = warp.bulk[static_cast<size_t>(lane)].committed;
-    size_t complete = 0;
-    while (complete < committed.size() && committed[complete]->writing == 0) ++complete;
-    committed.erase(committed.begin(), committed.begin() + static_cast<ptrdiff_t>(complete));
-  }
+  TW_VGPU_EACH(lane, warp.active) note_waited(warp, op, lane);
   return Step::kNext;
 }
 
@@ -290,19 +314,29 @@ void decode_cp(Form& form) {
 template <class T>
 T reduced(T old, T value, Reduction reduction) {
   switch (reduction) {
-    case Reduction::kAdd: return static_cast<T>(old + value);
-    case Reduction::kMin: return value < old ? value : old;
-    case Reduction::kMax: return value > old ? value : old;
-    default: break;
+    case Reduction::kAdd:
+      return static_cast<T>(old + value);
+    case Reduction::kMin:
+      return value < old ? value : old;
+    case Reduction::kMax:
+      return value > old ? value : old;
+    default:
+      break;
   }
   if constexpr (std::is_integral_v<T>) {
     switch (reduction) {
-      case Reduction::kAnd: return old & value;
-      case Reduction::kOr: return old | value;
-      case Reduction::kXor: return old ^ value;
-      case Reduction::kIncrement: return old >= value ? 0 : static_cast<T>(old + 1);
-      case Reduction::kDecrement: return old == 0 || old > value ? value : static_cast<T>(old - 1);
-      default: break;
+      case Reduction::kAnd:
+        return old & value;
+      case Reduction::kOr:
+        return old | value;
+      case Reduction::kXor:
+        return old ^ value;
+      case Reduction::kIncrement:
+        return old >= value ? 0 : static_cast<T>(old + 1);
+      case Reduction::kDecrement:
+        return old == 0 || old > value ? value : static_cast<T>(old - 1);
+      default:
+        break;
     }
   }
   return old;
@@ -319,13 +353,15 @@ void reduce_as(uint8_t* to, const uint8_t* from, uint32_t bytes, Reduction reduc
   }
 }
 
-void reduce_small(uint8_t* to, const uint8_t* from, uint32_t bytes, Reduction reduction, bool is_half) {
+void reduce_small(uint8_t* to, const uint8_t* from, uint32_t bytes, Reduction reduction,
+                  bool is_half) {
   const FloatFormat& format = is_half ? kHalf : kBfloat;
   for (uint32_t i = 0; i < bytes; i += 2) {
     uint16_t old, value;
     std::memcpy(&old, to + i, 2);
     std::memcpy(&value, from + i, 2);
-    const double result = reduced<double>(decode_float(old, format), decode_float(value, format), reduction);
+    const double result =
+        reduced<double>(decode_float(old, format), decode_float(value, format), reduction);
     old = static_cast<uint16_t>(encode(result, format, Rounding::kNearest, false));
     std::memcpy(to + i, &old, 2);
   }
@@ -333,17 +369,26 @@ void reduce_small(uint8_t* to, const uint8_t* from, uint32_t bytes, Reduction re
 
 }  // namespace
 
-void reduce_bytes(uint8_t* to, const uint8_t* from, uint32_t bytes, Reduction reduction, ptx::Type type) {
+void reduce_bytes(uint8_t* to, const uint8_t* from, uint32_t bytes, Reduction reduction,
+                  ptx::Type type) {
   switch (type) {
-    case ptx::Type::kF16: return reduce_small(to, from, bytes, reduction, true);
-    case ptx::Type::kBf16: return reduce_small(to, from, bytes, reduction, false);
-    case ptx::Type::kF32: return reduce_as<float>(to, from, bytes, reduction);
-    case ptx::Type::kF64: return reduce_as<double>(to, from, bytes, reduction);
-    case ptx::Type::kS32: return reduce_as<int32_t>(to, from, bytes, reduction);
-    case ptx::Type::kS64: return reduce_as<int64_t>(to, from, bytes, reduction);
+    case ptx::Type::kF16:
+      return reduce_small(to, from, bytes, reduction, true);
+    case ptx::Type::kBf16:
+      return reduce_small(to, from, bytes, reduction, false);
+    case ptx::Type::kF32:
+      return reduce_as<float>(to, from, bytes, reduction);
+    case ptx::Type::kF64:
+      return reduce_as<double>(to, from, bytes, reduction);
+    case ptx::Type::kS32:
+      return reduce_as<int32_t>(to, from, bytes, reduction);
+    case ptx::Type::kS64:
+      return reduce_as<int64_t>(to, from, bytes, reduction);
     case ptx::Type::kU64:
-    case ptx::Type::kB64: return reduce_as<uint64_t>(to, from, bytes, reduction);
-    default: return reduce_as<uint32_t>(to, from, bytes, reduction);
+    case ptx::Type::kB64:
+      return reduce_as<uint64_t>(to, from, bytes, reduction);
+    default:
+      return reduce_as<uint32_t>(to, from, bytes, reduction);
   }
 }
 
@@ -357,6 +402,11 @@ Block* owner_of(Warp& warp, uint64_t address) {
     if (block != nullptr && address - reinterpret_cast<uint64_t>(block->shared) < block->shared_end)
       return block;
   return warp.block;
+}
+
+std::shared_ptr<Ticket> take_ticket(const Warp& warp, int lane) {
+  Observer* observer = warp.block->observer;
+  return observer != nullptr ? observer->issue(warp, lane) : nullptr;
 }
 
 std::shared_ptr<BulkGroup> open_group(Warp& warp, int lane) {

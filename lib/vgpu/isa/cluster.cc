@@ -15,9 +15,9 @@ Step map_address(Warp& warp, const Op& op) {
   const auto* rank = warp.at<uint32_t>(op.b);
   TW_VGPU_EACH(lane, warp.active) {
     if (rank[lane] >= cluster.blocks.size())
-      warp.fault(FaultKind::kIllegalInstruction,
-                 "mapa to block " + std::to_string(rank[lane]) + " of a cluster of " +
-                     std::to_string(cluster.blocks.size()));
+      warp.fault(FaultKind::kIllegalInstruction, "mapa to block " + std::to_string(rank[lane]) +
+                                                     " of a cluster of " +
+                                                     std::to_string(cluster.blocks.size()));
     const Block* block = cluster.blocks[rank[lane]];
     if (block == nullptr)
       warp.fault(FaultKind::kIllegalAddress, "mapa to a block of the cluster that has exited");
@@ -36,7 +36,8 @@ Step map_address(Warp& warp, const Op& op) {
 Step rank_of(Warp& warp, const Op& op) {
   TW_VGPU_EACH(lane, warp.active) {
     const uint32_t address = warp.at<uint32_t>(op.a)[lane];
-    warp.at<uint32_t>(op.d)[lane] = address >> 24 == 0 ? warp.block->cluster_rank : (address >> 24) - 1;
+    warp.at<uint32_t>(op.d)[lane] =
+        address >> 24 == 0 ? warp.block->cluster_rank : (address >> 24) - 1;
   }
   return Step::kNext;
 }
@@ -49,7 +50,8 @@ Step arrive(Warp& warp, const Op&) {
   warp.in_cluster_barrier = true;
   warp.cluster_phase = cluster.phase;
   ++cluster.arrived;
-  cluster.advance_if_complete();
+  if (cluster.advance_if_complete() && warp.block->observer != nullptr)
+    warp.block->observer->cluster_barrier(warp.block);
   warp.block->machine->note_progress();
   return Step::kNext;
 }

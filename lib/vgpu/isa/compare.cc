@@ -53,12 +53,16 @@ uint32_t compare_lanes(const Warp& warp, const Op& op) {
     return result;
   }
   TW_VGPU_EACH(lane, warp.active)
-    result |= static_cast<uint32_t>(compare<T, kKind>(a[lane], b[lane])) << lane;
+  result |= static_cast<uint32_t>(compare<T, kKind>(a[lane], b[lane])) << lane;
   return result;
 }
 
-struct HalfFormat { static double wide(uint16_t bits) { return from_half(bits); } };
-struct BfloatFormat { static double wide(uint16_t bits) { return from_bfloat(bits); } };
+struct HalfFormat {
+  static double wide(uint16_t bits) { return from_half(bits); }
+};
+struct BfloatFormat {
+  static double wide(uint16_t bits) { return from_bfloat(bits); }
+};
 
 template <class Format, uint8_t kKind>
 uint32_t compare_small(const Warp& warp, const Op& op) {
@@ -66,9 +70,9 @@ uint32_t compare_small(const Warp& warp, const Op& op) {
   const auto* b = warp.at<uint16_t>(op.b);
   uint32_t result = 0;
   TW_VGPU_EACH(lane, warp.active)
-    result |= static_cast<uint32_t>(
-                  compare<double, kKind>(Format::wide(a[lane]), Format::wide(b[lane])))
-              << lane;
+  result |=
+      static_cast<uint32_t>(compare<double, kKind>(Format::wide(a[lane]), Format::wide(b[lane])))
+      << lane;
   return result;
 }
 
@@ -77,10 +81,14 @@ using Comparer = uint32_t (*)(const Warp&, const Op&);
 uint32_t combined(const Warp& warp, const Op& op, uint32_t result) {
   const uint32_t with = warp.predicate(op.c);
   switch (op.kind & ~kCompareMask) {
-    case kAnd: return result & with;
-    case kOr: return result | with;
-    case kXor: return result ^ with;
-    default: return result;
+    case kAnd:
+      return result & with;
+    case kOr:
+      return result | with;
+    case kXor:
+      return result ^ with;
+    default:
+      return result;
   }
 }
 
@@ -106,25 +114,41 @@ Step set_number(Warp& warp, const Op& op) {
 template <template <Comparer> class Make, class T, bool kIsFloat>
 Run choose(uint8_t kind) {
   switch (kind) {
-    case kEq: return Make<compare_lanes<T, kEq>>::kRun;
-    case kNe: return Make<compare_lanes<T, kNe>>::kRun;
-    case kLt: return Make<compare_lanes<T, kLt>>::kRun;
-    case kLe: return Make<compare_lanes<T, kLe>>::kRun;
-    case kGt: return Make<compare_lanes<T, kGt>>::kRun;
-    case kGe: return Make<compare_lanes<T, kGe>>::kRun;
-    default: break;
+    case kEq:
+      return Make<compare_lanes<T, kEq>>::kRun;
+    case kNe:
+      return Make<compare_lanes<T, kNe>>::kRun;
+    case kLt:
+      return Make<compare_lanes<T, kLt>>::kRun;
+    case kLe:
+      return Make<compare_lanes<T, kLe>>::kRun;
+    case kGt:
+      return Make<compare_lanes<T, kGt>>::kRun;
+    case kGe:
+      return Make<compare_lanes<T, kGe>>::kRun;
+    default:
+      break;
   }
   if constexpr (kIsFloat) {
     switch (kind) {
-      case kNum: return Make<compare_lanes<T, kNum>>::kRun;
-      case kNan: return Make<compare_lanes<T, kNan>>::kRun;
-      case kEq | kUnordered: return Make<compare_lanes<T, kEq | kUnordered>>::kRun;
-      case kNe | kUnordered: return Make<compare_lanes<T, kNe | kUnordered>>::kRun;
-      case kLt | kUnordered: return Make<compare_lanes<T, kLt | kUnordered>>::kRun;
-      case kLe | kUnordered: return Make<compare_lanes<T, kLe | kUnordered>>::kRun;
-      case kGt | kUnordered: return Make<compare_lanes<T, kGt | kUnordered>>::kRun;
-      case kGe | kUnordered: return Make<compare_lanes<T, kGe | kUnordered>>::kRun;
-      default: break;
+      case kNum:
+        return Make<compare_lanes<T, kNum>>::kRun;
+      case kNan:
+        return Make<compare_lanes<T, kNan>>::kRun;
+      case kEq | kUnordered:
+        return Make<compare_lanes<T, kEq | kUnordered>>::kRun;
+      case kNe | kUnordered:
+        return Make<compare_lanes<T, kNe | kUnordered>>::kRun;
+      case kLt | kUnordered:
+        return Make<compare_lanes<T, kLt | kUnordered>>::kRun;
+      case kLe | kUnordered:
+        return Make<compare_lanes<T, kLe | kUnordered>>::kRun;
+      case kGt | kUnordered:
+        return Make<compare_lanes<T, kGt | kUnordered>>::kRun;
+      case kGe | kUnordered:
+        return Make<compare_lanes<T, kGe | kUnordered>>::kRun;
+      default:
+        break;
     }
   }
   return nullptr;
@@ -133,59 +157,97 @@ Run choose(uint8_t kind) {
 template <template <Comparer> class Make, class Format>
 Run choose_small(uint8_t kind) {
   switch (kind) {
-    case kEq: return Make<compare_small<Format, kEq>>::kRun;
-    case kNe: return Make<compare_small<Format, kNe>>::kRun;
-    case kLt: return Make<compare_small<Format, kLt>>::kRun;
-    case kLe: return Make<compare_small<Format, kLe>>::kRun;
-    case kGt: return Make<compare_small<Format, kGt>>::kRun;
-    case kGe: return Make<compare_small<Format, kGe>>::kRun;
-    case kNan: return Make<compare_small<Format, kNan>>::kRun;
-    case kNe | kUnordered: return Make<compare_small<Format, kNe | kUnordered>>::kRun;
-    default: return nullptr;
+    case kEq:
+      return Make<compare_small<Format, kEq>>::kRun;
+    case kNe:
+      return Make<compare_small<Format, kNe>>::kRun;
+    case kLt:
+      return Make<compare_small<Format, kLt>>::kRun;
+    case kLe:
+      return Make<compare_small<Format, kLe>>::kRun;
+    case kGt:
+      return Make<compare_small<Format, kGt>>::kRun;
+    case kGe:
+      return Make<compare_small<Format, kGe>>::kRun;
+    case kNan:
+      return Make<compare_small<Format, kNan>>::kRun;
+    case kNe | kUnordered:
+      return Make<compare_small<Format, kNe | kUnordered>>::kRun;
+    default:
+      return nullptr;
   }
 }
 
 template <template <Comparer> class Make>
 Run choose_type(Type type, uint8_t kind) {
   switch (type) {
-    case Type::kS16: return choose<Make, int16_t, false>(kind);
+    case Type::kS16:
+      return choose<Make, int16_t, false>(kind);
     case Type::kU16:
-    case Type::kB16: return choose<Make, uint16_t, false>(kind);
-    case Type::kS32: return choose<Make, int32_t, false>(kind);
+    case Type::kB16:
+      return choose<Make, uint16_t, false>(kind);
+    case Type::kS32:
+      return choose<Make, int32_t, false>(kind);
     case Type::kU32:
-    case Type::kB32: return choose<Make, uint32_t, false>(kind);
-    case Type::kS64: return choose<Make, int64_t, false>(kind);
+    case Type::kB32:
+      return choose<Make, uint32_t, false>(kind);
+    case Type::kS64:
+      return choose<Make, int64_t, false>(kind);
     case Type::kU64:
-    case Type::kB64: return choose<Make, uint64_t, false>(kind);
-    case Type::kF32: return choose<Make, float, true>(kind);
-    case Type::kF64: return choose<Make, double, true>(kind);
-    case Type::kF16: return choose_small<Make, HalfFormat>(kind);
-    case Type::kBf16: return choose_small<Make, BfloatFormat>(kind);
-    default: return nullptr;
+    case Type::kB64:
+      return choose<Make, uint64_t, false>(kind);
+    case Type::kF32:
+      return choose<Make, float, true>(kind);
+    case Type::kF64:
+      return choose<Make, double, true>(kind);
+    case Type::kF16:
+      return choose_small<Make, HalfFormat>(kind);
+    case Type::kBf16:
+      return choose_small<Make, BfloatFormat>(kind);
+    default:
+      return nullptr;
   }
 }
 
 template <Comparer kCompare>
-struct AsPredicate { static constexpr Run kRun = set_predicate<kCompare>; };
+struct AsPredicate {
+  static constexpr Run kRun = set_predicate<kCompare>;
+};
 template <Comparer kCompare>
-struct AsNumber { static constexpr Run kRun = set_number<kCompare>; };
+struct AsNumber {
+  static constexpr Run kRun = set_number<kCompare>;
+};
 
 uint8_t take_comparison(Form& form) {
   struct Name {
     std::string_view name;
     uint8_t kind;
   };
-  constexpr Name kNames[] = {
-      {"eq", kEq}, {"ne", kNe}, {"lt", kLt}, {"le", kLe}, {"gt", kGt}, {"ge", kGe},
-      {"lo", kLt}, {"ls", kLe}, {"hi", kGt}, {"hs", kGe}, {"num", kNum}, {"nan", kNan},
-      {"equ", kEq | kUnordered}, {"neu", kNe | kUnordered}, {"ltu", kLt | kUnordered},
-      {"leu", kLe | kUnordered}, {"gtu", kGt | kUnordered}, {"geu", kGe | kUnordered}};
+  constexpr Name kNames[] = {{"eq", kEq},
+                             {"ne", kNe},
+                             {"lt", kLt},
+                             {"le", kLe},
+                             {"gt", kGt},
+                             {"ge", kGe},
+                             {"lo", kLt},
+                             {"ls", kLe},
+                             {"hi", kGt},
+                             {"hs", kGe},
+                             {"num", kNum},
+                             {"nan", kNan},
+                             {"equ", kEq | kUnordered},
+                             {"neu", kNe | kUnordered},
+                             {"ltu", kLt | kUnordered},
+                             {"leu", kLe | kUnordered},
+                             {"gtu", kGt | kUnordered},
+                             {"geu", kGe | kUnordered}};
   for (const Name& row : kNames)
     if (form.take(row.name)) return row.kind;
   form.fail("the comparison is missing");
 }
 
 uint8_t take_combination(Form& form, size_t operand) {
+  form.op.c = kTrue;
   if (form.operands() == operand) return kAlone;
   const uint8_t kCombinations[] = {kAnd, kOr, kXor};
   const uint8_t combination = kCombinations[form.take_one({"and", "or", "xor"})];
@@ -235,7 +297,8 @@ Step select(Warp& warp, const Op& op) {
   const T* a = warp.at<T>(op.a);
   const T* b = warp.at<T>(op.b);
   const uint32_t first = warp.predicate(op.c);
-  for_lanes(warp, warp.at<T>(op.d), [=](int lane) { return first >> lane & 1 ? a[lane] : b[lane]; });
+  for_lanes(warp, warp.at<T>(op.d),
+            [=](int lane) { return first >> lane & 1 ? a[lane] : b[lane]; });
   return Step::kNext;
 }
 

@@ -32,9 +32,9 @@ Step branch_table(Warp& warp, const Op& op) {
   while (left != 0) {
     const uint32_t wanted = index[std::countr_zero(left)];
     if (wanted >= table.size())
-      warp.fault(FaultKind::kIllegalInstruction,
-                 "brx.idx with index " + std::to_string(wanted) + " into a table of " +
-                     std::to_string(table.size()));
+      warp.fault(FaultKind::kIllegalInstruction, "brx.idx with index " + std::to_string(wanted) +
+                                                     " into a table of " +
+                                                     std::to_string(table.size()));
     uint32_t same = 0;
     TW_VGPU_EACH(lane, left) same |= static_cast<uint32_t>(index[lane] == wanted) << lane;
     left &= ~same;
@@ -63,11 +63,10 @@ Step leave(Warp& warp, const Op&) {
 
 /// Lanes' copies of parameters lie one after the other: `bytes` each.
 void copy_lanes(const Warp& warp, const std::vector<CallSite::Copy>& copies) {
-  for (const CallSite::Copy& copy : copies)
-    TW_VGPU_EACH(lane, warp.active)
-      __builtin_memcpy(warp.at<uint8_t>(copy.to) + static_cast<size_t>(lane) * copy.bytes,
-                       warp.at<uint8_t>(copy.from) + static_cast<size_t>(lane) * copy.bytes,
-                       copy.bytes);
+  for (const CallSite::Copy& copy : copies) TW_VGPU_EACH(lane, warp.active)
+  __builtin_memcpy(warp.at<uint8_t>(copy.to) + static_cast<size_t>(lane) * copy.bytes,
+                   warp.at<uint8_t>(copy.from) + static_cast<size_t>(lane) * copy.bytes,
+                   copy.bytes);
 }
 
 Step call(Warp& warp, const Op& op) {
@@ -169,8 +168,7 @@ void call_function(Form& form) {
   static const std::vector<Operand> kNothing;
   size_t next = 0;
   const auto list = [&]() -> const std::vector<Operand>& {
-    const bool is_list =
-        next < form.operands() && form.operand(next).kind == Operand::Kind::kList;
+    const bool is_list = next < form.operands() && form.operand(next).kind == Operand::Kind::kList;
     return is_list ? form.operand(next++).parts : kNothing;
   };
   const std::vector<Operand>& results = list();
@@ -210,16 +208,19 @@ void append_return(Symbols& symbols) {
   program.origins.push_back({symbols.function().line, {}, "the end of a function"});
 }
 
-const Row kControlRows[] = {
-    {"bra", bra},
-    {"brx", brx},
-    {"ret", ret},
-    {"exit", ret},
-    {"call", call_function},
-    {"trap", [](Form& form) { no_operands(form, trap); }},
-    {"brkpt", [](Form& form) { no_operands(form, trap); }},
-    {"nanosleep", nanosleep},
-    {"pmevent", [](Form& form) { form.constant(0); form.emit(nothing, 1); }},
-    {}};
+const Row kControlRows[] = {{"bra", bra},
+                            {"brx", brx},
+                            {"ret", ret},
+                            {"exit", ret},
+                            {"call", call_function},
+                            {"trap", [](Form& form) { no_operands(form, trap); }},
+                            {"brkpt", [](Form& form) { no_operands(form, trap); }},
+                            {"nanosleep", nanosleep},
+                            {"pmevent",
+                             [](Form& form) {
+                               form.constant(0);
+                               form.emit(nothing, 1);
+                             }},
+                            {}};
 
 }  // namespace tw::vgpu

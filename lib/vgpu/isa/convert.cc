@@ -12,7 +12,7 @@
 namespace tw::vgpu {
 namespace {
 
-// ---- Integers -------------------------------------------------------------------------------------
+// ---- Integers -------------------------------------------------------------------------------
 
 template <class D>
 struct Truncate {
@@ -46,9 +46,12 @@ Step convert_integer(Warp& warp, const Op& op) {
   for_lanes(warp, warp.at<RD>(op.d), [=](int lane) {
     const auto value = static_cast<S>(a[lane]);
     D result;
-    if constexpr (kClamps) result = Clamp<D>()(value);
-    else result = Truncate<D>()(value);
-    return static_cast<RD>(static_cast<std::conditional_t<std::is_signed_v<D>, int64_t, uint64_t>>(result));
+    if constexpr (kClamps)
+      result = Clamp<D>()(value);
+    else
+      result = Truncate<D>()(value);
+    return static_cast<RD>(
+        static_cast<std::conditional_t<std::is_signed_v<D>, int64_t, uint64_t>>(result));
   });
   return Step::kNext;
 }
@@ -56,10 +59,16 @@ Step convert_integer(Warp& warp, const Op& op) {
 template <class D, class S, class RD, bool kClamps>
 Run by_source(int width) {
   switch (width) {
-    case 2: if constexpr (sizeof(S) <= 2) return convert_integer<D, S, RD, uint16_t, kClamps>; break;
-    case 4: if constexpr (sizeof(S) <= 4) return convert_integer<D, S, RD, uint32_t, kClamps>; break;
-    case 8: return convert_integer<D, S, RD, uint64_t, kClamps>;
-    default: break;
+    case 2:
+      if constexpr (sizeof(S) <= 2) return convert_integer<D, S, RD, uint16_t, kClamps>;
+      break;
+    case 4:
+      if constexpr (sizeof(S) <= 4) return convert_integer<D, S, RD, uint32_t, kClamps>;
+      break;
+    case 8:
+      return convert_integer<D, S, RD, uint64_t, kClamps>;
+    default:
+      break;
   }
   return nullptr;
 }
@@ -67,10 +76,16 @@ Run by_source(int width) {
 template <class D, class S, bool kClamps>
 Run by_registers(int to, int from) {
   switch (to) {
-    case 2: if constexpr (sizeof(D) <= 2) return by_source<D, S, uint16_t, kClamps>(from); break;
-    case 4: if constexpr (sizeof(D) <= 4) return by_source<D, S, uint32_t, kClamps>(from); break;
-    case 8: return by_source<D, S, uint64_t, kClamps>(from);
-    default: break;
+    case 2:
+      if constexpr (sizeof(D) <= 2) return by_source<D, S, uint16_t, kClamps>(from);
+      break;
+    case 4:
+      if constexpr (sizeof(D) <= 4) return by_source<D, S, uint32_t, kClamps>(from);
+      break;
+    case 8:
+      return by_source<D, S, uint64_t, kClamps>(from);
+    default:
+      break;
   }
   return nullptr;
 }
@@ -78,34 +93,52 @@ Run by_registers(int to, int from) {
 template <class D, bool kClamps>
 Run from_integer(Type from, int to_width, int from_width) {
   switch (from) {
-    case Type::kS8: return by_registers<D, int8_t, kClamps>(to_width, from_width);
-    case Type::kU8: return by_registers<D, uint8_t, kClamps>(to_width, from_width);
-    case Type::kS16: return by_registers<D, int16_t, kClamps>(to_width, from_width);
-    case Type::kU16: return by_registers<D, uint16_t, kClamps>(to_width, from_width);
-    case Type::kS32: return by_registers<D, int32_t, kClamps>(to_width, from_width);
-    case Type::kU32: return by_registers<D, uint32_t, kClamps>(to_width, from_width);
-    case Type::kS64: return by_registers<D, int64_t, kClamps>(to_width, from_width);
-    case Type::kU64: return by_registers<D, uint64_t, kClamps>(to_width, from_width);
-    default: return nullptr;
+    case Type::kS8:
+      return by_registers<D, int8_t, kClamps>(to_width, from_width);
+    case Type::kU8:
+      return by_registers<D, uint8_t, kClamps>(to_width, from_width);
+    case Type::kS16:
+      return by_registers<D, int16_t, kClamps>(to_width, from_width);
+    case Type::kU16:
+      return by_registers<D, uint16_t, kClamps>(to_width, from_width);
+    case Type::kS32:
+      return by_registers<D, int32_t, kClamps>(to_width, from_width);
+    case Type::kU32:
+      return by_registers<D, uint32_t, kClamps>(to_width, from_width);
+    case Type::kS64:
+      return by_registers<D, int64_t, kClamps>(to_width, from_width);
+    case Type::kU64:
+      return by_registers<D, uint64_t, kClamps>(to_width, from_width);
+    default:
+      return nullptr;
   }
 }
 
 template <bool kClamps>
 Run integer_to_integer(Type to, Type from, int to_width, int from_width) {
   switch (to) {
-    case Type::kS8: return from_integer<int8_t, kClamps>(from, to_width, from_width);
-    case Type::kU8: return from_integer<uint8_t, kClamps>(from, to_width, from_width);
-    case Type::kS16: return from_integer<int16_t, kClamps>(from, to_width, from_width);
-    case Type::kU16: return from_integer<uint16_t, kClamps>(from, to_width, from_width);
-    case Type::kS32: return from_integer<int32_t, kClamps>(from, to_width, from_width);
-    case Type::kU32: return from_integer<uint32_t, kClamps>(from, to_width, from_width);
-    case Type::kS64: return from_integer<int64_t, kClamps>(from, to_width, from_width);
-    case Type::kU64: return from_integer<uint64_t, kClamps>(from, to_width, from_width);
-    default: return nullptr;
+    case Type::kS8:
+      return from_integer<int8_t, kClamps>(from, to_width, from_width);
+    case Type::kU8:
+      return from_integer<uint8_t, kClamps>(from, to_width, from_width);
+    case Type::kS16:
+      return from_integer<int16_t, kClamps>(from, to_width, from_width);
+    case Type::kU16:
+      return from_integer<uint16_t, kClamps>(from, to_width, from_width);
+    case Type::kS32:
+      return from_integer<int32_t, kClamps>(from, to_width, from_width);
+    case Type::kU32:
+      return from_integer<uint32_t, kClamps>(from, to_width, from_width);
+    case Type::kS64:
+      return from_integer<int64_t, kClamps>(from, to_width, from_width);
+    case Type::kU64:
+      return from_integer<uint64_t, kClamps>(from, to_width, from_width);
+    default:
+      return nullptr;
   }
 }
 
-// ---- Everything else, a lane at a time ---------------------------------------------------------------
+// ---- Everything else, a lane at a time ------------------------------------------------------
 
 /// A value on its way: floats as double (exact for all formats), integers as they are.
 struct Value {
@@ -119,18 +152,30 @@ Value read(const Warp& warp, Slot slot, int width, Type type, int lane) {
   __builtin_memcpy(&bits, warp.at<uint8_t>(slot) + lane * width, static_cast<size_t>(width));
   const auto low = static_cast<uint32_t>(bits);
   switch (type) {
-    case Type::kF32: return {std::bit_cast<float>(low), 0, false};
-    case Type::kF64: return {std::bit_cast<double>(bits), 0, false};
-    case Type::kF16: return {from_half(static_cast<uint16_t>(bits)), 0, false};
-    case Type::kBf16: return {from_bfloat(static_cast<uint16_t>(bits)), 0, false};
-    case Type::kS8: return {0, static_cast<int8_t>(bits), true};
-    case Type::kU8: return {0, static_cast<uint8_t>(bits), true};
-    case Type::kS16: return {0, static_cast<int16_t>(bits), true};
-    case Type::kU16: return {0, static_cast<uint16_t>(bits), true};
-    case Type::kS32: return {0, static_cast<int32_t>(bits), true};
-    case Type::kU32: return {0, low, true};
-    case Type::kS64: return {0, static_cast<int64_t>(bits), true};
-    default: return {0, static_cast<__int128>(bits), true};
+    case Type::kF32:
+      return {std::bit_cast<float>(low), 0, false};
+    case Type::kF64:
+      return {std::bit_cast<double>(bits), 0, false};
+    case Type::kF16:
+      return {from_half(static_cast<uint16_t>(bits)), 0, false};
+    case Type::kBf16:
+      return {from_bfloat(static_cast<uint16_t>(bits)), 0, false};
+    case Type::kS8:
+      return {0, static_cast<int8_t>(bits), true};
+    case Type::kU8:
+      return {0, static_cast<uint8_t>(bits), true};
+    case Type::kS16:
+      return {0, static_cast<int16_t>(bits), true};
+    case Type::kU16:
+      return {0, static_cast<uint16_t>(bits), true};
+    case Type::kS32:
+      return {0, static_cast<int32_t>(bits), true};
+    case Type::kU32:
+      return {0, low, true};
+    case Type::kS64:
+      return {0, static_cast<int64_t>(bits), true};
+    default:
+      return {0, static_cast<__int128>(bits), true};
   }
 }
 
@@ -139,11 +184,16 @@ enum Whole : uint8_t { kNoWhole, kWholeNearest, kWholeZero, kWholeDown, kWholeUp
 
 double whole(double value, uint8_t kind) {
   switch (kind) {
-    case kWholeNearest: return std::nearbyint(value);
-    case kWholeZero: return std::trunc(value);
-    case kWholeDown: return std::floor(value);
-    case kWholeUp: return std::ceil(value);
-    default: return value;
+    case kWholeNearest:
+      return std::nearbyint(value);
+    case kWholeZero:
+      return std::trunc(value);
+    case kWholeDown:
+      return std::floor(value);
+    case kWholeUp:
+      return std::ceil(value);
+    default:
+      return value;
   }
 }
 
@@ -155,30 +205,37 @@ uint64_t clamp_real(double value, Type type) {
   const double low = is_signed ? -std::ldexp(1.0, bits - 1) : 0;
   const double above = std::ldexp(1.0, is_signed ? bits - 1 : bits);
   if (value <= low) return is_signed ? ~uint64_t{0} << (bits - 1) : 0;
-  if (value >= above) return (is_signed ? uint64_t{1} << (bits - 1) : bits == 64 ? 0 : uint64_t{1} << bits) - 1;
+  if (value >= above)
+    return (is_signed ? uint64_t{1} << (bits - 1) : bits == 64 ? 0 : uint64_t{1} << bits) - 1;
   return static_cast<uint64_t>(static_cast<__int128>(value));
 }
 
 template <class T>
 uint64_t real_bits(const Value& value) {
   // The host's rounding mode is the op's.
-  const volatile auto result = value.is_integer ? static_cast<T>(value.integer) : static_cast<T>(value.real);
-  if constexpr (sizeof(T) == 4) return std::bit_cast<uint32_t>(canonical(result));
-  else return std::bit_cast<uint64_t>(static_cast<double>(result));
+  const volatile auto result =
+      value.is_integer ? static_cast<T>(value.integer) : static_cast<T>(value.real);
+  if constexpr (sizeof(T) == 4)
+    return std::bit_cast<uint32_t>(canonical(result));
+  else
+    return std::bit_cast<uint64_t>(static_cast<double>(result));
 }
 
 uint64_t converted(const Op& op, Value value, Type to) {
   const auto rounding = static_cast<Rounding>(op.rounding & 3);
   if (!value.is_integer) value.real = whole(value.real, op.kind);
   switch (to) {
-    case Type::kF32: return real_bits<float>(value);
-    case Type::kF64: return real_bits<double>(value);
+    case Type::kF32:
+      return real_bits<float>(value);
+    case Type::kF64:
+      return real_bits<double>(value);
     case Type::kF16:
     case Type::kBf16: {
       const double exact = value.is_integer ? static_cast<double>(value.integer) : value.real;
       return encode(exact, to == Type::kF16 ? kHalf : kBfloat, rounding, false);
     }
-    default: return clamp_real(value.real, to);
+    default:
+      return clamp_real(value.real, to);
   }
 }
 
@@ -206,12 +263,20 @@ Step convert_general(Warp& warp, const Op& op) {
   return Step::kNext;
 }
 
-// ---- The common ones, by vectors ---------------------------------------------------------------------
+// ---- The common ones, by vectors ------------------------------------------------------------
 
-struct HalfToFloat { float operator()(uint16_t a) const { return from_half(a); } };
-struct FloatToHalf { uint16_t operator()(float a) const { return to_half(a); } };
-struct BfloatToFloat { float operator()(uint16_t a) const { return from_bfloat(a); } };
-struct FloatToBfloat { uint16_t operator()(float a) const { return to_bfloat(a); } };
+struct HalfToFloat {
+  float operator()(uint16_t a) const { return from_half(a); }
+};
+struct FloatToHalf {
+  uint16_t operator()(float a) const { return to_half(a); }
+};
+struct BfloatToFloat {
+  float operator()(uint16_t a) const { return from_bfloat(a); }
+};
+struct FloatToBfloat {
+  uint16_t operator()(float a) const { return to_bfloat(a); }
+};
 struct Same {
   template <class T>
   T operator()(T a) const {
@@ -223,7 +288,9 @@ struct FloatsToHalves {
   uint32_t operator()(float a, float b) const { return uint32_t{to_half(a)} << 16 | to_half(b); }
 };
 struct FloatsToBfloats {
-  uint32_t operator()(float a, float b) const { return uint32_t{to_bfloat(a)} << 16 | to_bfloat(b); }
+  uint32_t operator()(float a, float b) const {
+    return uint32_t{to_bfloat(a)} << 16 | to_bfloat(b);
+  }
 };
 
 Run fast(Type to, Type from) {
@@ -239,10 +306,14 @@ Run fast(Type to, Type from) {
 
 const FloatFormat& format_of(Type type) {
   switch (type) {
-    case Type::kE4m3x2: return kE4m3Format;
-    case Type::kE5m2x2: return kE5m2Format;
-    case Type::kBf16x2: return kBfloat;
-    default: return kHalf;
+    case Type::kE4m3x2:
+      return kE4m3Format;
+    case Type::kE5m2x2:
+      return kE5m2Format;
+    case Type::kBf16x2:
+      return kBfloat;
+    default:
+      return kHalf;
   }
 }
 
@@ -267,8 +338,10 @@ Step pack_floats(Warp& warp, const Op& op) {
     const bool saturates = (op.kind & 2) != 0;
     const uint32_t packed = encode(high, format, rounding, saturates) << bits |
                             encode(low, format, rounding, saturates);
-    if (bits == 16) warp.at<uint32_t>(op.d)[lane] = packed;
-    else warp.at<uint16_t>(op.d)[lane] = static_cast<uint16_t>(packed);
+    if (bits == 16)
+      warp.at<uint32_t>(op.d)[lane] = packed;
+    else
+      warp.at<uint16_t>(op.d)[lane] = static_cast<uint16_t>(packed);
   }
   return Step::kNext;
 }
@@ -305,7 +378,8 @@ void pair(Form& form, Type to, Type from) {
   const bool is_rz = form.take("rz");
   if (!is_rz && !form.take("rn")) form.fail("a rounding must stand here");
   form.op.rounding = is_rz ? 1 : 0;
-  form.op.kind = static_cast<uint8_t>((form.take("relu") ? 1 : 0) | (form.take("satfinite") ? 2 : 0));
+  form.op.kind =
+      static_cast<uint8_t>((form.take("relu") ? 1 : 0) | (form.take("satfinite") ? 2 : 0));
   const int bytes = ptx::bytes_of(to);
   form.op.d = form.out(0, bytes);
   if (from == Type::kE4m3x2 || from == Type::kE5m2x2) {
@@ -329,8 +403,8 @@ void pair(Form& form, Type to, Type from) {
 void cvt(Form& form) {
   const Type to = form.type();
   const Type from = form.type();
-  if (ptx::bytes_of(from) >= 2 && (to == Type::kF16x2 || to == Type::kBf16x2 ||
-                                   to == Type::kE4m3x2 || to == Type::kE5m2x2))
+  if (ptx::bytes_of(from) >= 2 &&
+      (to == Type::kF16x2 || to == Type::kBf16x2 || to == Type::kE4m3x2 || to == Type::kE5m2x2))
     return pair(form, to, from);
   int to_width = 0, from_width = 0;
   form.op.d = form.wide(form.operand(0), ptx::bytes_of(to), &to_width);
@@ -352,7 +426,8 @@ void cvt(Form& form) {
   if (saturates && is_float(to)) form.op.rounding |= kSaturate;
   if (saturates && is_float(to) && to != Type::kF32 && to != Type::kF64)
     form.fail(".sat is supported for .f32 and .f64");
-  form.op.target = static_cast<int>(from) | static_cast<int>(to) << 8 | from_width << 16 | to_width << 24;
+  form.op.target =
+      static_cast<int>(from) | static_cast<int>(to) << 8 | from_width << 16 | to_width << 24;
   const bool is_exact = to_width == ptx::bytes_of(to) && from_width == ptx::bytes_of(from);
   const Run run = is_exact && form.op.kind == 0 && form.op.rounding == 0 ? fast(to, from) : nullptr;
   form.emit(run != nullptr ? run : Run{rounded<convert_general>}, 2);

@@ -66,8 +66,7 @@ void refuse_recursion(const Draft& draft) {
   for (size_t i = 0; i < count; ++i)
     if (calls[i][i])
       throw ptx::Error(draft.functions[i].symbols->function().line,
-                       "the function '" +
-                           std::string(draft.functions[i].symbols->function().name) +
+                       "the function '" + std::string(draft.functions[i].symbols->function().name) +
                            "' calls itself: recursion is not supported");
 }
 

@@ -137,8 +137,10 @@ struct Canonical {
   template <class... A>
   auto operator()(A... a) const {
     const auto result = F()(a...);
-    if constexpr (std::is_same_v<decltype(result), const float>) return canonical(result);
-    else return result;
+    if constexpr (std::is_same_v<decltype(result), const float>)
+      return canonical(result);
+    else
+      return result;
   }
 };
 
@@ -196,18 +198,26 @@ Run map_float(uint8_t rounding) {
 template <class F, int kSources>
 Run map_floats(Type type, uint8_t rounding) {
   switch (type) {
-    case Type::kF32: return map_float<F, kSources, float>(rounding);
-    case Type::kF64: return map_float<F, kSources, double>(rounding);
-    default: break;
+    case Type::kF32:
+      return map_float<F, kSources, float>(rounding);
+    case Type::kF64:
+      return map_float<F, kSources, double>(rounding);
+    default:
+      break;
   }
   // Subnormals of the 16-bit formats are flushed only where f16 says .ftz, which is refused.
   if (rounding != 0) return nullptr;
   switch (type) {
-    case Type::kF16: return map_same<Small<F, true>, kSources, uint16_t>();
-    case Type::kBf16: return map_same<Small<F, false>, kSources, uint16_t>();
-    case Type::kF16x2: return map_same<Pair<Small<F, true>>, kSources, uint32_t>();
-    case Type::kBf16x2: return map_same<Pair<Small<F, false>>, kSources, uint32_t>();
-    default: return nullptr;
+    case Type::kF16:
+      return map_same<Small<F, true>, kSources, uint16_t>();
+    case Type::kBf16:
+      return map_same<Small<F, false>, kSources, uint16_t>();
+    case Type::kF16x2:
+      return map_same<Pair<Small<F, true>>, kSources, uint32_t>();
+    case Type::kBf16x2:
+      return map_same<Pair<Small<F, false>>, kSources, uint32_t>();
+    default:
+      return nullptr;
   }
 }
 
@@ -261,8 +271,7 @@ void extremum(Form& form, Type type) {
   const bool flushes = form.take("ftz");
   const bool propagates = form.take("NaN");
   if (!flushes)
-    return propagates ? emit_float<PropagateNan<F>, 2>(form, type)
-                      : emit_float<F, 2>(form, type);
+    return propagates ? emit_float<PropagateNan<F>, 2>(form, type) : emit_float<F, 2>(form, type);
   sources(form, type, 2);
   form.emit(type != Type::kF32 ? nullptr
             : propagates       ? map_float<Flushed<PropagateNan<F>>, 2, float>(0)
@@ -320,15 +329,10 @@ void float_arithmetic(Form& form, Type type) {
   form.fail("this instruction does not exist for floats");
 }
 
-const Row kFloatRows[] = {{"sqrt", unary<SquareRoot>},
-                          {"rcp", unary<Reciprocal>},
-                          {"rsqrt", unary<ReciprocalRoot>},
-                          {"sin", approximate<Sine>},
-                          {"cos", approximate<Cosine>},
-                          {"ex2", approximate<Exponential2>},
-                          {"lg2", approximate<Logarithm2>},
-                          {"tanh", approximate<Tangent>},
-                          {"copysign", copy_sign},
-                          {}};
+const Row kFloatRows[] = {{"sqrt", unary<SquareRoot>},      {"rcp", unary<Reciprocal>},
+                          {"rsqrt", unary<ReciprocalRoot>}, {"sin", approximate<Sine>},
+                          {"cos", approximate<Cosine>},     {"ex2", approximate<Exponential2>},
+                          {"lg2", approximate<Logarithm2>}, {"tanh", approximate<Tangent>},
+                          {"copysign", copy_sign},          {}};
 
 }  // namespace tw::vgpu

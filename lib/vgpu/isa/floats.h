@@ -24,9 +24,8 @@ inline constexpr FloatFormat kE5m2Format{5, 2, true};
 /// `value` rounded once. `saturates`: what is beyond the largest number becomes it, not infinity.
 inline uint32_t encode(double value, const FloatFormat& format, Rounding rounding, bool saturates) {
   const int bias = (1 << (format.exponent_bits - 1)) - 1;
-  const uint32_t sign = std::signbit(value)
-                            ? uint32_t{1} << (format.exponent_bits + format.mantissa_bits)
-                            : 0;
+  const uint32_t sign =
+      std::signbit(value) ? uint32_t{1} << (format.exponent_bits + format.mantissa_bits) : 0;
   const uint32_t infinity = ((uint32_t{1} << format.exponent_bits) - 1) << format.mantissa_bits;
   const uint32_t all_ones = infinity | ((uint32_t{1} << format.mantissa_bits) - 1);
   const uint32_t largest = format.has_infinity ? infinity - 1 : all_ones - 1;
@@ -80,7 +79,7 @@ inline double decode_float(uint32_t bits, const FloatFormat& format) {
   return is_negative ? -value : value;
 }
 
-// ---- The two hot ones, without branches ----------------------------------------------------------
+// ---- The two hot ones, without branches -----------------------------------------------------
 
 inline float from_bfloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 

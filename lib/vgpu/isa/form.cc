@@ -77,8 +77,7 @@ std::string_view Form::next() const {
 }
 
 const Operand& Form::operand(size_t i) const {
-  if (i >= statement_.operands.size())
-    fail("operand " + std::to_string(i + 1) + " is missing");
+  if (i >= statement_.operands.size()) fail("operand " + std::to_string(i + 1) + " is missing");
   return statement_.operands[i];
 }
 
@@ -89,8 +88,8 @@ Slot Form::in(const Operand& operand, int bytes) {
       return draft().constant(
           std::bit_cast<uint32_t>(static_cast<float>(std::bit_cast<double>(operand.bits))), bytes);
     if (operand.kind == Operand::Kind::kFloat && bytes == 8)
-      return draft().constant(std::bit_cast<uint64_t>(static_cast<double>(std::bit_cast<float>(
-                                  static_cast<uint32_t>(operand.bits)))),
+      return draft().constant(std::bit_cast<uint64_t>(static_cast<double>(
+                                  std::bit_cast<float>(static_cast<uint32_t>(operand.bits)))),
                               bytes);
     const uint64_t mask = bytes >= 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * bytes)) - 1;
     return draft().constant(operand.bits & mask, bytes);
@@ -204,9 +203,8 @@ void Form::address(const Operand& base, const Operand& whole, Slot* slot, bool* 
     *slot = draft().constant(base.bits, 8);
     return;
   }
-  const Symbol* symbol = base.kind == Operand::Kind::kName
-                             ? symbols_.find(base.name, statement_.scope)
-                             : nullptr;
+  const Symbol* symbol =
+      base.kind == Operand::Kind::kName ? symbols_.find(base.name, statement_.scope) : nullptr;
   if (symbol == nullptr || symbol->kind != Symbol::Kind::kRegister) {
     *slot = in(base, 8);
     return;
@@ -224,9 +222,8 @@ void Form::list(const std::vector<Slot>& slots) {
 
 void Form::jump(size_t i) {
   const Operand& name = operand(i);
-  const int statement = name.kind == Operand::Kind::kName
-                            ? symbols_.label(name.name, statement_.scope)
-                            : -1;
+  const int statement =
+      name.kind == Operand::Kind::kName ? symbols_.label(name.name, statement_.scope) : -1;
   if (statement < 0) fail("a label of this function must stand here");
   draft().jumps.push_back({static_cast<int>(program().code.size()), statement});
 }

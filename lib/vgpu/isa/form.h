@@ -1,5 +1,5 @@
-// An instruction while it is decoded: what its modifiers and operands say. Whatever a family does not
-// take is an error, so that an unknown form is never executed as something else.
+// An instruction while it is decoded: what its modifiers and operands say. Whatever a family does
+// not take is an error, so that an unknown form is never executed as something else.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ class Form {
  public:
   Form(Symbols& symbols, const ptx::Statement& statement);
 
-  // ---- Modifiers ---------------------------------------------------------------------------------
+  // ---- Modifiers ----------------------------------------------------------------------------
   std::string_view mnemonic() const { return words_[0]; }
   /// Takes the modifier if it stands anywhere among those not taken yet.
   bool take(std::string_view modifier);
-  /// Takes one of `modifiers` and gives its index; `otherwise` when none stands there, an error when
-  /// that is negative.
+  /// Takes one of `modifiers` and gives its index; `otherwise` when none stands there, an error
+  /// when that is negative.
   int take_one(std::initializer_list<std::string_view> modifiers, int otherwise = -1);
   /// Takes the first type among the modifiers; kNone when there is none.
   Type take_type();
@@ -34,11 +34,11 @@ class Form {
   /// The first modifier that is not taken yet, or "".
   std::string_view next() const;
 
-  // ---- Operands ------------------------------------------------------------------------------------
+  // ---- Operands -----------------------------------------------------------------------------
   size_t operands() const { return statement_.operands.size(); }
   const ptx::Operand& operand(size_t i) const;
-  /// The lanes of a source: a register of `bytes` bytes, a constant, a special register, the address
-  /// of a variable.
+  /// The lanes of a source: a register of `bytes` bytes, a constant, a special register, the
+  /// address of a variable.
   Slot in(size_t i, int bytes) { return in(operand(i), bytes); }
   Slot in(const ptx::Operand& operand, int bytes);
   /// A floating-point source: immediate values are converted to the type.

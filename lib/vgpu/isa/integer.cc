@@ -45,13 +45,21 @@ struct Twice {
   using type = std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>;
 };
 template <>
-struct Twice<int16_t> { using type = int32_t; };
+struct Twice<int16_t> {
+  using type = int32_t;
+};
 template <>
-struct Twice<uint16_t> { using type = uint32_t; };
+struct Twice<uint16_t> {
+  using type = uint32_t;
+};
 template <>
-struct Twice<int32_t> { using type = int64_t; };
+struct Twice<int32_t> {
+  using type = int64_t;
+};
 template <>
-struct Twice<uint32_t> { using type = uint64_t; };
+struct Twice<uint32_t> {
+  using type = uint64_t;
+};
 
 struct High {
   template <class T>
@@ -136,21 +144,31 @@ struct SumOfDifference {
 template <class F>
 Run map_wide(Type type) {
   switch (type) {
-    case Type::kS16: return map2<F, int32_t, int16_t, int16_t>;
-    case Type::kU16: return map2<F, uint32_t, uint16_t, uint16_t>;
-    case Type::kS32: return map2<F, int64_t, int32_t, int32_t>;
-    case Type::kU32: return map2<F, uint64_t, uint32_t, uint32_t>;
-    default: return nullptr;
+    case Type::kS16:
+      return map2<F, int32_t, int16_t, int16_t>;
+    case Type::kU16:
+      return map2<F, uint32_t, uint16_t, uint16_t>;
+    case Type::kS32:
+      return map2<F, int64_t, int32_t, int32_t>;
+    case Type::kU32:
+      return map2<F, uint64_t, uint32_t, uint32_t>;
+    default:
+      return nullptr;
   }
 }
 
 Run map_mad_wide(Type type) {
   switch (type) {
-    case Type::kS16: return map3<MadWide, int32_t, int16_t, int16_t, int32_t>;
-    case Type::kU16: return map3<MadWide, uint32_t, uint16_t, uint16_t, uint32_t>;
-    case Type::kS32: return map3<MadWide, int64_t, int32_t, int32_t, int64_t>;
-    case Type::kU32: return map3<MadWide, uint64_t, uint32_t, uint32_t, uint64_t>;
-    default: return nullptr;
+    case Type::kS16:
+      return map3<MadWide, int32_t, int16_t, int16_t, int32_t>;
+    case Type::kU16:
+      return map3<MadWide, uint32_t, uint16_t, uint16_t, uint32_t>;
+    case Type::kS32:
+      return map3<MadWide, int64_t, int32_t, int32_t, int64_t>;
+    case Type::kU32:
+      return map3<MadWide, uint64_t, uint32_t, uint32_t, uint64_t>;
+    default:
+      return nullptr;
   }
 }
 
@@ -211,10 +229,13 @@ void arithmetic(Form& form) {
 void integer_arithmetic(Form& form, Type type) {
   const std::string_view name = form.mnemonic();
   const bool saturates = (name == "add" || name == "sub") && type == Type::kS32 && form.take("sat");
-  if (name == "add") return two(form, type, saturates ? map_same<AddSaturated, 2, int32_t>() : map_integer<Add, 2>(type));
-  if (name == "sub")
+  if (name == "add")
     return two(form, type,
-               saturates ? map_same<SubtractSaturated, 2, int32_t>() : map_integer<Subtract, 2>(type));
+               saturates ? map_same<AddSaturated, 2, int32_t>() : map_integer<Add, 2>(type));
+  if (name == "sub")
+    return two(
+        form, type,
+        saturates ? map_same<SubtractSaturated, 2, int32_t>() : map_integer<Subtract, 2>(type));
   if (name == "mul") return product(form, type, false);
   if (name == "mad") return product(form, type, true);
   if (name == "div") return two(form, type, map_integer<Divide, 2>(type));
@@ -226,10 +247,18 @@ void integer_arithmetic(Form& form, Type type) {
   form.fail("this instruction does not exist for integers");
 }
 
-const Row kIntegerRows[] = {
-    {"add", arithmetic}, {"sub", arithmetic}, {"mul", arithmetic}, {"mad", arithmetic},
-    {"fma", arithmetic}, {"div", arithmetic}, {"rem", arithmetic}, {"min", arithmetic},
-    {"max", arithmetic}, {"abs", arithmetic}, {"neg", arithmetic}, {"sad", sum_of_difference},
-    {}};
+const Row kIntegerRows[] = {{"add", arithmetic},
+                            {"sub", arithmetic},
+                            {"mul", arithmetic},
+                            {"mad", arithmetic},
+                            {"fma", arithmetic},
+                            {"div", arithmetic},
+                            {"rem", arithmetic},
+                            {"min", arithmetic},
+                            {"max", arithmetic},
+                            {"abs", arithmetic},
+                            {"neg", arithmetic},
+                            {"sad", sum_of_difference},
+                            {}};
 
 }  // namespace tw::vgpu

@@ -17,7 +17,7 @@ namespace tw::vgpu {
 #endif
 
 /// for each set bit of `lanes`: the statement that follows, with `lane`.
-#define TW_VGPU_EACH(lane, lanes)                              \
+#define TW_VGPU_EACH(lane, lanes)                                \
   for (uint32_t left_ = (lanes); left_ != 0; left_ &= left_ - 1) \
     if (const int lane = std::countr_zero(left_); true)
 
@@ -45,7 +45,8 @@ template <class F, class D, class A, class B>
 Step map2(Warp& warp, const Op& op) {
   const A* a = warp.at<A>(op.a);
   const B* b = warp.at<B>(op.b);
-  for_lanes(warp, warp.at<D>(op.d), [=](int lane) { return static_cast<D>(F()(a[lane], b[lane])); });
+  for_lanes(warp, warp.at<D>(op.d),
+            [=](int lane) { return static_cast<D>(F()(a[lane], b[lane])); });
   return Step::kNext;
 }
 
@@ -83,13 +84,20 @@ constexpr Run map_same() {
 template <class F, int kSources>
 Run map_integer(ptx::Type type) {
   switch (type) {
-    case ptx::Type::kS16: return map_same<F, kSources, int16_t>();
-    case ptx::Type::kU16: return map_same<F, kSources, uint16_t>();
-    case ptx::Type::kS32: return map_same<F, kSources, int32_t>();
-    case ptx::Type::kU32: return map_same<F, kSources, uint32_t>();
-    case ptx::Type::kS64: return map_same<F, kSources, int64_t>();
-    case ptx::Type::kU64: return map_same<F, kSources, uint64_t>();
-    default: return nullptr;
+    case ptx::Type::kS16:
+      return map_same<F, kSources, int16_t>();
+    case ptx::Type::kU16:
+      return map_same<F, kSources, uint16_t>();
+    case ptx::Type::kS32:
+      return map_same<F, kSources, int32_t>();
+    case ptx::Type::kU32:
+      return map_same<F, kSources, uint32_t>();
+    case ptx::Type::kS64:
+      return map_same<F, kSources, int64_t>();
+    case ptx::Type::kU64:
+      return map_same<F, kSources, uint64_t>();
+    default:
+      return nullptr;
   }
 }
 
@@ -97,10 +105,14 @@ Run map_integer(ptx::Type type) {
 template <class F, int kSources>
 Run map_bits(ptx::Type type) {
   switch (ptx::bytes_of(type)) {
-    case 2: return map_same<F, kSources, uint16_t>();
-    case 4: return map_same<F, kSources, uint32_t>();
-    case 8: return map_same<F, kSources, uint64_t>();
-    default: return nullptr;
+    case 2:
+      return map_same<F, kSources, uint16_t>();
+    case 4:
+      return map_same<F, kSources, uint32_t>();
+    case 8:
+      return map_same<F, kSources, uint64_t>();
+    default:
+      return nullptr;
   }
 }
 

@@ -1,5 +1,5 @@
-// Matrices of a warp: ldmatrix, stmatrix, mma.sync. Sums are in fp32 (or s32) in the order of k, each
-// product added by a fused multiply-add; the chip's own order differs, and is not documented.
+// Matrices of a warp: ldmatrix, stmatrix, mma.sync. Sums are in fp32 (or s32) in the order of k,
+// each product added by a fused multiply-add; the chip's own order differs, and is not documented.
 #include <cstring>
 
 #include "lib/vgpu/isa/address.h"
@@ -11,7 +11,7 @@
 namespace tw::vgpu {
 namespace {
 
-// ---- ldmatrix, stmatrix: 8x8 of 16 bits, a row's address from each lane ----------------------------
+// ---- ldmatrix, stmatrix: 8x8 of 16 bits, a row's address from each lane ---------------------
 
 /// op.kind: 1 transposes.
 template <bool kLoads>
@@ -34,8 +34,10 @@ Step move_matrices(Warp& warp, const Op& op) {
         const int row = op.kind == 1 ? minor : major;
         const int column = op.kind == 1 ? major : minor;
         auto* element = reinterpret_cast<uint16_t*>(addresses.lane[i * 8 + row]) + column;
-        if (kLoads) registers[lane * 2 + half] = *element;
-        else *element = registers[lane * 2 + half];
+        if (kLoads)
+          registers[lane * 2 + half] = *element;
+        else
+          *element = registers[lane * 2 + half];
       }
   }
   if (!kLoads) warp.block->machine->note_progress();
@@ -60,12 +62,18 @@ void decode_move(Form& form) {
   form.emit(loads ? move_matrices<true> : move_matrices<false>, 2);
 }
 
-// ---- mma.sync.m16n8kK ------------------------------------------------------------------------------------
+// ---- mma.sync.m16n8kK -----------------------------------------------------------------------
 
 constexpr int kRows = 16, kColumns = 8, kMostK = 32;
 
-struct FromHalf { using Bits = uint16_t; static float value(Bits bits) { return from_half(bits); } };
-struct FromBfloat { using Bits = uint16_t; static float value(Bits bits) { return from_bfloat(bits); } };
+struct FromHalf {
+  using Bits = uint16_t;
+  static float value(Bits bits) { return from_half(bits); }
+};
+struct FromBfloat {
+  using Bits = uint16_t;
+  static float value(Bits bits) { return from_bfloat(bits); }
+};
 struct FromTf32 {
   using Bits = uint32_t;
   static float value(Bits bits) { return std::bit_cast<float>(bits & 0xffffe000); }
@@ -78,11 +86,17 @@ struct FromE5m2 {
   using Bits = uint8_t;
   static float value(Bits bits) { return static_cast<float>(decode_float(bits, kE5m2Format)); }
 };
-struct FromSigned { using Bits = int8_t; static int32_t value(Bits bits) { return bits; } };
-struct FromUnsigned { using Bits = uint8_t; static int32_t value(Bits bits) { return bits; } };
+struct FromSigned {
+  using Bits = int8_t;
+  static int32_t value(Bits bits) { return bits; }
+};
+struct FromUnsigned {
+  using Bits = uint8_t;
+  static int32_t value(Bits bits) { return bits; }
+};
 
-/// The list: d, a, b, c. A register holds kPer neighbours of k; registers of a alternate between the
-/// upper and the lower eight rows, then go on in k.
+/// The list: d, a, b, c. A register holds kPer neighbours of k; registers of a alternate between
+/// the upper and the lower eight rows, then go on in k.
 template <class A, class B, class Sum, bool kHalfSums>
 Step multiply(Warp& warp, const Op& op) {
   if (warp.mask != warp.live || warp.active != kAllLanes) return Step::kPark;
@@ -175,7 +189,8 @@ void decode_multiply(Form& form) {
   for (size_t i = 0; i < 4; ++i) {
     const auto& parts = form.parts(i);
     if (parts.size() != counts[i])
-      form.fail("operand " + std::to_string(i + 1) + " has " + std::to_string(counts[i]) + " registers");
+      form.fail("operand " + std::to_string(i + 1) + " has " + std::to_string(counts[i]) +
+                " registers");
     for (const ptx::Operand& part : parts)
       registers.push_back(i == 0 ? form.out(part, 4) : form.in(part, 4));
   }
@@ -186,9 +201,7 @@ void decode_multiply(Form& form) {
 
 }  // namespace
 
-const Row kMatrixRows[] = {{"ldmatrix", decode_move},
-                           {"stmatrix", decode_move},
-                           {"mma", decode_multiply},
-                           {}};
+const Row kMatrixRows[] = {
+    {"ldmatrix", decode_move}, {"stmatrix", decode_move}, {"mma", decode_multiply}, {}};
 
 }  // namespace tw::vgpu

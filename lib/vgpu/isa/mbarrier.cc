@@ -28,9 +28,9 @@ Step initialise(Warp& warp, const Op& op) {
   TW_VGPU_EACH(lane, warp.active) {
     const uint32_t count = warp.at<uint32_t>(op.b)[lane];
     if (count == 0 || count > kMostArrivals)
-      warp.fault(FaultKind::kIllegalInstruction,
-                 "an mbarrier of " + std::to_string(count) + " arrivals: valid are 1 to " +
-                     std::to_string(kMostArrivals));
+      warp.fault(FaultKind::kIllegalInstruction, "an mbarrier of " + std::to_string(count) +
+                                                     " arrivals: valid are 1 to " +
+                                                     std::to_string(kMostArrivals));
     *reinterpret_cast<uint64_t*>(addresses.lane[lane]) = Mbarrier{false, count, count, 0}.pack();
   }
   warp.block->machine->note_progress();
@@ -58,13 +58,13 @@ Step arrive(Warp& warp, const Op& op) {
     const uint64_t before = barrier.pack();
     const uint32_t value = op.b == kNoSlot ? 1 : warp.at<uint32_t>(op.b)[lane];
     const bool expects = op.kind == kArriveExpect || op.kind == kExpect;
-    const uint32_t arrivals = op.kind == kArriveExpect                     ? 1
+    const uint32_t arrivals = op.kind == kArriveExpect                       ? 1
                               : op.kind == kArrive || op.kind == kArriveDrop ? value
                                                                              : 0;
     if (arrivals > barrier.pending)
-      warp.fault(FaultKind::kIllegalInstruction,
-                 "an mbarrier of " + std::to_string(barrier.expected) +
-                     " arrivals gets more of them in one phase");
+      warp.fault(FaultKind::kIllegalInstruction, "an mbarrier of " +
+                                                     std::to_string(barrier.expected) +
+                                                     " arrivals gets more of them in one phase");
     if (expects) barrier.bytes += static_cast<int32_t>(value);
     if (op.kind == kComplete) barrier.bytes -= static_cast<int32_t>(value);
     if (barrier.bytes > kMostBytes || barrier.bytes < -kMostBytes)
@@ -86,12 +86,12 @@ Step wait(Warp& warp, const Op& op) {
   Addresses addresses;
   resolve(warp, op, op.a, 8, 8, false, &addresses);
   if (warp.block->observer != nullptr)
-    warp.block->observer->access(warp, op, addresses.lane, 8, AccessKind::kAtomic);
+    warp.block->observer->access(warp, op, addresses.lane, 8, AccessKind::kLoad);
   uint32_t complete = 0;
   TW_VGPU_EACH(lane, warp.active) {
     const Mbarrier barrier = barrier_at(warp, addresses.lane[lane]);
-    const bool parity = op.kind == 1 ? warp.at<uint32_t>(op.b)[lane] & 1
-                                     : warp.at<uint64_t>(op.b)[lane] >> 63;
+    const bool parity =
+        op.kind == 1 ? warp.at<uint32_t>(op.b)[lane] & 1 : warp.at<uint64_t>(op.b)[lane] >> 63;
     complete |= static_cast<uint32_t>(barrier.phase != parity) << lane;
   }
   warp.set_predicate(op.d, complete);
@@ -117,7 +117,8 @@ void decode_arrive(Form& form, uint8_t what) {
   form.op.kind = what;
   size_t next = 0;
   const bool has_state = form.operand(0).kind != ptx::Operand::Kind::kAddress;
-  if (has_state && (what == kExpect || what == kComplete)) form.fail("an [address] must stand first");
+  if (has_state && (what == kExpect || what == kComplete))
+    form.fail("an [address] must stand first");
   if (has_state) form.op.d = form.out(next++, 8);
   form.address(next++);
   if (what != kArrive || form.operands() > next) form.op.b = form.in(next++, 4);
@@ -150,16 +151,21 @@ void decode(Form& form) {
       if (is_init) form.op.b = form.in(1, 4);
       return form.emit(is_init ? initialise : invalidate, is_init ? 2 : 1);
     }
-    case 2: return decode_arrive(form, kArrive);
-    case 3: return decode_arrive(form, kArriveDrop);
-    case 4: return decode_arrive(form, kExpect);
-    case 5: return decode_arrive(form, kComplete);
+    case 2:
+      return decode_arrive(form, kArrive);
+    case 3:
+      return decode_arrive(form, kArriveDrop);
+    case 4:
+      return decode_arrive(form, kExpect);
+    case 5:
+      return decode_arrive(form, kComplete);
     case 8:
       if (form.type() != Type::kB64) form.fail("states are .b64");
       form.op.d = form.out(0, 4);
       form.op.a = form.in(1, 8);
       return form.emit(pending_count, 2);
-    default: return decode_wait(form);
+    default:
+      return decode_wait(form);
   }
 }
 

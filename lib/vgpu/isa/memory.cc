@@ -75,15 +75,17 @@ Step whole_vector(Warp& warp, const Op& op) {
     for (int i = 0; i < op.count; ++i) {
       if (registers[i] == kNoSlot) continue;
       uint8_t* place = warp.at<uint8_t>(registers[i]) + lane * op.bytes;
-      if (kLoads) __builtin_memcpy(place, value.bytes + i * op.bytes, op.bytes);
-      else __builtin_memcpy(value.bytes + i * op.bytes, place, op.bytes);
+      if (kLoads)
+        __builtin_memcpy(place, value.bytes + i * op.bytes, op.bytes);
+      else
+        __builtin_memcpy(value.bytes + i * op.bytes, place, op.bytes);
     }
     if (!kLoads) *memory = value.vector;
   }
   return after_access(warp, op, !kLoads);
 }
 
-// ---- Parameters --------------------------------------------------------------------------------------
+// ---- Parameters -----------------------------------------------------------------------------
 
 /// `bytes` bytes extended to a register of `width`, by the sign if op.kind says so.
 void put(uint8_t* to, int width, const uint8_t* from, const Op& op) {
@@ -105,7 +107,7 @@ Step load_parameter(Warp& warp, const Op& op) {
     const Slot slot = warp.lists[op.list + static_cast<uint32_t>(i)];
     if (slot == kNoSlot) continue;
     TW_VGPU_EACH(lane, warp.active)
-      put(warp.at<uint8_t>(slot) + lane * op.target, op.target, from + i * op.bytes, op);
+    put(warp.at<uint8_t>(slot) + lane * op.target, op.target, from + i * op.bytes, op);
   }
   return Step::kNext;
 }
@@ -120,14 +122,16 @@ Step frame_parameter(Warp& warp, const Op& op) {
     TW_VGPU_EACH(lane, warp.active) {
       uint8_t* mine = memory + static_cast<size_t>(lane) * op.e + i * op.bytes;
       uint8_t* place = warp.at<uint8_t>(slot) + lane * op.target;
-      if (kLoads) put(place, op.target, mine, op);
-      else __builtin_memcpy(mine, place, op.bytes);
+      if (kLoads)
+        put(place, op.target, mine, op);
+      else
+        __builtin_memcpy(mine, place, op.bytes);
     }
   }
   return Step::kNext;
 }
 
-// ---- Forms -------------------------------------------------------------------------------------------
+// ---- Forms ----------------------------------------------------------------------------------
 
 template <class T, class R>
 Run either(bool loads) {
@@ -137,26 +141,43 @@ Run either(bool loads) {
 Run choose(Type type, int width, bool loads) {
   const bool is_signed = ptx::kind_of(type) == ptx::Kind::kSigned && loads;
   switch (ptx::bytes_of(type) * 100 + width + (is_signed ? 50 : 0)) {
-    case 102: return either<uint8_t, uint16_t>(loads);
-    case 104: return either<uint8_t, uint32_t>(loads);
-    case 108: return either<uint8_t, uint64_t>(loads);
-    case 152: return either<int8_t, int16_t>(loads);
-    case 154: return either<int8_t, int32_t>(loads);
-    case 158: return either<int8_t, int64_t>(loads);
+    case 102:
+      return either<uint8_t, uint16_t>(loads);
+    case 104:
+      return either<uint8_t, uint32_t>(loads);
+    case 108:
+      return either<uint8_t, uint64_t>(loads);
+    case 152:
+      return either<int8_t, int16_t>(loads);
+    case 154:
+      return either<int8_t, int32_t>(loads);
+    case 158:
+      return either<int8_t, int64_t>(loads);
     case 202:
-    case 252: return either<uint16_t, uint16_t>(loads);
-    case 204: return either<uint16_t, uint32_t>(loads);
-    case 208: return either<uint16_t, uint64_t>(loads);
-    case 254: return either<int16_t, int32_t>(loads);
-    case 258: return either<int16_t, int64_t>(loads);
+    case 252:
+      return either<uint16_t, uint16_t>(loads);
+    case 204:
+      return either<uint16_t, uint32_t>(loads);
+    case 208:
+      return either<uint16_t, uint64_t>(loads);
+    case 254:
+      return either<int16_t, int32_t>(loads);
+    case 258:
+      return either<int16_t, int64_t>(loads);
     case 404:
-    case 454: return either<uint32_t, uint32_t>(loads);
-    case 408: return either<uint32_t, uint64_t>(loads);
-    case 458: return either<int32_t, int64_t>(loads);
+    case 454:
+      return either<uint32_t, uint32_t>(loads);
+    case 408:
+      return either<uint32_t, uint64_t>(loads);
+    case 458:
+      return either<int32_t, int64_t>(loads);
     case 808:
-    case 858: return either<uint64_t, uint64_t>(loads);
-    case 1616: return either<Octets, Octets>(loads);
-    default: return nullptr;
+    case 858:
+      return either<uint64_t, uint64_t>(loads);
+    case 1616:
+      return either<Octets, Octets>(loads);
+    default:
+      return nullptr;
   }
 }
 
@@ -176,7 +197,8 @@ int take_registers(Form& form, size_t i, Type type, bool loads) {
   for (const Operand& part : form.parts(i)) {
     int own = 0;
     slots.push_back(form.wide(part, ptx::bytes_of(type), &own));
-    if (part.kind != Operand::Kind::kName && own < 2) {  // constants of one byte: in registers of two
+    if (part.kind != Operand::Kind::kName &&
+        own < 2) {  // constants of one byte: in registers of two
       slots.back() = form.in(part, 2);
       own = 2;
     }
@@ -197,14 +219,15 @@ void check_vector(Form& form) {
               std::to_string(kCounts[count]) + " elements");
 }
 
-/// A named parameter of this function or of a call, which has no address of the host; true if it was.
+/// A named parameter of this function or of a call, which has no address of the host; true if it
+/// was.
 bool parameter(Form& form, size_t i, int width, bool loads) {
   const Operand& base = form.operand(i).parts[0];
   const Symbol* symbol = base.kind == Operand::Kind::kName
                              ? form.symbols().find(base.name, form.statement().scope)
                              : nullptr;
-  if (symbol == nullptr || (symbol->kind != Symbol::Kind::kParameter &&
-                            symbol->kind != Symbol::Kind::kFrameParameter))
+  if (symbol == nullptr ||
+      (symbol->kind != Symbol::Kind::kParameter && symbol->kind != Symbol::Kind::kFrameParameter))
     return false;
   const int64_t offset = form.operand(i).offset;
   if (offset < 0 || offset + int64_t{form.op.bytes} * form.op.count > symbol->bytes)
@@ -273,10 +296,14 @@ void create_policy(Form& form) {
 
 }  // namespace
 
-const Row kMemoryRows[] = {{"ld", access},          {"ldu", access},
-                           {"st", access},          {"prefetch", advice},
-                           {"prefetchu", advice},   {"discard", advice},
-                           {"applypriority", advice}, {"createpolicy", create_policy},
+const Row kMemoryRows[] = {{"ld", access},
+                           {"ldu", access},
+                           {"st", access},
+                           {"prefetch", advice},
+                           {"prefetchu", advice},
+                           {"discard", advice},
+                           {"applypriority", advice},
+                           {"createpolicy", create_policy},
                            {}};
 
 }  // namespace tw::vgpu

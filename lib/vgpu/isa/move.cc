@@ -31,29 +31,33 @@ Step split(Warp& warp, const Op& op) {
     uint8_t* part = warp.at<uint8_t>(parts[i]);
     TW_VGPU_EACH(lane, warp.active) {
       uint8_t* in_whole = single + lane * whole + i * op.bytes;
-      if (kPacks) __builtin_memcpy(in_whole, part + lane * op.bytes, op.bytes);
-      else __builtin_memcpy(part + lane * op.bytes, in_whole, op.bytes);
+      if (kPacks)
+        __builtin_memcpy(in_whole, part + lane * op.bytes, op.bytes);
+      else
+        __builtin_memcpy(part + lane * op.bytes, in_whole, op.bytes);
     }
   }
   return Step::kNext;
 }
 
-/// As split<true>, where a part is also the whole's own register or there is a temporary to be kept.
+/// As split<true>, where a part is also the whole's own register or there is a temporary to be
+/// kept.
 Step pack(Warp& warp, const Op& op) {
   const Slot* parts = warp.lists + op.list;
   const int whole = op.bytes * op.count;
   TW_VGPU_EACH(lane, warp.active) {
     uint8_t value[16];
     for (int i = 0; i < op.count; ++i)
-      __builtin_memcpy(value + i * op.bytes, warp.at<uint8_t>(parts[i]) + lane * op.bytes, op.bytes);
+      __builtin_memcpy(value + i * op.bytes, warp.at<uint8_t>(parts[i]) + lane * op.bytes,
+                       op.bytes);
     __builtin_memcpy(warp.at<uint8_t>(op.d) + lane * whole, value, static_cast<size_t>(whole));
   }
   return Step::kNext;
 }
 
 Step parameter_address(Warp& warp, const Op& op) {
-  const uint64_t address =
-      reinterpret_cast<uint64_t>(warp.block->launch->parameters.data()) + static_cast<uint64_t>(op.immediate);
+  const uint64_t address = reinterpret_cast<uint64_t>(warp.block->launch->parameters.data()) +
+                           static_cast<uint64_t>(op.immediate);
   for_lanes(warp, warp.at<uint64_t>(op.d), [=](int) { return address; });
   return Step::kNext;
 }
@@ -77,8 +81,10 @@ bool clock_named(std::string_view name, uint8_t* clock, int* bytes) {
     Clock clock;
     int bytes;
   };
-  constexpr Name kNames[] = {{"%globaltimer", kTimer, 8},      {"%globaltimer_lo", kTimerLow, 4},
-                             {"%globaltimer_hi", kTimerHigh, 4}, {"%clock64", kCycles, 8},
+  constexpr Name kNames[] = {{"%globaltimer", kTimer, 8},
+                             {"%globaltimer_lo", kTimerLow, 4},
+                             {"%globaltimer_hi", kTimerHigh, 4},
+                             {"%clock64", kCycles, 8},
                              {"%clock", kCyclesLow, 4}};
   for (const Name& row : kNames) {
     if (row.name != name) continue;
@@ -101,8 +107,10 @@ bool move_parts(Form& form, int bytes) {
     slots.push_back(unpacks ? form.out(part, bytes / count) : form.in(part, bytes / count));
   form.list(slots);
   form.op.bytes = static_cast<uint8_t>(bytes / count);
-  if (unpacks) form.op.a = form.in(1, bytes);
-  else form.op.d = form.out(0, bytes);
+  if (unpacks)
+    form.op.a = form.in(1, bytes);
+  else
+    form.op.d = form.out(0, bytes);
   form.emit(unpacks ? split<false> : Run{pack}, 2);
   return true;
 }
@@ -119,7 +127,8 @@ void mov(Form& form) {
   const Operand& source = form.operand(1);
   form.op.d = form.out(0, bytes);
   int clock_bytes = 0;
-  if (source.kind == Operand::Kind::kName && clock_named(source.name, &form.op.kind, &clock_bytes)) {
+  if (source.kind == Operand::Kind::kName &&
+      clock_named(source.name, &form.op.kind, &clock_bytes)) {
     if (clock_bytes != bytes) form.fail("the clock has " + std::to_string(clock_bytes) + " bytes");
     return form.emit(read_clock, 2);
   }
@@ -132,9 +141,8 @@ void mov(Form& form) {
     return form.emit(parameter_address, 2);
   }
   form.op.a = form.in(1, bytes);
-  form.emit(bytes == 16 ? map1<Copy, unsigned __int128, unsigned __int128>
-                        : map_bits<Copy, 1>(type),
-            2);
+  form.emit(
+      bytes == 16 ? map1<Copy, unsigned __int128, unsigned __int128> : map_bits<Copy, 1>(type), 2);
 }
 
 template <bool kToShared>

@@ -26,8 +26,8 @@ std::vector<uint64_t> replicas(Warp& warp, uint64_t address, uint32_t bytes, boo
   return result;
 }
 
-void observe(Warp& warp, const Op& op, int lane, const std::vector<uint64_t>& members, uint32_t bytes,
-             AccessKind kind) {
+void observe(Warp& warp, const Op& op, int lane, const std::vector<uint64_t>& members,
+             uint32_t bytes, AccessKind kind) {
   if (warp.block->observer == nullptr) return;
   const uint32_t all = warp.active;
   warp.active = uint32_t{1} << lane;
@@ -42,13 +42,15 @@ void observe(Warp& warp, const Op& op, int lane, const std::vector<uint64_t>& me
 uint64_t lane_address(const Warp& warp, const Op& op, int lane, uint32_t bytes) {
   const uint64_t address = warp.at<uint64_t>(op.a)[lane] + static_cast<uint64_t>(op.immediate);
   if (address % bytes != 0)
-    warp.fault(FaultKind::kMisalignedAddress, "an address that is no multiple of " + std::to_string(bytes));
+    warp.fault(FaultKind::kMisalignedAddress,
+               "an address that is no multiple of " + std::to_string(bytes));
   return address;
 }
 
 /// Sums of the 16-bit formats with .acc::f32 are rounded once; others after each member.
 void combine(uint8_t* to, const uint8_t* from, const Op& op, uint32_t bytes) {
-  reduce_bytes(to, from, bytes, static_cast<Reduction>(op.kind), static_cast<ptx::Type>(op.target & 255));
+  reduce_bytes(to, from, bytes, static_cast<Reduction>(op.kind),
+               static_cast<ptx::Type>(op.target & 255));
 }
 
 float wide(uint16_t bits, bool is_half) { return is_half ? from_half(bits) : from_bfloat(bits); }
@@ -69,10 +71,10 @@ Step load_reduce(Warp& warp, const Op& op) {
           uint16_t bits;
           std::memcpy(&bits, reinterpret_cast<const void*>(members[member] + i), 2);
           const float value = wide(bits, is_half);
-          sum = member == 0                                             ? value
+          sum = member == 0                                          ? value
                 : static_cast<Reduction>(op.kind) == Reduction::kAdd ? sum + value
                 : static_cast<Reduction>(op.kind) == Reduction::kMin ? std::min(sum, value)
-                                                                       : std::max(sum, value);
+                                                                     : std::max(sum, value);
         }
         const auto bits = static_cast<uint16_t>(is_half ? to_half(sum) : to_bfloat(sum));
         std::memcpy(result + i, &bits, 2);
@@ -83,8 +85,9 @@ Step load_reduce(Warp& warp, const Op& op) {
         combine(result, reinterpret_cast<const uint8_t*>(members[member]), op, bytes);
     }
     for (int i = 0; i < op.count; ++i)
-      std::memcpy(warp.at<uint8_t>(warp.lists[op.list + static_cast<uint32_t>(i)]) + lane * op.bytes,
-                  result + i * op.bytes, op.bytes);
+      std::memcpy(
+          warp.at<uint8_t>(warp.lists[op.list + static_cast<uint32_t>(i)]) + lane * op.bytes,
+          result + i * op.bytes, op.bytes);
   }
   return Step::kYield;
 }
@@ -98,13 +101,16 @@ Step store(Warp& warp, const Op& op) {
     observe(warp, op, lane, members, bytes, kReduces ? AccessKind::kAtomic : AccessKind::kStore);
     uint8_t values[16];
     for (int i = 0; i < op.count; ++i)
-      std::memcpy(values + i * op.bytes,
-                  warp.at<uint8_t>(warp.lists[op.list + static_cast<uint32_t>(i)]) + lane * op.bytes,
-                  op.bytes);
+      std::memcpy(
+          values + i * op.bytes,
+          warp.at<uint8_t>(warp.lists[op.list + static_cast<uint32_t>(i)]) + lane * op.bytes,
+          op.bytes);
     for (const uint64_t member : members) {
       auto* to = reinterpret_cast<uint8_t*>(member);
-      if (kReduces) combine(to, values, op, bytes);
-      else std::memcpy(to, values, bytes);
+      if (kReduces)
+        combine(to, values, op, bytes);
+      else
+        std::memcpy(to, values, bytes);
     }
   }
   warp.block->machine->note_progress();
@@ -125,7 +131,9 @@ void decode(Form& form) {
   const int bytes = ptx::bytes_of(type);
   if (bytes * count > 16) form.fail("more than 16 bytes");
   // Pairs are two numbers side by side.
-  const Type element = type == Type::kF16x2 ? Type::kF16 : type == Type::kBf16x2 ? Type::kBf16 : type;
+  const Type element = type == Type::kF16x2    ? Type::kF16
+                       : type == Type::kBf16x2 ? Type::kBf16
+                                               : type;
   const bool is_small = element == Type::kF16 || element == Type::kBf16;
   if (is_wide_sum && !is_small) form.fail(".acc::f32 is for 16-bit floats");
   form.op.target = static_cast<int32_t>(element) | (is_wide_sum ? 256 : 0);

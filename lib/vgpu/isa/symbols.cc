@@ -127,8 +127,8 @@ void Symbols::add_parameters() {
   if (!function_.is_entry) {
     return_pc = draft_.allocate(4);
     const auto add = [&](const ptx::Variable& variable, std::vector<Symbol>* to) {
-      const Symbol symbol = variable.space == Space::kReg ? make_register(variable)
-                                                          : make_variable(variable);
+      const Symbol symbol =
+          variable.space == Space::kReg ? make_register(variable) : make_variable(variable);
       to->push_back(symbol);
       found_[0].emplace(variable.name, symbol);
     };
@@ -163,8 +163,8 @@ Symbol Symbols::make_register(const ptx::Variable& variable) {
   }
   symbol.bytes = static_cast<uint32_t>(ptx::bytes_of(variable.type));
   if (variable.vector != 1)
-    throw ptx::Error(variable.line, "vector registers are not supported: '" +
-                                        std::string(variable.name) + "'");
+    throw ptx::Error(variable.line,
+                     "vector registers are not supported: '" + std::string(variable.name) + "'");
   symbol.slot = draft_.allocate(symbol.bytes);
   return symbol;
 }
@@ -225,8 +225,7 @@ const Symbol* Symbols::in_scope(std::string_view name, int scope) {
 }
 
 const Symbol* Symbols::in_module(std::string_view name) {
-  if (const auto at = draft_.variables.find(name); at != draft_.variables.end())
-    return &at->second;
+  if (const auto at = draft_.variables.find(name); at != draft_.variables.end()) return &at->second;
   for (const ptx::Variable& variable : draft_.module.variables)
     if (variable.name == name)
       return &draft_.variables.emplace(name, make_variable(variable)).first->second;

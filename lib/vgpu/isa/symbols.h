@@ -1,5 +1,5 @@
-// Names of a kernel while it is decoded: registers, variables and labels with their scopes, and where
-// the registers and constants lie.
+// Names of a kernel while it is decoded: registers, variables and labels with their scopes, and
+// where the registers and constants lie.
 #pragma once
 
 #include <cstdint>
@@ -62,10 +62,10 @@ struct Draft {
   std::unordered_map<std::string_view, Slot> specials;
   std::unordered_map<std::string_view, Symbol> variables;  // of the module
   std::vector<Dynamic> dynamic;
-  std::vector<Function> functions;                // the entry, then what is called
-  size_t current = 0;                             // the function being decoded, and its
-  std::vector<Jump> jumps;                        // jumps
-  size_t first_table = 0;                         // and first jump table
+  std::vector<Function> functions;  // the entry, then what is called
+  size_t current = 0;               // the function being decoded, and its
+  std::vector<Jump> jumps;          // jumps
+  size_t first_table = 0;           // and first jump table
   uint32_t dynamic_align = 16;
 
   /// The number of the function `name`, for calls; -1 when the module has no body of it.
@@ -75,8 +75,8 @@ struct Draft {
   Slot constant(uint64_t bits, int bytes);
 };
 
-/// The names within one function, on top of those of the module. Functions share the program's frame:
-/// each has registers of its own, so that calls need no stack (and cannot recurse).
+/// The names within one function, on top of those of the module. Functions share the program's
+/// frame: each has registers of its own, so that calls need no stack (and cannot recurse).
 class Symbols {
  public:
   Symbols(Draft& draft, const ptx::Function& function);
@@ -86,8 +86,8 @@ class Symbols {
   /// The statement that a label of `scope` stands before; -1 when there is none.
   int label(std::string_view name, int scope) const;
   const ptx::Targets* targets(std::string_view name, int scope) const;
-  /// The constant that is the address of a symbol that is no register, plus `addend`; kNoSlot when it
-  /// has no address.
+  /// The constant that is the address of a symbol that is no register, plus `addend`; kNoSlot when
+  /// it has no address.
   Slot address_constant(const Symbol& symbol, std::string_view name, int64_t addend, int bytes);
   /// The lanes of a special register; kNoSlot when there is none called so.
   Slot special(std::string_view name);

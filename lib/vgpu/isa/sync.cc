@@ -16,7 +16,8 @@ uint32_t first_lane(const Warp& warp, Slot slot) {
   return warp.at<uint32_t>(slot)[std::countr_zero(warp.active)];
 }
 
-/// Takes part in barrier a of the block, with b threads (all when there is no b). A warp counts whole.
+/// Takes part in barrier a of the block, with b threads (all when there is no b). A warp counts
+/// whole.
 template <bool kWaits>
 Step barrier(Warp& warp, const Op& op) {
   if (warp.mask != warp.live) return Step::kPark;
@@ -30,16 +31,17 @@ Step barrier(Warp& warp, const Op& op) {
                "a barrier of " + std::to_string(expected) + " threads: valid are multiples of 32");
   NamedBarrier& state = warp.block->barriers[number];
   if (state.arrived > 0 && state.expected != expected)
-    warp.fault(FaultKind::kIllegalInstruction,
-               "barrier " + std::to_string(number) + " with " + std::to_string(expected) +
-                   " threads, where others came with " + std::to_string(state.expected) +
-                   " (0: all)");
+    warp.fault(FaultKind::kIllegalInstruction, "barrier " + std::to_string(number) + " with " +
+                                                   std::to_string(expected) +
+                                                   " threads, where others came with " +
+                                                   std::to_string(state.expected) + " (0: all)");
   if (op.kind != kPlain) {
     const uint32_t values = warp.predicate(op.c) & warp.active;
     state.all = state.all && values == warp.active;
     state.any = state.any || values != 0;
     state.count += static_cast<uint32_t>(std::popcount(values));
   }
+  state.arrivals.push_back(&warp);
   if (!kWaits) {
     warp.block->arrive(static_cast<int>(number), kLanes, expected);
     return Step::kNext;
@@ -54,13 +56,13 @@ Step barrier(Warp& warp, const Op& op) {
 }
 
 Step warp_barrier(Warp& warp, const Op& op) {
-  return warp.has_all(first_lane(warp, op.a)) ? Step::kNext : Step::kPark;
+  if (!warp.has_all(first_lane(warp, op.a))) return Step::kPark;
+  if (warp.block->observer != nullptr) warp.block->observer->warp_barrier(warp, warp.active);
+  return Step::kNext;
 }
 
 /// For instructions that all lanes of a warp execute together and that do nothing here.
-Step together(Warp& warp, const Op&) {
-  return warp.mask == warp.live ? Step::kNext : Step::kPark;
-}
+Step together(Warp& warp, const Op&) { return warp.mask == warp.live ? Step::kNext : Step::kPark; }
 
 Step fence(Warp& warp, const Op& op) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -84,7 +86,8 @@ void decode_barrier(Form& form) {
   if (what == 2) {
     form.op.kind = static_cast<uint8_t>(kRedAnd + form.take_one({"and", "or", "popc"}));
     const Type type = form.type();
-    if ((type == Type::kPred) != (form.op.kind != kRedCount)) form.fail("the result has another type");
+    if ((type == Type::kPred) != (form.op.kind != kRedCount))
+      form.fail("the result has another type");
     form.op.d = form.op.kind == kRedCount ? form.out(next++, 4) : form.predicate_out(next++);
   }
   form.op.a = form.in(next++, 4);
@@ -141,9 +144,12 @@ void griddepcontrol(Form& form) {
 
 }  // namespace
 
-const Row kSyncRows[] = {{"bar", decode_barrier},       {"barrier", decode_barrier},
-                         {"fence", decode_fence},       {"membar", decode_fence},
-                         {"setmaxnreg", setmaxnreg},    {"griddepcontrol", griddepcontrol},
+const Row kSyncRows[] = {{"bar", decode_barrier},
+                         {"barrier", decode_barrier},
+                         {"fence", decode_fence},
+                         {"membar", decode_fence},
+                         {"setmaxnreg", setmaxnreg},
+                         {"griddepcontrol", griddepcontrol},
                          {}};
 
 }  // namespace tw::vgpu

@@ -23,8 +23,8 @@ struct Box {
 ptx::Type element_type(uint8_t type) {
   // The order of CUtensorMapDataType.
   constexpr ptx::Type kTypes[] = {
-      ptx::Type::kB8,  ptx::Type::kU16, ptx::Type::kU32, ptx::Type::kS32,  ptx::Type::kU64,
-      ptx::Type::kS64, ptx::Type::kF16, ptx::Type::kF32, ptx::Type::kF64,  ptx::Type::kBf16,
+      ptx::Type::kB8,  ptx::Type::kU16, ptx::Type::kU32, ptx::Type::kS32, ptx::Type::kU64,
+      ptx::Type::kS64, ptx::Type::kF16, ptx::Type::kF32, ptx::Type::kF64, ptx::Type::kBf16,
       ptx::Type::kF32, ptx::Type::kF32, ptx::Type::kF32};
   return type < std::size(kTypes) ? kTypes[type] : ptx::Type::kB8;
 }
@@ -71,8 +71,10 @@ uint8_t* in_shared(uint64_t shared, uint32_t shared_offset, uint32_t offset, con
 void load_box(const Box& box, uint64_t shared, uint32_t shared_offset) {
   for_elements(box, [&](uint64_t global, uint32_t offset) {
     uint8_t* to = in_shared(shared, shared_offset, offset, box.map);
-    if (global != 0) std::memcpy(to, reinterpret_cast<const void*>(global), box.map.element_bytes);
-    else fill_outside(to, box.map);
+    if (global != 0)
+      std::memcpy(to, reinterpret_cast<const void*>(global), box.map.element_bytes);
+    else
+      fill_outside(to, box.map);
   });
 }
 
@@ -96,6 +98,25 @@ void store_box(const Box& box, const std::vector<uint8_t>& data, Reduction reduc
   });
 }
 
+/// Tells the observer of a copy's global side, row by row.
+void observe_box(Observer* observer, const std::shared_ptr<Ticket>& ticket, const Box& box,
+                 AccessKind kind) {
+  uint64_t begin = 0, end = 0;
+  const auto flush = [&] {
+    if (end > begin)
+      observer->engine_access(ticket, begin, static_cast<uint32_t>(end - begin), kind);
+  };
+  for_elements(box, [&](uint64_t global, uint32_t) {
+    if (global == 0) return;
+    if (global != end) {
+      flush();
+      begin = global;
+    }
+    end = global + box.map.element_bytes;
+  });
+  flush();
+}
+
 /// Reads the lane's map and checks that the GPU may touch what it describes.
 Box take_box(Warp& warp, const Op& op, int lane, bool writes) {
   const Slot* slots = warp.lists + op.list;
@@ -110,9 +131,9 @@ Box take_box(Warp& warp, const Op& op, int lane, bool writes) {
   if (box.map.mark != TensorMap::kMark)
     warp.fault(FaultKind::kIllegalInstruction, "there is no tensor map at this address");
   if (box.map.rank != op.count - 2)
-    warp.fault(FaultKind::kIllegalInstruction,
-               "a tensor map of " + std::to_string(box.map.rank) + " dimensions where the copy has " +
-                   std::to_string(op.count - 2));
+    warp.fault(FaultKind::kIllegalInstruction, "a tensor map of " + std::to_string(box.map.rank) +
+                                                   " dimensions where the copy has " +
+                                                   std::to_string(op.count - 2));
   for (int i = 0; i < box.map.rank; ++i) box.at[i] = warp.at<int32_t>(slots[2 + i])[lane];
   uint64_t low = ~uint64_t{0}, high = 0;
   for_elements(box, [&](uint64_t global, uint32_t) {
@@ -125,50 +146,92 @@ Box take_box(Warp& warp, const Op& op, int lane, bool writes) {
   const Access access = region == nullptr ? Access::kNone : region->access[warp.block->gpu];
   if (region == nullptr || high + box.map.element_bytes > region->end || access == Access::kNone ||
       (writes && access != Access::kReadWrite))
-    warp.fault(FaultKind::kIllegalAddress,
-               "a box of the tensor is not this GPU's memory: " +
-                   warp.block->machine->memory().describe(low));
+    warp.fault(FaultKind::kIllegalAddress, "a box of the tensor is not this GPU's memory: " +
+                                               warp.block->machine->memory().describe(low));
   return box;
+}
+
+/// One lane's copy.
+struct TensorCopy {
+  Machine* machine;
+  Box box;
+  Block* owner;       // of the shared memory
+  uint64_t shared;    // its host address
+  uint32_t offset;    // its shared address
+  uint64_t word = 0;  // of the mbarrier, for loads
+  std::string place;
+  Reduction reduction = Reduction::kNone;
+  std::shared_ptr<BulkGroup> group;  // of stores
+  Observer* observer = nullptr;
+  std::shared_ptr<Ticket> ticket;  // null without an observer
+};
+
+void start_load(const TensorCopy& copy) {
+  copy.machine->start_engine(copy.owner, [copy] {
+    const uint32_t bytes = copy.box.map.box_bytes();
+    if (copy.ticket) {
+      observe_box(copy.observer, copy.ticket, copy.box, AccessKind::kLoad);
+      copy.observer->engine_access(copy.ticket, copy.shared, bytes, AccessKind::kStore);
+      copy.observer->engine_signal(copy.ticket, copy.word);
+    }
+    load_box(copy.box, copy.shared, copy.offset);
+    signal_bytes(copy.place, copy.word, bytes);
+  });
+}
+
+/// Reads at one time and writes at a later one.
+void start_store(const TensorCopy& copy) {
+  ++copy.group->reading;
+  ++copy.group->writing;
+  if (copy.ticket) copy.group->tickets.push_back(copy.ticket);
+  copy.machine->start_engine(copy.owner, [copy] {
+    if (copy.ticket)
+      copy.observer->engine_access(copy.ticket, copy.shared, copy.box.map.box_bytes(),
+                                   AccessKind::kLoad);
+    const std::vector<uint8_t> data = read_box(copy.box, copy.shared, copy.offset);
+    --copy.group->reading;
+    copy.machine->start_engine(copy.owner, [copy, data] {
+      const bool adds = copy.reduction != Reduction::kNone;
+      if (copy.ticket)
+        observe_box(copy.observer, copy.ticket, copy.box,
+                    adds ? AccessKind::kAtomic : AccessKind::kStore);
+      store_box(copy.box, data, copy.reduction);
+      --copy.group->writing;
+    });
+  });
 }
 
 /// The list: tensor map, mbarrier (kNoSlot for a group), coordinates. op.a: the shared address;
 /// op.e: the mbarrier's offset; op.kind 1: to shared memory; op.rounding: the reduction.
 Step copy_tensor(Warp& warp, const Op& op) {
   const bool loads = op.kind == 1;
-  const Slot bar_slot = warp.lists[op.list + 1];
-  Machine* machine = warp.block->machine;
   const uint32_t all = warp.active;
   TW_VGPU_EACH(lane, all) {
     warp.active = uint32_t{1} << lane;
-    const Box box = take_box(warp, op, lane, !loads);
+    TensorCopy copy{};
+    copy.machine = warp.block->machine;
+    copy.box = take_box(warp, op, lane, !loads);
     Addresses shared;
-    resolve(warp, op, op.a, box.map.box_bytes(), kSharedAlign, loads, &shared);
-    const uint64_t address = shared.lane[lane];
-    Block* owner = owner_of(warp, address);
-    const auto offset = static_cast<uint32_t>(address - reinterpret_cast<uint64_t>(owner->shared));
-    if (loads) {
-      Op bar_op = op;
-      bar_op.immediate = static_cast<int64_t>(op.e);
-      Addresses bar;
-      resolve(warp, bar_op, bar_slot, 8, 8, true, &bar);
-      machine->start_engine(owner, [box, address, offset, word = bar.lane[lane], place = warp.place()] {
-        load_box(box, address, offset);
-        signal_bytes(place, word, box.map.box_bytes());
-      });
+    resolve(warp, op, op.a, copy.box.map.box_bytes(), kSharedAlign, loads, &shared);
+    copy.shared = shared.lane[lane];
+    copy.owner = owner_of(warp, copy.shared);
+    copy.offset =
+        static_cast<uint32_t>(copy.shared - reinterpret_cast<uint64_t>(copy.owner->shared));
+    copy.place = warp.place();
+    copy.observer = warp.block->observer;
+    copy.ticket = take_ticket(warp, lane);
+    if (!loads) {
+      copy.reduction = static_cast<Reduction>(op.rounding);
+      copy.group = open_group(warp, lane);
+      start_store(copy);
       continue;
     }
-    const std::shared_ptr<BulkGroup> group = open_group(warp, lane);
-    ++group->reading;
-    ++group->writing;
-    const auto reduction = static_cast<Reduction>(op.rounding);
-    machine->start_engine(owner, [=] {
-      const std::vector<uint8_t> data = read_box(box, address, offset);
-      --group->reading;
-      machine->start_engine(owner, [=] {
-        store_box(box, data, reduction);
-        --group->writing;
-      });
-    });
+    Op bar_op = op;
+    bar_op.immediate = static_cast<int64_t>(op.e);
+    Addresses bar;
+    resolve(warp, bar_op, warp.lists[op.list + 1], 8, 8, true, &bar);
+    copy.word = bar.lane[lane];
+    start_load(copy);
   }
   warp.active = all;
   return Step::kNext;
@@ -178,8 +241,8 @@ Step copy_tensor(Warp& warp, const Op& op) {
 
 void decode_tensor(Form& form, bool reduces) {
   const int rank = 1 + form.take_one({"1d", "2d", "3d", "4d", "5d"});
-  const bool loads = form.statement().opcode.find(".global") >
-                     form.statement().opcode.find(".shared::");
+  const bool loads =
+      form.statement().opcode.find(".global") > form.statement().opcode.find(".shared::");
   if (!form.take("global")) form.fail("one end must be in global memory");
   if (!form.take("shared::cluster") && !form.take("shared::cta"))
     form.fail("one end must be in shared memory");

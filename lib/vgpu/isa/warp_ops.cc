@@ -30,10 +30,18 @@ bool shuffle_source(uint8_t way, int lane, uint32_t b, uint32_t c, int* source) 
   const int last = (lane & segment) | (clamp & ~segment);
   const int first = lane & segment;
   switch (way) {
-    case kUp: *source = lane - value; return *source >= last;
-    case kDown: *source = lane + value; return *source <= last;
-    case kButterfly: *source = lane ^ value; return *source <= last;
-    default: *source = first | (value & ~segment); return *source <= last;
+    case kUp:
+      *source = lane - value;
+      return *source >= last;
+    case kDown:
+      *source = lane + value;
+      return *source <= last;
+    case kButterfly:
+      *source = lane ^ value;
+      return *source <= last;
+    default:
+      *source = first | (value & ~segment);
+      return *source <= last;
   }
 }
 
@@ -63,12 +71,17 @@ Step vote(Warp& warp, const Op& op) {
   if (all == 0) return Step::kPark;
   const uint32_t yes = warp.predicate(op.a) & warp.active;
   switch (op.kind) {
-    case kAll: warp.set_predicate(op.d, yes == warp.active ? kAllLanes : 0); break;
-    case kAny: warp.set_predicate(op.d, yes != 0 ? kAllLanes : 0); break;
+    case kAll:
+      warp.set_predicate(op.d, yes == warp.active ? kAllLanes : 0);
+      break;
+    case kAny:
+      warp.set_predicate(op.d, yes != 0 ? kAllLanes : 0);
+      break;
     case kUniform:
       warp.set_predicate(op.d, yes == 0 || yes == warp.active ? kAllLanes : 0);
       break;
-    default: for_lanes(warp, warp.at<uint32_t>(op.d), [=](int) { return yes; });
+    default:
+      for_lanes(warp, warp.at<uint32_t>(op.d), [=](int) { return yes; });
   }
   return Step::kNext;
 }
@@ -84,7 +97,7 @@ Step match(Warp& warp, const Op& op) {
   TW_VGPU_EACH(lane, warp.active) {
     uint32_t same = 0;
     TW_VGPU_EACH(other, warp.active)
-      same |= static_cast<uint32_t>(values[other] == values[lane]) << other;
+    same |= static_cast<uint32_t>(values[other] == values[lane]) << other;
     const bool has_all = same == warp.active;
     agree |= static_cast<uint32_t>(has_all) << lane;
     if (op.d != kNoSlot) warp.at<uint32_t>(op.d)[lane] = op.kind == 0 || has_all ? same : 0;
@@ -104,12 +117,24 @@ Step reduce(Warp& warp, const Op& op) {
   TW_VGPU_EACH(lane, warp.active & (warp.active - 1)) {
     const T value = values[lane];
     switch (op.kind) {
-      case kSum: result = static_cast<T>(result + value); break;
-      case kMinimum: result = std::min(result, value); break;
-      case kMaximum: result = std::max(result, value); break;
-      case kAnd: result &= value; break;
-      case kOr: result |= value; break;
-      default: result ^= value; break;
+      case kSum:
+        result = static_cast<T>(result + value);
+        break;
+      case kMinimum:
+        result = std::min(result, value);
+        break;
+      case kMaximum:
+        result = std::max(result, value);
+        break;
+      case kAnd:
+        result &= value;
+        break;
+      case kOr:
+        result |= value;
+        break;
+      default:
+        result ^= value;
+        break;
     }
   }
   for_lanes(warp, warp.at<T>(op.d), [=](int) { return result; });
@@ -122,8 +147,7 @@ Step elect(Warp& warp, const Op& op) {
   if (all == 0) return Step::kPark;
   const auto leader = static_cast<uint32_t>(std::countr_zero(all));
   warp.set_predicate(static_cast<uint32_t>(op.target), uint32_t{1} << leader);
-  if (op.d != kNoSlot)
-    for_lanes(warp, warp.at<uint32_t>(op.d), [=](int) { return leader; });
+  if (op.d != kNoSlot) for_lanes(warp, warp.at<uint32_t>(op.d), [=](int) { return leader; });
   return Step::kNext;
 }
 
@@ -212,9 +236,12 @@ void decode_active_mask(Form& form) {
 
 }  // namespace
 
-const Row kWarpRows[] = {{"shfl", decode_shuffle}, {"vote", decode_vote},
-                         {"match", decode_match},  {"redux", decode_reduce},
-                         {"elect", decode_elect},  {"activemask", decode_active_mask},
+const Row kWarpRows[] = {{"shfl", decode_shuffle},
+                         {"vote", decode_vote},
+                         {"match", decode_match},
+                         {"redux", decode_reduce},
+                         {"elect", decode_elect},
+                         {"activemask", decode_active_mask},
                          {}};
 
 }  // namespace tw::vgpu

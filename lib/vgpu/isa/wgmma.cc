@@ -1,6 +1,6 @@
-// wgmma: multiplications of a warpgroup, asynchronous. One is executed when all four warps have issued
-// it, at a random time or as late as a wait for it allows. Sums are in fp32 (or s32) in the order of
-// k, each product added by a fused multiply-add.
+// wgmma: multiplications of a warpgroup, asynchronous. One is executed when all four warps have
+// issued it, at a random time or as late as a wait for it allows. Sums are in fp32 (or s32) in the
+// order of k, each product added by a fused multiply-add.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -18,10 +18,17 @@ namespace {
 constexpr int kRows = 64, kMostColumns = 256, kMostK = 32, kWarps = 4;
 
 // Op::kind
-constexpr uint8_t kRegistersA = 1, kTransposedA = 2, kTransposedB = 4, kNegatedA = 8, kNegatedB = 16;
+constexpr uint8_t kRegistersA = 1, kTransposedA = 2, kTransposedB = 4, kNegatedA = 8,
+                  kNegatedB = 16;
 
-struct FromHalf { using Bits = uint16_t; static float value(Bits bits) { return from_half(bits); } };
-struct FromBfloat { using Bits = uint16_t; static float value(Bits bits) { return from_bfloat(bits); } };
+struct FromHalf {
+  using Bits = uint16_t;
+  static float value(Bits bits) { return from_half(bits); }
+};
+struct FromBfloat {
+  using Bits = uint16_t;
+  static float value(Bits bits) { return from_bfloat(bits); }
+};
 struct FromTf32 {
   using Bits = uint32_t;
   static float value(Bits bits) { return std::bit_cast<float>(bits & 0xffffe000); }
@@ -34,8 +41,14 @@ struct FromE5m2 {
   using Bits = uint8_t;
   static float value(Bits bits) { return static_cast<float>(decode_float(bits, kE5m2Format)); }
 };
-struct FromSigned { using Bits = int8_t; static int32_t value(Bits bits) { return bits; } };
-struct FromUnsigned { using Bits = uint8_t; static int32_t value(Bits bits) { return bits; } };
+struct FromSigned {
+  using Bits = int8_t;
+  static int32_t value(Bits bits) { return bits; }
+};
+struct FromUnsigned {
+  using Bits = uint8_t;
+  static int32_t value(Bits bits) { return bits; }
+};
 
 /// A matrix in shared memory as its descriptor says.
 class Descriptor {
@@ -49,8 +62,8 @@ class Descriptor {
         swizzle_((4 - static_cast<int>(bits >> 62)) & 3),
         is_transposed_(is_transposed) {}
 
-  /// Where the 16 bytes lie that hold element `minor` (of 16 / bytes) onwards: along k of row `major`
-  /// or, transposed, along the rows of k = `major`. Null when that is beyond shared memory.
+  /// Where the 16 bytes lie that hold element `minor` (of 16 / bytes) onwards: along k of row
+  /// `major` or, transposed, along the rows of k = `major`. Null when that is beyond shared memory.
   const uint8_t* vector(int major, int minor_bytes) const {
     const uint32_t pitch = uint32_t{16} << swizzle_;
     const auto row = static_cast<uint32_t>(major);
@@ -63,8 +76,8 @@ class Descriptor {
       address += vector * stride_ + row % 8 * 16 + row / 8 * leading_;
     } else {
       const uint32_t in_atom = pitch / 16;
-      address += vector % in_atom * 16 + vector / in_atom * leading_ + row % 8 * pitch +
-                 row / 8 * stride_;
+      address +=
+          vector % in_atom * 16 + vector / in_atom * leading_ + row % 8 * pitch + row / 8 * stride_;
     }
     address = swizzled(address, swizzle_);
     return address >= kSharedBase && address + 16 <= end_ ? shared_ + address : nullptr;
@@ -84,7 +97,8 @@ bool fetch(const Descriptor& matrix, bool is_transposed, int rows, int k_size, T
   using Bits = typename From::Bits;
   constexpr int kPer = 16 / sizeof(Bits);
   const int majors = is_transposed ? k_size : rows, minors = is_transposed ? rows : k_size;
-  const int major_step = is_transposed ? k_step : row_step, minor_step = is_transposed ? row_step : k_step;
+  const int major_step = is_transposed ? k_step : row_step,
+            minor_step = is_transposed ? row_step : k_step;
   for (int major = 0; major < majors; ++major)
     for (int minor = 0; minor < minors; minor += kPer) {
       const uint8_t* from = matrix.vector(major, minor * static_cast<int>(sizeof(Bits)));
@@ -97,8 +111,8 @@ bool fetch(const Descriptor& matrix, bool is_transposed, int rows, int k_size, T
   return true;
 }
 
-/// Calls f(warp of the group, register, lane, half, row, column) for all sums; halves only where two
-/// are in a register.
+/// Calls f(warp of the group, register, lane, half, row, column) for all sums; halves only where
+/// two are in a register.
 template <bool kPacked, class F>
 void for_sums(int columns, F f) {
   for (int warp = 0; warp < kWarps; ++warp)
@@ -133,24 +147,27 @@ void multiply(Block& block, int first_warp, const PendingWgmma& pending) {
             warps[warp].lists[op.list + static_cast<uint32_t>(sums_registers + i)]);
         for (int lane = 0; lane < kLanes; ++lane)
           for (int j = 0; j < kPer; ++j)
-            left[warp * 16 + (lane >> 2) + 8 * (i & 1)][(lane & 3) * kPer + (i >> 1) * 4 * kPer + j] =
-                A::value(registers[lane * kPer + j]);
+            left[warp * 16 + (lane >> 2) + 8 * (i & 1)][(lane & 3) * kPer + (i >> 1) * 4 * kPer +
+                                                        j] = A::value(registers[lane * kPer + j]);
       }
   }
   const bool is_transposed = (op.kind & kTransposedB) != 0;
-  is_within = is_within && fetch<B>(Descriptor(block, pending.b, is_transposed), is_transposed, columns,
-                                    k_size, &right[0][0], 1, kMostColumns);
+  is_within = is_within && fetch<B>(Descriptor(block, pending.b, is_transposed), is_transposed,
+                                    columns, k_size, &right[0][0], 1, kMostColumns);
   if (!is_within)
     warps[0].fault(FaultKind::kIllegalAddress, "a matrix of wgmma reaches beyond shared memory");
-  if ((op.kind & (kNegatedA | kNegatedB)) == kNegatedA || (op.kind & (kNegatedA | kNegatedB)) == kNegatedB)
+  if ((op.kind & (kNegatedA | kNegatedB)) == kNegatedA ||
+      (op.kind & (kNegatedA | kNegatedB)) == kNegatedB)
     for (auto& row : left)
       for (int k = 0; k < k_size; ++k) row[k] = -row[k];
   const Slot* list = warps[0].lists + op.list;
   for_sums<kHalfSums>(columns, [&](int warp, int at, int place, int row, int column) {
-    if (!pending.accumulates) sums[row][column] = 0;
+    if (!pending.accumulates)
+      sums[row][column] = 0;
     else if constexpr (kHalfSums)
       sums[row][column] = from_half(warps[warp].at<uint16_t>(list[at])[place]);
-    else sums[row][column] = warps[warp].at<Sum>(list[at])[place];
+    else
+      sums[row][column] = warps[warp].at<Sum>(list[at])[place];
   });
   for (int row = 0; row < kRows; ++row)
     for (int k = 0; k < k_size; ++k) {
@@ -166,8 +183,10 @@ void multiply(Block& block, int first_warp, const PendingWgmma& pending) {
       }
     }
   for_sums<kHalfSums>(columns, [&](int warp, int at, int place, int row, int column) {
-    if constexpr (kHalfSums) warps[warp].at<uint16_t>(list[at])[place] = to_half(sums[row][column]);
-    else warps[warp].at<Sum>(list[at])[place] = sums[row][column];
+    if constexpr (kHalfSums)
+      warps[warp].at<uint16_t>(list[at])[place] = to_half(sums[row][column]);
+    else
+      warps[warp].at<Sum>(list[at])[place] = sums[row][column];
   });
 }
 
@@ -228,7 +247,8 @@ Step issue(Warp& warp, const Op& op) {
   pending.issued |= 1u << (warp.index % kWarps);
   constexpr uint32_t kAll = (1u << kWarps) - 1;
   if (block.machine->random().below(4) == 0)
-    while (!state.pending.empty() && state.pending.front().issued == kAll) execute_first(block, group);
+    while (!state.pending.empty() && state.pending.front().issued == kAll)
+      execute_first(block, group);
   return Step::kNext;
 }
 
@@ -291,7 +311,8 @@ void decode_multiply(Form& form) {
       if (scale < 0) form.op.kind |= flag;
     }
     if (bytes == 2) {
-      if ((form.op.kind & kRegistersA) == 0 && form.constant(next++) != 0) form.op.kind |= kTransposedA;
+      if ((form.op.kind & kRegistersA) == 0 && form.constant(next++) != 0)
+        form.op.kind |= kTransposedA;
       if (form.constant(next++) != 0) form.op.kind |= kTransposedB;
     }
   }

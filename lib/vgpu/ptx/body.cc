@@ -143,8 +143,8 @@ class Body {
         return result;
       case Token::Kind::kFloat:
       case Token::Kind::kDouble:
-        result.kind = token.kind == Token::Kind::kFloat ? Operand::Kind::kFloat
-                                                        : Operand::Kind::kDouble;
+        result.kind =
+            token.kind == Token::Kind::kFloat ? Operand::Kind::kFloat : Operand::Kind::kDouble;
         result.bits = token.bits;
         if (result.minus)
           result.bits ^= uint64_t{1} << (result.kind == Operand::Kind::kFloat ? 31 : 63);

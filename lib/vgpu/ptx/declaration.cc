@@ -94,8 +94,8 @@ Variable parse_head(Cursor& cursor, Space space) {
   if (space != Space::kReg && variable.type == Type::kPred)
     cursor.fail("predicates live in registers only");
   variable.align = std::max(
-      {variable.align, uint32_t{1}, static_cast<uint32_t>(bytes_of(variable.type)) *
-                                        static_cast<uint32_t>(variable.vector)});
+      {variable.align, uint32_t{1},
+       static_cast<uint32_t>(bytes_of(variable.type)) * static_cast<uint32_t>(variable.vector)});
   return variable;
 }
 

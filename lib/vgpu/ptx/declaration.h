@@ -12,8 +12,8 @@ namespace tw::vgpu::ptx {
 bool space_named(std::string_view word, Space* space);
 
 /// Parses one declaration from its state space on, names and initial values included, up to what
-/// follows (';', ',' or ')'). `.reg .b32 a, b<5>` gives several variables. `commas`: whether a comma
-/// goes on with the same declaration (not so in parameter lists).
+/// follows (';', ',' or ')'). `.reg .b32 a, b<5>` gives several variables. `commas`: whether a
+/// comma goes on with the same declaration (not so in parameter lists).
 std::vector<Variable> parse_declaration(Cursor& cursor, bool commas);
 
 /// Parses "( .param ..., ... )"; nothing when no '(' stands there.

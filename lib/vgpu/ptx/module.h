@@ -64,8 +64,8 @@ struct Variable {
   int vector = 1;
   uint32_t align = 1;
   std::string_view name;
-  uint64_t bytes = 0;    // 0: extern, of a size that the launch gives
-  int count = -1;        // of registers name0 .. name(count-1); -1: one, called name
+  uint64_t bytes = 0;  // 0: extern, of a size that the launch gives
+  int count = -1;      // of registers name0 .. name(count-1); -1: one, called name
   bool is_extern = false;
   int scope = 0;
   int line = 0;
@@ -99,11 +99,11 @@ struct Function {
   std::vector<Statement> statements;
   std::vector<Label> labels;
   std::vector<Targets> targets;
-  int max_threads = 0;        // .maxntid's product, 0: not given
-  int required_threads = 0;   // .reqntid's product
-  int min_blocks = 0;         // .minnctapersm
-  int max_registers = 0;      // .maxnreg
-  int cluster_blocks = 0;     // .reqnctapercluster's product
+  int max_threads = 0;       // .maxntid's product, 0: not given
+  int required_threads = 0;  // .reqntid's product
+  int min_blocks = 0;        // .minnctapersm
+  int max_registers = 0;     // .maxnreg
+  int cluster_blocks = 0;    // .reqnctapercluster's product
 };
 
 struct Module {

@@ -93,17 +93,26 @@ class Parser {
 
   /// A directive between a function's parameters and its body; false when none stands there.
   bool tuning(Function* function) {
-    if (cursor_.take_if(".maxntid")) function->max_threads = product();
-    else if (cursor_.take_if(".reqntid")) function->required_threads = product();
-    else if (cursor_.take_if(".minnctapersm")) function->min_blocks = product();
-    else if (cursor_.take_if(".maxnctapersm")) product();
-    else if (cursor_.take_if(".maxnreg")) function->max_registers = product();
-    else if (cursor_.take_if(".reqnctapercluster")) function->cluster_blocks = product();
-    else if (cursor_.take_if(".maxclusterrank")) product();
-    else if (cursor_.take_if(".explicitcluster") || cursor_.take_if(".noreturn")) return true;
+    if (cursor_.take_if(".maxntid"))
+      function->max_threads = product();
+    else if (cursor_.take_if(".reqntid"))
+      function->required_threads = product();
+    else if (cursor_.take_if(".minnctapersm"))
+      function->min_blocks = product();
+    else if (cursor_.take_if(".maxnctapersm"))
+      product();
+    else if (cursor_.take_if(".maxnreg"))
+      function->max_registers = product();
+    else if (cursor_.take_if(".reqnctapercluster"))
+      function->cluster_blocks = product();
+    else if (cursor_.take_if(".maxclusterrank"))
+      product();
+    else if (cursor_.take_if(".explicitcluster") || cursor_.take_if(".noreturn"))
+      return true;
     else if (cursor_.take_if(".pragma"))
       while (!cursor_.take_if(';')) cursor_.take();
-    else return false;
+    else
+      return false;
     return true;
   }
 

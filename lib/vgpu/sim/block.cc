@@ -6,6 +6,7 @@
 #include <new>
 
 #include "lib/vgpu/sim/machine.h"
+#include "lib/vgpu/sim/observer.h"
 
 namespace tw::vgpu {
 namespace {
@@ -46,45 +47,84 @@ uint32_t special_value(Special special, const Block& block, const Warp& warp, ui
   const Dim3& c = launch.cluster;
   const uint32_t bit = uint32_t{1} << lane;
   switch (special) {
-    case Special::kTidX: return thread.x;
-    case Special::kTidY: return thread.y;
-    case Special::kTidZ: return thread.z;
-    case Special::kNtidX: return launch.block.x;
-    case Special::kNtidY: return launch.block.y;
-    case Special::kNtidZ: return launch.block.z;
-    case Special::kCtaidX: return block.index.x;
-    case Special::kCtaidY: return block.index.y;
-    case Special::kCtaidZ: return block.index.z;
-    case Special::kNctaidX: return launch.grid.x;
-    case Special::kNctaidY: return launch.grid.y;
-    case Special::kNctaidZ: return launch.grid.z;
-    case Special::kLaneid: return lane;
-    case Special::kWarpid: return static_cast<uint32_t>(warp.index);
-    case Special::kNwarpid: return kSmThreads / kLanes;
-    case Special::kSmid: return static_cast<uint32_t>(block.number % block.machine->sms());
-    case Special::kNsmid: return static_cast<uint32_t>(block.machine->sms());
-    case Special::kGridid: return static_cast<uint32_t>(launch.id);
-    case Special::kLanemaskEq: return bit;
-    case Special::kLanemaskLt: return bit - 1;
-    case Special::kLanemaskLe: return bit | (bit - 1);
-    case Special::kLanemaskGt: return ~(bit | (bit - 1));
-    case Special::kLanemaskGe: return ~(bit - 1);
-    case Special::kClusteridX: return block.index.x / c.x;
-    case Special::kClusteridY: return block.index.y / c.y;
-    case Special::kClusteridZ: return block.index.z / c.z;
-    case Special::kNclusteridX: return launch.grid.x / c.x;
-    case Special::kNclusteridY: return launch.grid.y / c.y;
-    case Special::kNclusteridZ: return launch.grid.z / c.z;
-    case Special::kClusterCtaidX: return block.index.x % c.x;
-    case Special::kClusterCtaidY: return block.index.y % c.y;
-    case Special::kClusterCtaidZ: return block.index.z % c.z;
-    case Special::kClusterNctaidX: return c.x;
-    case Special::kClusterNctaidY: return c.y;
-    case Special::kClusterNctaidZ: return c.z;
-    case Special::kClusterCtarank: return block.cluster_rank;
-    case Special::kClusterNctarank: return static_cast<uint32_t>(c.product());
-    case Special::kDynamicSmemSize: return launch.dynamic_shared;
-    case Special::kTotalSmemSize: return block.shared_end - kSharedBase;
+    case Special::kTidX:
+      return thread.x;
+    case Special::kTidY:
+      return thread.y;
+    case Special::kTidZ:
+      return thread.z;
+    case Special::kNtidX:
+      return launch.block.x;
+    case Special::kNtidY:
+      return launch.block.y;
+    case Special::kNtidZ:
+      return launch.block.z;
+    case Special::kCtaidX:
+      return block.index.x;
+    case Special::kCtaidY:
+      return block.index.y;
+    case Special::kCtaidZ:
+      return block.index.z;
+    case Special::kNctaidX:
+      return launch.grid.x;
+    case Special::kNctaidY:
+      return launch.grid.y;
+    case Special::kNctaidZ:
+      return launch.grid.z;
+    case Special::kLaneid:
+      return lane;
+    case Special::kWarpid:
+      return static_cast<uint32_t>(warp.index);
+    case Special::kNwarpid:
+      return kSmThreads / kLanes;
+    case Special::kSmid:
+      return static_cast<uint32_t>(block.number % block.machine->sms());
+    case Special::kNsmid:
+      return static_cast<uint32_t>(block.machine->sms());
+    case Special::kGridid:
+      return static_cast<uint32_t>(launch.id);
+    case Special::kLanemaskEq:
+      return bit;
+    case Special::kLanemaskLt:
+      return bit - 1;
+    case Special::kLanemaskLe:
+      return bit | (bit - 1);
+    case Special::kLanemaskGt:
+      return ~(bit | (bit - 1));
+    case Special::kLanemaskGe:
+      return ~(bit - 1);
+    case Special::kClusteridX:
+      return block.index.x / c.x;
+    case Special::kClusteridY:
+      return block.index.y / c.y;
+    case Special::kClusteridZ:
+      return block.index.z / c.z;
+    case Special::kNclusteridX:
+      return launch.grid.x / c.x;
+    case Special::kNclusteridY:
+      return launch.grid.y / c.y;
+    case Special::kNclusteridZ:
+      return launch.grid.z / c.z;
+    case Special::kClusterCtaidX:
+      return block.index.x % c.x;
+    case Special::kClusterCtaidY:
+      return block.index.y % c.y;
+    case Special::kClusterCtaidZ:
+      return block.index.z % c.z;
+    case Special::kClusterNctaidX:
+      return c.x;
+    case Special::kClusterNctaidY:
+      return c.y;
+    case Special::kClusterNctaidZ:
+      return c.z;
+    case Special::kClusterCtarank:
+      return block.cluster_rank;
+    case Special::kClusterNctarank:
+      return static_cast<uint32_t>(c.product());
+    case Special::kDynamicSmemSize:
+      return launch.dynamic_shared;
+    case Special::kTotalSmemSize:
+      return block.shared_end - kSharedBase;
   }
   return 0;
 }
@@ -93,7 +133,8 @@ void set_up_warp(Block* block, int index, const Layout& layout) {
   const Launch& launch = *block->launch;
   const Program& program = launch.program();
   Warp& warp = block->warps[static_cast<size_t>(index)];
-  uint8_t* base = block->storage->data() + layout.shared + layout.warp() * static_cast<size_t>(index);
+  uint8_t* base =
+      block->storage->data() + layout.shared + layout.warp() * static_cast<size_t>(index);
   warp.block = block;
   warp.program = &program;
   warp.index = index;
@@ -174,6 +215,7 @@ void Block::recheck_barriers() {
 void Block::release_if_complete(NamedBarrier* barrier) {
   const uint32_t needed = barrier->expected > 0 ? barrier->expected : live_threads();
   if (barrier->arrived < needed || needed == 0) return;
+  if (observer != nullptr) observer->barrier(this, *barrier);
   const std::vector<Warp*> waiting = std::move(barrier->waiting);
   for (Warp* warp : waiting) {
     const Op& op = *warp->waiting_at;

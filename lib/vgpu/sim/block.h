@@ -22,6 +22,7 @@ struct NamedBarrier {
   bool any = false;
   uint32_t count = 0;
   std::vector<Warp*> waiting;
+  std::vector<Warp*> arrivals;  // those that wait, and those that only arrived
 };
 
 /// A wgmma of a warpgroup that not all its warps have issued or that has not been executed.
@@ -47,7 +48,7 @@ struct Cluster {
 
   /// Ends the phase when all live warps have arrived.
   bool advance_if_complete() {
-    if (arrived < live_warps) return false;
+    if (arrived == 0 || arrived < live_warps) return false;
     arrived = 0;
     ++phase;
     return true;
@@ -80,11 +81,11 @@ struct Block {
   uint32_t threads = 0;
   uint32_t cluster_rank = 0;
   std::shared_ptr<Cluster> cluster;
-  uint8_t* shared = nullptr;     // of shared address 0; the first valid is kSharedBase
-  uint32_t shared_end = 0;       // the address after the last
-  uint64_t id = 0;               // unique in the machine
+  uint8_t* shared = nullptr;  // of shared address 0; the first valid is kSharedBase
+  uint32_t shared_end = 0;    // the address after the last
+  uint64_t id = 0;            // unique in the machine
   int live_warps = 0;
-  int engines = 0;               // asynchronous operations that still refer to the block
+  int engines = 0;  // asynchronous operations that still refer to the block
   std::vector<Warp> warps;
   NamedBarrier barriers[16];
   std::vector<Warpgroup> warpgroups;

@@ -31,6 +31,9 @@ struct Launch {
   uint64_t done_blocks = 0;
   uint64_t block_cost = 0;  // of an SM, in kSmUnits
   bool is_started = false;
+  // Launches that are complete before this one begins: up to the floor, and these.
+  uint64_t known_floor = 0;
+  std::vector<uint64_t> known_launches;
 
   const Program& program() const { return *loaded->program; }
   uint64_t blocks() const { return grid.product(); }
@@ -47,8 +50,8 @@ inline constexpr uint32_t kSmShared = 228 * 1024;
 inline constexpr uint32_t kBlockShared = 227 * 1024;
 inline constexpr uint32_t kReservedShared = 1024;  // of each block
 
-/// How many blocks of the program fit on an SM; 0: none. By threads, shared memory and the program's
-/// launch bounds (a kernel compiled for n blocks an SM is given no more).
+/// How many blocks of the program fit on an SM; 0: none. By threads, shared memory and the
+/// program's launch bounds (a kernel compiled for n blocks an SM is given no more).
 int blocks_per_sm(const Program& program, uint64_t threads, uint32_t dynamic_shared);
 
 }  // namespace tw::vgpu

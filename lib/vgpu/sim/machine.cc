@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
-
-#include "lib/vgpu/sim/observer.h"
+#include <iterator>
+#include <map>
 
 namespace tw::vgpu {
 namespace {
 
-constexpr int kSlice = 256;             // turns between looks at the host's calls
-constexpr uint64_t kQuietTurns = 20000;  // the least before a hang is looked for
+constexpr int kSlice = 256;               // turns between looks at the host's calls
+constexpr uint64_t kQuietTurns = 20000;   // the least before a hang is looked for
 constexpr uint64_t kMostResident = 4096;  // blocks of one launch
 
 uint64_t monotonic() {
@@ -19,12 +19,20 @@ uint64_t monotonic() {
                                    .count());
 }
 
+/// Adds to a sorted list.
+void know(std::vector<uint64_t>* known, const std::vector<uint64_t>& more) {
+  std::vector<uint64_t> both;
+  std::set_union(known->begin(), known->end(), more.begin(), more.end(), std::back_inserter(both));
+  *known = std::move(both);
+}
+
 }  // namespace
 
-Machine::Machine(const MachineOptions& options)
+Machine::Machine(const MachineOptions& options, std::unique_ptr<Observer> observer)
     : options_(options),
       random_(options.seed),
       scheduler_(make_scheduler(options.scheduler, options.seed)),
+      observer_(std::move(observer)),
       gpus_(static_cast<size_t>(options.gpus)),
       worker_([this] { work(); }) {}
 
@@ -61,13 +69,17 @@ void Machine::forget_stream(const std::shared_ptr<Stream>& stream) {
 void Machine::enqueue(Stream* stream, Command command) {
   if (fault_) return;
   command.ticket = ++tickets_;
-  if (command.launch) command.launch->id = ++launch_ids_;
+  if (command.launch) {
+    command.launch->id = ++launch_ids_;
+    command.launch->known_floor = host_floor_;
+  }
   stream->commands.push_back(std::move(command));
   changed_.notify_all();
 }
 
 bool Machine::wait(Lock& lock, const std::function<bool()>& condition) {
   changed_.wait(lock.inner(), [&] { return fault_ || condition(); });
+  if (!is_busy(-1)) host_floor_ = launch_ids_;
   return !fault_;
 }
 
@@ -78,8 +90,6 @@ bool Machine::is_busy(int gpu) const {
 }
 
 uint64_t Machine::now() const { return monotonic(); }
-
-void Machine::set_observer(std::unique_ptr<Observer> observer) { observer_ = std::move(observer); }
 
 void Machine::make_ready(Warp* warp) {
   if (warp->is_queued || warp->is_done) return;
@@ -92,7 +102,7 @@ void Machine::start_engine(Block* block, std::function<void()> finish) {
   engines_.push_back({std::move(finish), block});
 }
 
-// ---- The worker -----------------------------------------------------------------------------------
+// ---- The worker -----------------------------------------------------------------------------
 
 void Machine::work() {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -173,7 +183,7 @@ void Machine::run_one() {
   if (warp->is_done) {
     Block* block = warp->block;
     --block->cluster->live_warps;
-    block->cluster->advance_if_complete();
+    if (block->cluster->advance_if_complete() && observer_) observer_->cluster_barrier(block);
     if (--block->live_warps == 0)
       finish_block(block);
     else
@@ -193,13 +203,14 @@ void Machine::finish_block(Block* block) {
 }
 
 void Machine::drop_block(Block* block) {
+  if (observer_) observer_->block_ends(block);
   block->cluster->blocks[block->cluster_rank] = nullptr;
   auto& spare = spare_[block->storage->bytes()];
   spare.push_back(std::move(block->storage));
   blocks_.erase(block);
 }
 
-// ---- Streams ----------------------------------------------------------------------------------------
+// ---- Streams --------------------------------------------------------------------------------
 
 bool Machine::may_start(const Stream& stream, const Command& command) const {
   if (!stream.is_blocking && !stream.is_default) return true;
@@ -240,18 +251,23 @@ bool Machine::advance(Stream* stream) {
     case Command::Kind::kRecord:
       command.event->completed = std::max(command.event->completed, command.number);
       command.event->nanoseconds = now();
+      command.event->known_launches = stream->known_launches;
       break;
     case Command::Kind::kWait:
       if (command.event->completed < command.number) return false;
+      know(&stream->known_launches, command.event->known_launches);
       break;
     case Command::Kind::kLaunch: {
       Launch* launch = command.launch.get();
       if (!launch->is_started) {
         launch->is_started = true;
+        launch->known_launches = stream->known_launches;
         gpus_[static_cast<size_t>(launch->gpu)].launches.push_back(launch);
         fill(launch->gpu);
       }
       if (!launch->is_done()) return false;
+      know(&stream->known_launches, {launch->id});
+      std::erase_if(stream->known_launches, [&](uint64_t id) { return id <= launch->known_floor; });
       break;
     }
   }
@@ -296,11 +312,12 @@ void Machine::add_blocks(Launch* launch, uint64_t count) {
     cluster->live_warps += static_cast<uint32_t>(block->warps.size());
     gpus_[static_cast<size_t>(launch->gpu)].used += launch->block_cost;
     blocks_.emplace(block, std::move(owned));
+    if (observer_) observer_->block_begins(block);
     for (Warp& warp : block->warps) make_ready(&warp);
   }
 }
 
-// ---- Hangs ------------------------------------------------------------------------------------------
+// ---- Hangs ----------------------------------------------------------------------------------
 
 void Machine::check_hang() {
   if (blocks_.empty()) return;
@@ -316,19 +333,28 @@ void Machine::check_hang() {
               "no warp has stored anything for a long time:" + waiting_warps());
 }
 
+/// The warps that are not done, those at the same op together.
 std::string Machine::waiting_warps() const {
-  std::vector<std::string> lines;
+  struct Place {
+    std::string first;
+    int count = 0;
+  };
+  std::map<std::string, Place> places;
   for (const auto& [block, owned] : blocks_)
-    for (const Warp& warp : block->warps)
-      if (!warp.is_done)
-        lines.push_back("\n  " + warp.place() + " at " +
-                        warp.program->where(warp.waiting_at != nullptr ? warp.pc - 1 : warp.pc));
-  std::sort(lines.begin(), lines.end());
-  constexpr size_t kShown = 24;
+    for (const Warp& warp : block->warps) {
+      if (warp.is_done) continue;
+      Place& place =
+          places[warp.program->where(warp.waiting_at != nullptr ? warp.pc - 1 : warp.yielded_at)];
+      ++place.count;
+      const std::string own = warp.place();
+      if (place.first.empty() || own < place.first) place.first = own;
+    }
   std::string text;
-  for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) text += lines[i];
-  if (lines.size() > kShown)
-    text += "\n  and " + std::to_string(lines.size() - kShown) + " warps more";
+  for (const auto& [where, place] : places)
+    text +=
+        "\n  " + place.first +
+        (place.count > 1 ? " and " + std::to_string(place.count - 1) + " more" : std::string()) +
+        " at " + where;
   return text;
 }
 

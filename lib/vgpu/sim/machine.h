@@ -17,6 +17,7 @@
 #include "lib/vgpu/sim/fault.h"
 #include "lib/vgpu/sim/launch.h"
 #include "lib/vgpu/sim/memory.h"
+#include "lib/vgpu/sim/observer.h"
 #include "lib/vgpu/sim/random.h"
 #include "lib/vgpu/sim/scheduler.h"
 
@@ -33,12 +34,13 @@ struct MachineOptions {
   bool late_engines = false;
 };
 
-/// A mark in a stream. Recorded and waited for by number: a later record does not hold up a wait for
-/// an earlier one.
+/// A mark in a stream. Recorded and waited for by number: a later record does not hold up a wait
+/// for an earlier one.
 struct Event {
   uint64_t recorded = 0;   // the latest record's number
   uint64_t completed = 0;  // of the latest record that the stream has reached
   uint64_t nanoseconds = 0;
+  std::vector<uint64_t> known_launches;  // complete at the latest record that was reached
 };
 
 struct Command {
@@ -53,9 +55,10 @@ struct Command {
 
 struct Stream {
   int gpu = 0;
-  bool is_default = false;   // the legacy stream: ordered against all blocking streams of its GPU
+  bool is_default = false;  // the legacy stream: ordered against all blocking streams of its GPU
   bool is_blocking = true;
   std::deque<Command> commands;
+  std::vector<uint64_t> known_launches;  // that are complete before what comes next
 };
 
 /// An asynchronous operation of a block: a bulk copy, a tensor copy.
@@ -66,7 +69,8 @@ struct Engine {
 
 class Machine {
  public:
-  explicit Machine(const MachineOptions& options);
+  /// `observer` may be null: nobody looks for races.
+  Machine(const MachineOptions& options, std::unique_ptr<Observer> observer);
   ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
@@ -75,7 +79,7 @@ class Machine {
   int sms() const { return options_.sms; }
   Random& random() { return random_; }
 
-  // ---- For hosts. Each call needs the lock -------------------------------------------------------
+  // ---- For hosts. Each call needs the lock --------------------------------------------------
 
   /// Holds the machine still. The worker gives way at the end of its slice.
   class Lock {
@@ -100,14 +104,12 @@ class Machine {
   bool is_busy(int gpu) const;
   uint64_t thread_ops() const { return thread_ops_; }
 
-  // ---- For ops -------------------------------------------------------------------------------------
+  // ---- For ops ------------------------------------------------------------------------------
 
   void make_ready(Warp* warp);
   /// Something that another warp may wait for has changed.
   void note_progress() { ++progress_; }
   void start_engine(Block* block, std::function<void()> finish);
-  Observer* observer() const { return observer_.get(); }
-  void set_observer(std::unique_ptr<Observer> observer);
   /// Nanoseconds of %globaltimer.
   uint64_t now() const;
 
@@ -148,6 +150,7 @@ class Machine {
   uint64_t tickets_ = 0;
   uint64_t block_ids_ = 0;
   uint64_t launch_ids_ = 0;
+  uint64_t host_floor_ = 0;  // launches up to here are complete, and the host knows it
   uint64_t progress_ = 0;
   uint64_t seen_progress_ = 0;
   uint64_t quiet_turns_ = 0;

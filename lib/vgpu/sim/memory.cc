@@ -26,9 +26,9 @@ void Memory::add(Region region) {
 }
 
 void Memory::remove(uint64_t begin) {
-  const auto at = std::find_if(
-      regions_.begin(), regions_.end(),
-      [&](const std::unique_ptr<Region>& region) { return region->begin == begin; });
+  const auto at =
+      std::find_if(regions_.begin(), regions_.end(),
+                   [&](const std::unique_ptr<Region>& region) { return region->begin == begin; });
   if (at == regions_.end()) return;
   if (removed_.size() == kRemembered) removed_.erase(removed_.begin());
   removed_.push_back(**at);
@@ -61,8 +61,8 @@ std::string Memory::describe(uint64_t address) const {
     return hex(address) + " is " + std::to_string(address - below->begin) + " bytes into " +
            below->origin;
   if (below != nullptr && address - below->end < 1 << 20)
-    return hex(address) + " is " + std::to_string(address - below->end) + " bytes after the end of " +
-           below->origin;
+    return hex(address) + " is " + std::to_string(address - below->end) +
+           " bytes after the end of " + below->origin;
   return hex(address) + " is in no allocation";
 }
 

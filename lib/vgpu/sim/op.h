@@ -34,7 +34,15 @@ inline constexpr Slot kNoSlot = ~Slot{0} - 1;
 using PredicateRef = uint32_t;
 inline constexpr PredicateRef kTrue = 0;
 
-enum class Order : uint8_t { kWeak, kVolatile, kRelaxed, kAcquire, kRelease, kAcquireRelease, kSequential };
+enum class Order : uint8_t {
+  kWeak,
+  kVolatile,
+  kRelaxed,
+  kAcquire,
+  kRelease,
+  kAcquireRelease,
+  kSequential
+};
 enum class Scope : uint8_t { kCta, kCluster, kGpu, kSystem };
 
 struct alignas(64) Op {

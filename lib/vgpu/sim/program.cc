@@ -8,7 +8,8 @@ std::string Program::where(int pc) const {
   std::string result = name + " line " + std::to_string(origin.line);
   const auto file = static_cast<size_t>(origin.place.file);
   if (origin.place.line > 0 && file < module->files.size())
-    result += " (" + std::string(module->files[file]) + ":" + std::to_string(origin.place.line) + ")";
+    result +=
+        " (" + std::string(module->files[file]) + ":" + std::to_string(origin.place.line) + ")";
   return result + ": " + std::string(origin.text);
 }
 

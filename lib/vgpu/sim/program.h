@@ -13,11 +13,44 @@ namespace tw::vgpu {
 
 /// Special registers that hold one value per lane for a block's whole life.
 enum class Special : uint8_t {
-  kTidX, kTidY, kTidZ, kNtidX, kNtidY, kNtidZ, kCtaidX, kCtaidY, kCtaidZ, kNctaidX, kNctaidY,
-  kNctaidZ, kLaneid, kWarpid, kNwarpid, kSmid, kNsmid, kGridid, kLanemaskEq, kLanemaskLt,
-  kLanemaskLe, kLanemaskGt, kLanemaskGe, kClusteridX, kClusteridY, kClusteridZ, kNclusteridX,
-  kNclusteridY, kNclusteridZ, kClusterCtaidX, kClusterCtaidY, kClusterCtaidZ, kClusterNctaidX,
-  kClusterNctaidY, kClusterNctaidZ, kClusterCtarank, kClusterNctarank, kDynamicSmemSize,
+  kTidX,
+  kTidY,
+  kTidZ,
+  kNtidX,
+  kNtidY,
+  kNtidZ,
+  kCtaidX,
+  kCtaidY,
+  kCtaidZ,
+  kNctaidX,
+  kNctaidY,
+  kNctaidZ,
+  kLaneid,
+  kWarpid,
+  kNwarpid,
+  kSmid,
+  kNsmid,
+  kGridid,
+  kLanemaskEq,
+  kLanemaskLt,
+  kLanemaskLe,
+  kLanemaskGt,
+  kLanemaskGe,
+  kClusteridX,
+  kClusteridY,
+  kClusteridZ,
+  kNclusteridX,
+  kNclusteridY,
+  kNclusteridZ,
+  kClusterCtaidX,
+  kClusterCtaidY,
+  kClusterCtaidZ,
+  kClusterNctaidX,
+  kClusterNctaidY,
+  kClusterNctaidZ,
+  kClusterCtarank,
+  kClusterNctarank,
+  kDynamicSmemSize,
   kTotalSmemSize,
 };
 
@@ -40,8 +73,8 @@ struct Parameter {
 
 /// What an op was written as.
 struct Origin {
-  int line = 0;              // of the PTX
-  ptx::Place place;          // of the program's own source
+  int line = 0;      // of the PTX
+  ptx::Place place;  // of the program's own source
   std::string_view text;
 };
 
@@ -67,7 +100,7 @@ struct Program {
   std::vector<Slot> lists;
   std::vector<CallSite> calls;
   std::vector<std::vector<int>> jump_tables;  // of brx.idx: pcs
-  std::vector<uint8_t> constants;  // 32 lanes each; a module's GPUs patch copies of it
+  std::vector<uint8_t> constants;             // 32 lanes each; a module's GPUs patch copies of it
   std::vector<Relocation> relocations;
   std::vector<SpecialSlot> specials;
   uint32_t frame_bytes = 0;  // of a warp's registers
@@ -76,7 +109,7 @@ struct Program {
   uint32_t parameter_bytes = 0;
   uint32_t shared_bytes = 0;  // static, from kSharedBase
   uint32_t shared_align = 16;
-  uint32_t local_bytes = 0;          // of a thread
+  uint32_t local_bytes = 0;  // of a thread
   int max_threads = 1024;
   int required_threads = 0;
   int min_blocks = 0;

@@ -28,9 +28,7 @@ class Random {
     return result;
   }
   /// 0 to limit - 1. limit >= 1 and at most 2^32.
-  uint32_t below(uint64_t limit) {
-    return static_cast<uint32_t>(((next() >> 32) * limit) >> 32);
-  }
+  uint32_t below(uint64_t limit) { return static_cast<uint32_t>(((next() >> 32) * limit) >> 32); }
 
  private:
   static uint64_t rotate(uint64_t value, int by) { return (value << by) | (value >> (64 - by)); }

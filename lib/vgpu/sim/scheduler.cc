@@ -9,7 +9,7 @@
 namespace tw::vgpu {
 namespace {
 
-constexpr int kQuantum = 64;       // ops
+constexpr int kQuantum = 64;          // ops
 constexpr uint32_t kReluctance = 64;  // a slow one gets one turn in so many
 
 class Uniform : public Scheduler {

@@ -23,9 +23,9 @@ class Scheduler {
 
 /// "uniform": every ready warp is as likely. "priority": the one of highest random priority, which
 /// drops to the lowest at random moments (probabilistic concurrency testing). "slow_gpu": one GPU,
-/// chosen by the seed, gets a 64th of its turns. "slow_warp": so do the warps of one number in their
-/// blocks. "bounded": a warp runs until it yields, with few preemptions. Throws std::invalid_argument
-/// for another name.
+/// chosen by the seed, gets a 64th of its turns. "slow_warp": so do the warps of one number in
+/// their blocks. "bounded": a warp runs until it yields, with few preemptions. Throws
+/// std::invalid_argument for another name.
 std::unique_ptr<Scheduler> make_scheduler(const std::string& name, uint64_t seed);
 
 /// The names, for messages.

@@ -37,7 +37,8 @@ void Warp::pick_group() {
   pc = others[0].pc;
   fault(FaultKind::kIllegalInstruction,
         "lanes wait for each other at different instructions that all of them must execute "
-        "together; the others stand at " + program->where(others.back().pc));
+        "together; the others stand at " +
+            program->where(others.back().pc));
 }
 
 Step Warp::execute(int quantum) {
@@ -59,6 +60,7 @@ Step Warp::execute(int quantum) {
       continue;
     }
     if (step == Step::kJump) continue;
+    yielded_at = pc;
     if (step == Step::kYield) ++pc;
     if (step == Step::kYield || step == Step::kRetry) {
       shuffle_groups = true;

@@ -14,6 +14,7 @@ namespace tw::vgpu {
 
 struct Block;
 struct Program;
+struct Ticket;
 
 inline constexpr int kLanes = 32;
 inline constexpr uint32_t kAllLanes = ~uint32_t{0};
@@ -39,6 +40,7 @@ struct PendingCopy {
 struct BulkGroup {
   int reading = 0;  // of the source
   int writing = 0;
+  std::vector<std::shared_ptr<Ticket>> tickets;  // of its copies, for an observer
 };
 
 struct Warp {
@@ -48,6 +50,7 @@ struct Warp {
   uint32_t mask = 0;    // the current group's lanes
   uint32_t live = 0;    // lanes that have not exited
   int pc = 0;
+  int yielded_at = 0;           // the latest op after which other warps had their turn
   bool shuffle_groups = false;  // the next group is picked at random
   bool is_queued = false;
   bool is_done = false;
@@ -79,9 +82,7 @@ struct Warp {
   T* at(Slot slot) const {
     return reinterpret_cast<T*>(bank[slot & 1] + (slot & ~Slot{1}));
   }
-  uint32_t predicate(PredicateRef ref) const {
-    return predicates[ref >> 1] ^ (0u - (ref & 1));
-  }
+  uint32_t predicate(PredicateRef ref) const { return predicates[ref >> 1] ^ (0u - (ref & 1)); }
   void set_predicate(uint32_t number, uint32_t lanes) {
     uint32_t& word = predicates[number];
     word = (word & ~active) | (lanes & active);

@@ -24,9 +24,10 @@ constexpr Option kOptions[] = {
 };
 
 void print_help() {
-  std::puts("tw_vgpu [VARIABLE=value ...] program [arguments]\n"
-            "runs a program that uses the CUDA driver API on virtual GPUs. Variables, also from the "
-            "environment:");
+  std::puts(
+      "tw_vgpu [VARIABLE=value ...] program [arguments]\n"
+      "runs a program that uses the CUDA driver API on virtual GPUs. Variables, also from the "
+      "environment:");
   for (const Option& option : kOptions)
     std::printf("  %-20s %s (default %s)\n", option.variable, option.help, option.otherwise);
 }
