@@ -33,7 +33,7 @@ class DriverCalls : public GpuTest {
     run = function(module, "run");
     arguments = {&memory, &word};
     properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
     elsewhere = properties;
     elsewhere.location.id = 64;
   }
@@ -165,7 +165,7 @@ class Mappings : public GpuTest {
   Mapped make(const std::vector<CUmemAccessDesc>& rights) {
     CUmemAllocationProp properties{};
     properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
     properties.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
     Mapped mapped;
     EXPECT_EQ(cu.cuMemCreate(&mapped.handle, kGranularity, &properties, 0), CUDA_SUCCESS);
@@ -173,7 +173,7 @@ class Mappings : public GpuTest {
     return mapped;
   }
   static CUmemAccessDesc right(int gpu, CUmemAccess_flags flags) {
-    return {{CU_MEM_LOCATION_TYPE_DEVICE, {gpu}}, flags};
+    return {{CU_MEM_LOCATION_TYPE_DEVICE, gpu}, flags};
   }
 };
 

@@ -133,14 +133,14 @@ TEST_F(Programs, MulticastAllReduce) {
   CUdeviceptr own[kGpus], multicast = 0;
   std::vector<CUmemAccessDesc> rights(kGpus);
   for (int i = 0; i < kGpus; ++i)
-    rights[static_cast<size_t>(i)] = {{CU_MEM_LOCATION_TYPE_DEVICE, {i}},
+    rights[static_cast<size_t>(i)] = {{CU_MEM_LOCATION_TYPE_DEVICE, i},
                                       CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
   std::vector<float> want(kCount, 0);
   for (int i = 0; i < kGpus; ++i) {
     use(i);
     CUmemAllocationProp of{};
     of.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-    of.location = {CU_MEM_LOCATION_TYPE_DEVICE, {i}};
+    of.location = {CU_MEM_LOCATION_TYPE_DEVICE, i};
     TW_CU(cu.cuMemCreate(&memory[i], kGranularity, &of, 0));
     TW_CU(cu.cuMulticastBindMem(object, 0, memory[i], 0, kGranularity, 0));
     TW_CU(cu.cuMemAddressReserve(&own[i], kGranularity, 0, 0, 0));
@@ -198,7 +198,7 @@ class Gemm : public Programs {
       }
   }
   CUtensorMap map_of(CUdeviceptr matrix) {
-    alignas(64) CUtensorMap map;
+    CUtensorMap map;
     const cuuint64_t extents[] = {kSize, kSize}, strides[] = {kSize * 2};
     const cuuint32_t box[] = {64, 128}, steps[] = {1, 1};
     EXPECT_EQ(cu.cuTensorMapEncodeTiled(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
@@ -228,7 +228,7 @@ TEST_F(Gemm, ByMmaSync) {
 TEST_F(Gemm, ByWgmmaAndTensorCopies) {
   constexpr int kShared = 3 * 256 * 64 * 2 + 1024;
   const CUfunction gemm = load_fixture("wgmma_gemm.ptx", "gemm_wgmma");
-  alignas(64) CUtensorMap map_a = map_of(a), map_b = map_of(b);
+  CUtensorMap map_a = map_of(a), map_b = map_of(b);
   std::vector<void*> arguments = {&map_a, &map_b, &c, &size, &size, &size};
   // More than 48 KiB has to be asked for.
   EXPECT_EQ(

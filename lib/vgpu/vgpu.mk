@@ -17,7 +17,7 @@ vgpu: $(if $(vgpu_enabled),$(vgpu_so) $(vgpu_tool))
 
 # Lanes are vectors: AVX2 and fused multiply-adds that PTX asks for, none that the compiler makes up.
 # Integers wrap, and rounding modes are switched at run time.
-vgpu_flags := -O3 -march=x86-64-v3 -mprefer-vector-width=256 -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math
+vgpu_flags := $(or $(OPT),-O3) $(if $(is_clang),-Wno-pass-failed) -march=x86-64-v3 -mprefer-vector-width=256 -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math
 $(B)/obj/lib/vgpu/%.o: lib/vgpu/%.cc $(flags_file) lib/vgpu/vgpu.mk
 	$(call quiet,CXX)$(compile_cxx) $(cxx_flags) $(vgpu_flags) $(if $(findstring /driver/,$@),-isystem $(vgpu_cuda) -fvisibility=default) -c $< -o $@
 

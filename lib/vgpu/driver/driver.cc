@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <new>
 
 #include "lib/vgpu/driver/report.h"
@@ -40,6 +41,15 @@ MachineOptions options_of(const Settings& settings) {
   options.hang_seconds = settings.hang_seconds;
   options.late_engines = settings.engines == "late";
   return options;
+}
+
+/// How much was simulated in which time of this machine: nothing about a GPU's time.
+void print_statistics() {
+  const Machine::Lock lock(started->machine);
+  const double seconds = started->machine.busy_seconds();
+  const auto count = static_cast<double>(started->machine.thread_ops());
+  std::fprintf(stderr, "tw_vgpu: %.0f thread-instructions in %.3f s, %.0f million/s\n", count,
+               seconds, seconds > 0 ? count / seconds * 1e-6 : 0);
 }
 
 std::unique_ptr<Observer> detector_of(const Settings& settings) {
@@ -124,6 +134,7 @@ CUresult start_driver() {
   }
   try {
     started = new Driver(read_settings());
+    if (started->settings.statistics == "on") std::atexit(print_statistics);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tw_vgpu: %s\n", error.what());
     return CUDA_ERROR_INVALID_VALUE;

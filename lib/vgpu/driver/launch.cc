@@ -18,8 +18,8 @@ struct Attributes {
 
 /// Copies the arguments into the layout that the kernel's parameters have.
 CUresult take_parameters(const Program& program, void** arguments, void** extra,
-                         std::vector<uint8_t>* parameters) {
-  parameters->assign(program.parameter_bytes, 0);
+                         Parameters* parameters) {
+  parameters->resize(program.parameter_bytes);
   if (arguments != nullptr && extra != nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (extra != nullptr) {
     const void* buffer = nullptr;

@@ -56,6 +56,8 @@ Settings read_settings() {
     refuse("TW_VGPU_CAPABILITY", std::to_string(settings.capability), "80 and 90");
   if (settings.engines != "random" && settings.engines != "late")
     refuse("TW_VGPU_ENGINES", settings.engines, "random and late");
+  if (settings.statistics != "on" && settings.statistics != "off")
+    refuse("TW_VGPU_STATISTICS", settings.statistics, "on and off");
   if (settings.races != "on" && settings.races != "off")
     refuse("TW_VGPU_RACES", settings.races, "on and off");
   if (settings.on_report != "exit" && settings.on_report != "continue")

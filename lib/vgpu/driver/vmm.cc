@@ -302,7 +302,7 @@ CUresult CUDAAPI cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* pro
     if (properties == nullptr || physical == nullptr) return CUDA_ERROR_INVALID_VALUE;
     *properties = CUmemAllocationProp{};
     properties->type = CU_MEM_ALLOCATION_TYPE_PINNED;
-    properties->location = {CU_MEM_LOCATION_TYPE_DEVICE, {physical->gpu}};
+    properties->location = {CU_MEM_LOCATION_TYPE_DEVICE, physical->gpu};
     properties->requestedHandleTypes =
         static_cast<CUmemAllocationHandleType>(physical->handle_types);
     return CUDA_SUCCESS;

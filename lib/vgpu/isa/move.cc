@@ -70,8 +70,9 @@ Step read_clock(Warp& warp, const Op& op) {
   if (op.kind == kTimer || op.kind == kCycles)
     for_lanes(warp, warp.at<uint64_t>(op.d), [=](int) { return now; });
   else
-    for_lanes(warp, warp.at<uint32_t>(op.d),
-              [=](int) { return static_cast<uint32_t>(op.kind == kTimerHigh ? now >> 32 : now); });
+    for_lanes(warp, warp.at<uint32_t>(op.d), [half = op.kind == kTimerHigh ? now >> 32 : now](int) {
+      return static_cast<uint32_t>(half);
+    });
   return Step::kNext;
 }
 

@@ -10,8 +10,6 @@
 namespace tw::vgpu {
 namespace {
 
-constexpr uint8_t kPlain = 0, kRedAnd = 1, kRedOr = 2, kRedCount = 3;  // Op::kind
-
 uint32_t first_lane(const Warp& warp, Slot slot) {
   return warp.at<uint32_t>(slot)[std::countr_zero(warp.active)];
 }
@@ -35,7 +33,7 @@ Step barrier(Warp& warp, const Op& op) {
                                                    std::to_string(expected) +
                                                    " threads, where others came with " +
                                                    std::to_string(state.expected) + " (0: all)");
-  if (op.kind != kPlain) {
+  if (op.kind != kNoResult) {
     const uint32_t values = warp.predicate(op.c) & warp.active;
     state.all = state.all && values == warp.active;
     state.any = state.any || values != 0;
@@ -84,11 +82,11 @@ void decode_barrier(Form& form) {
   form.take("aligned");
   size_t next = 0;
   if (what == 2) {
-    form.op.kind = static_cast<uint8_t>(kRedAnd + form.take_one({"and", "or", "popc"}));
+    form.op.kind = static_cast<uint8_t>(kWhetherAll + form.take_one({"and", "or", "popc"}));
     const Type type = form.type();
-    if ((type == Type::kPred) != (form.op.kind != kRedCount))
+    if ((type == Type::kPred) != (form.op.kind != kHowMany))
       form.fail("the result has another type");
-    form.op.d = form.op.kind == kRedCount ? form.out(next++, 4) : form.predicate_out(next++);
+    form.op.d = form.op.kind == kHowMany ? form.out(next++, 4) : form.predicate_out(next++);
   }
   form.op.a = form.in(next++, 4);
   const size_t left = form.operands() - next;

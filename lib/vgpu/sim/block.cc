@@ -219,11 +219,10 @@ void Block::release_if_complete(NamedBarrier* barrier) {
   const std::vector<Warp*> waiting = std::move(barrier->waiting);
   for (Warp* warp : waiting) {
     const Op& op = *warp->waiting_at;
-    // bar.red: 1 and, 2 or, 3 popc.
     warp->active = warp->waiting_lanes;
-    if (op.kind == 1) warp->set_predicate(op.d, barrier->all ? kAllLanes : 0);
-    if (op.kind == 2) warp->set_predicate(op.d, barrier->any ? kAllLanes : 0);
-    if (op.kind == 3)
+    if (op.kind == kWhetherAll) warp->set_predicate(op.d, barrier->all ? kAllLanes : 0);
+    if (op.kind == kWhetherAny) warp->set_predicate(op.d, barrier->any ? kAllLanes : 0);
+    if (op.kind == kHowMany)
       for (int lane = 0; lane < kLanes; ++lane)
         if (warp->active >> lane & 1) warp->at<uint32_t>(op.d)[lane] = barrier->count;
     warp->waiting_at = nullptr;

@@ -15,6 +15,9 @@ class Machine;
 class Observer;
 struct Block;
 
+/// What a barrier gives its threads (Op::kind of its instruction).
+enum BarrierResult : uint8_t { kNoResult, kWhetherAll, kWhetherAny, kHowMany };
+
 struct NamedBarrier {
   uint32_t arrived = 0;   // threads
   uint32_t expected = 0;  // as the first arrival gave it; 0: all threads of the block

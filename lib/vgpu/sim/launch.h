@@ -20,12 +20,31 @@ struct LoadedProgram {
   std::vector<uint8_t> constants;
 };
 
+/// A launch's parameters, aligned as the chip's are: tensor maps lie in them.
+class Parameters {
+ public:
+  void resize(size_t bytes) {
+    size_ = bytes;
+    pieces_.assign((bytes + sizeof(Piece) - 1) / sizeof(Piece), Piece());
+  }
+  uint8_t* data() { return reinterpret_cast<uint8_t*>(pieces_.data()); }
+  const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(pieces_.data()); }
+  size_t size() const { return size_; }
+
+ private:
+  struct alignas(128) Piece {
+    uint8_t bytes[128] = {};
+  };
+  std::vector<Piece> pieces_;
+  size_t size_ = 0;
+};
+
 struct Launch {
   const LoadedProgram* loaded = nullptr;
   int gpu = 0;
   Dim3 grid, block, cluster;
   uint32_t dynamic_shared = 0;
-  std::vector<uint8_t> parameters;
+  Parameters parameters;
   uint64_t id = 0;
   uint64_t next_block = 0;  // to become resident
   uint64_t done_blocks = 0;

@@ -139,12 +139,14 @@ void Machine::fail(const Fault& fault) {
 bool Machine::slice() {
   if (fault_) return false;
   bool did = advance_streams();
+  const uint64_t begin = now();
   for (int turn = 0; turn < kSlice && (!ready_.empty() || !engines_.empty()); ++turn) {
     did = true;
     run_engines();
     if (!ready_.empty()) run_one();
     if (waiting_.load(std::memory_order_relaxed) > 0) break;
   }
+  busy_ += now() - begin;
   if (did) check_hang();
   return did;
 }

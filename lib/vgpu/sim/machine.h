@@ -102,7 +102,9 @@ class Machine {
   const Fault* fault() const { return fault_.get(); }
   /// Streams of one GPU (all when gpu < 0) that still have commands.
   bool is_busy(int gpu) const;
+  /// Thread-instructions executed, and the time of this machine that went into it.
   uint64_t thread_ops() const { return thread_ops_; }
+  double busy_seconds() const { return static_cast<double>(busy_) * 1e-9; }
 
   // ---- For ops ------------------------------------------------------------------------------
 
@@ -156,6 +158,7 @@ class Machine {
   uint64_t quiet_turns_ = 0;
   uint64_t quiet_since_ = 0;
   uint64_t thread_ops_ = 0;
+  uint64_t busy_ = 0;  // nanoseconds in slices
 
   std::mutex mutex_;
   std::condition_variable changed_;
