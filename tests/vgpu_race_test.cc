@@ -44,7 +44,8 @@ class Races : public GpuTest {
   }
 };
 
-// Data by all threads of GPU 1, a flag by its thread 0; GPU 0's thread 0 waits, all its threads read.
+// Data by all threads of GPU 1, a flag by its thread 0; GPU 0's thread 0 waits, all its threads
+// read.
 std::string message_text(const std::string& signal, const std::string& wait,
                          const std::string& before_signal, const std::string& after_wait) {
   const std::string regs = ".reg .b64 %d<4>; .reg .b32 %t, %r; .reg .pred %p;\n";

@@ -20,39 +20,61 @@ Step move_predicate(Warp& warp, const Op& op) {
   return Step::kNext;
 }
 
-/// {parts} = a: the list has the parts; op.bytes is the width of one.
-template <bool kPacks>
-Step split(Warp& warp, const Op& op) {
-  const Slot* parts = warp.lists + op.list;
-  const int whole = op.bytes * op.count;
-  uint8_t* single = warp.at<uint8_t>(kPacks ? op.d : op.a);
-  for (int i = 0; i < op.count; ++i) {
-    if (parts[i] == kNoSlot) continue;
-    uint8_t* part = warp.at<uint8_t>(parts[i]);
-    TW_VGPU_EACH(lane, warp.active) {
-      uint8_t* in_whole = single + lane * whole + i * op.bytes;
-      if (kPacks)
-        __builtin_memcpy(in_whole, part + lane * op.bytes, op.bytes);
-      else
-        __builtin_memcpy(part + lane * op.bytes, in_whole, op.bytes);
-    }
+using Octets = unsigned __int128;
+
+/// {parts} = a, from the lowest bits up; the list has the parts.
+template <class Part, class Whole>
+Step unpack(Warp& warp, const Op& op) {
+  const Whole* whole = warp.at<Whole>(op.a);
+  // A part may be in the whole's own register only where lanes are apart, which sizes rule out.
+  for (size_t i = 0; i < sizeof(Whole) / sizeof(Part); ++i) {
+    const Slot slot = warp.lists[op.list + i];
+    if (slot == kNoSlot) continue;
+    for_lanes(warp, warp.at<Part>(slot),
+              [=](int lane) { return static_cast<Part>(whole[lane] >> (8 * sizeof(Part) * i)); });
   }
   return Step::kNext;
 }
 
-/// As split<true>, where a part is also the whole's own register or there is a temporary to be
-/// kept.
+/// d = {parts}.
+template <class Part, class Whole>
 Step pack(Warp& warp, const Op& op) {
-  const Slot* parts = warp.lists + op.list;
-  const int whole = op.bytes * op.count;
-  TW_VGPU_EACH(lane, warp.active) {
-    uint8_t value[16];
-    for (int i = 0; i < op.count; ++i)
-      __builtin_memcpy(value + i * op.bytes, warp.at<uint8_t>(parts[i]) + lane * op.bytes,
-                       op.bytes);
-    __builtin_memcpy(warp.at<uint8_t>(op.d) + lane * whole, value, static_cast<size_t>(whole));
-  }
+  constexpr size_t kParts = sizeof(Whole) / sizeof(Part);
+  const Part* parts[kParts];
+  for (size_t i = 0; i < kParts; ++i) parts[i] = warp.at<Part>(warp.lists[op.list + i]);
+  for_lanes(warp, warp.at<Whole>(op.d), [&](int lane) {
+    Whole whole = 0;
+    for (size_t i = 0; i < kParts; ++i)
+      whole |= static_cast<Whole>(static_cast<Whole>(parts[i][lane]) << (8 * sizeof(Part) * i));
+    return whole;
+  });
   return Step::kNext;
+}
+
+template <class Part, class Whole>
+Run choose_parts(bool unpacks) {
+  return unpacks ? Run{unpack<Part, Whole>} : Run{pack<Part, Whole>};
+}
+
+Run choose_parts(int part_bytes, int bytes, bool unpacks) {
+  switch (part_bytes * 100 + bytes) {
+    case 102:
+      return choose_parts<uint8_t, uint16_t>(unpacks);
+    case 104:
+      return choose_parts<uint8_t, uint32_t>(unpacks);
+    case 204:
+      return choose_parts<uint16_t, uint32_t>(unpacks);
+    case 208:
+      return choose_parts<uint16_t, uint64_t>(unpacks);
+    case 408:
+      return choose_parts<uint32_t, uint64_t>(unpacks);
+    case 416:
+      return choose_parts<uint32_t, Octets>(unpacks);
+    case 816:
+      return choose_parts<uint64_t, Octets>(unpacks);
+    default:
+      return nullptr;
+  }
 }
 
 Step parameter_address(Warp& warp, const Op& op) {
@@ -107,12 +129,11 @@ bool move_parts(Form& form, int bytes) {
   for (const Operand& part : parts)
     slots.push_back(unpacks ? form.out(part, bytes / count) : form.in(part, bytes / count));
   form.list(slots);
-  form.op.bytes = static_cast<uint8_t>(bytes / count);
   if (unpacks)
     form.op.a = form.in(1, bytes);
   else
     form.op.d = form.out(0, bytes);
-  form.emit(unpacks ? split<false> : Run{pack}, 2);
+  form.emit(choose_parts(bytes / count, bytes, unpacks), 2);
   return true;
 }
 
@@ -142,8 +163,7 @@ void mov(Form& form) {
     return form.emit(parameter_address, 2);
   }
   form.op.a = form.in(1, bytes);
-  form.emit(
-      bytes == 16 ? map1<Copy, unsigned __int128, unsigned __int128> : map_bits<Copy, 1>(type), 2);
+  form.emit(bytes == 16 ? map1<Copy, Octets, Octets> : map_bits<Copy, 1>(type), 2);
 }
 
 template <bool kToShared>

@@ -132,7 +132,7 @@ void multiply(Block& block, int first_warp, const PendingWgmma& pending) {
   const Op& op = *pending.op;
   const int columns = static_cast<int>(op.immediate), k_size = op.bytes;
   const int sums_registers = kHalfSums ? columns / 4 : columns / 2;
-  thread_local Sum left[kRows][kMostK], right[kMostK][kMostColumns], sums[kRows][kMostColumns];
+  Sum left[kRows][kMostK], right[kMostK][kMostColumns], sums[kRows][kMostColumns];
   Warp* warps = &block.warps[static_cast<size_t>(first_warp)];
   bool is_within = true;
   if ((op.kind & kRegistersA) == 0) {

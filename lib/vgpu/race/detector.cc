@@ -37,7 +37,9 @@ uint8_t strength(const Op& op, AccessKind kind) {
 // ---- Blocks ---------------------------------------------------------------------------------
 
 void Detector::block_begins(Block* block) {
-  BlockRecord& record = blocks_[block->id];
+  if (blocks_.size() <= block->id) blocks_.resize(block->id + 1);
+  blocks_[block->id] = std::make_unique<BlockRecord>();
+  BlockRecord& record = record_of(block->id);
   const Launch& launch = *block->launch;
   const Block* first = block->cluster->blocks.empty() ? block : block->cluster->blocks[0];
   record.launch = launch.id;
@@ -56,7 +58,7 @@ void Detector::block_begins(Block* block) {
   shadow_.clear(shared + kSharedBase, shared + block->shared_end);
 }
 
-void Detector::block_ends(Block* block) { blocks_[block->id].thread.clear(); }
+void Detector::block_ends(Block* block) { record_of(block->id).thread.clear(); }
 
 Known Detector::snapshot(BlockRecord& record, uint64_t block, uint32_t thread) {
   Thread& own = record.thread[thread];
@@ -76,7 +78,7 @@ void Detector::meet(const std::vector<std::pair<uint64_t, uint32_t>>& arrivals,
     if (clocks) all = with_block(all, block, clocks);
   };
   for (const auto& [of, number] : arrivals) {
-    BlockRecord& record = blocks_[of];
+    BlockRecord& record = record_of(of);
     if (of != block || !clocks) {
       flush();
       block = of;
@@ -90,12 +92,12 @@ void Detector::meet(const std::vector<std::pair<uint64_t, uint32_t>>& arrivals,
   }
   flush();
   for (const auto& [of, number] : members) {
-    Thread& thread = blocks_[of].thread[number];
+    Thread& thread = record_of(of).thread[number];
     thread.known = joined(thread.known, all);
   }
   // Arrivals that are members know no more than all: one object for all of them.
   if (arrivals == members)
-    for (const auto& [of, number] : members) blocks_[of].thread[number].known = all;
+    for (const auto& [of, number] : members) record_of(of).thread[number].known = all;
 }
 
 void Detector::barrier(Block* block, const NamedBarrier& barrier) {
@@ -158,7 +160,7 @@ Known Detector::acquirable(uint64_t address, const BlockRecord& record, uint64_t
   if (at == releases_.end()) return nullptr;
   const Release& latest = at->second;
   if (latest.block == block && latest.thread == thread) return latest.known;
-  const BlockRecord& by = blocks_[latest.block];
+  const BlockRecord& by = record_of(latest.block);
   const bool is_mutual = includes(latest.scope, by, latest.block, record, block) &&
                          includes(scope, by, latest.block, record, block);
   return is_mutual ? latest.known : nullptr;
@@ -185,7 +187,7 @@ void Detector::order_access(const Op& op, uint64_t address, BlockRecord& record,
 }
 
 void Detector::fence(const Warp& warp, const Op& op) {
-  BlockRecord& record = blocks_[warp.block->id];
+  BlockRecord& record = record_of(warp.block->id);
   TW_VGPU_EACH(lane, warp.active) {
     const uint32_t number = thread_of(warp, lane);
     Thread& thread = record.thread[number];
@@ -206,14 +208,13 @@ void Detector::fence(const Warp& warp, const Op& op) {
 bool Detector::is_ordered(const Epoch& before, const Epoch& now, const Known& known) const {
   if (before.block == now.block && before.thread == now.thread) return true;
   if (known->clock(before.block, before.thread) >= before.clock) return true;
-  const auto at = blocks_.find(before.block);
-  return at != blocks_.end() && known->has_launch(at->second.launch);
+  return known->has_launch(record_of(before.block).launch);
 }
 
 bool Detector::are_strong(const Epoch& a, const Epoch& b) const {
   if (a.scope == 0 || b.scope == 0) return false;
-  const BlockRecord& first = blocks_.at(a.block);
-  const BlockRecord& second = blocks_.at(b.block);
+  const BlockRecord& first = record_of(a.block);
+  const BlockRecord& second = record_of(b.block);
   return includes(static_cast<Scope>(a.scope - 1), first, a.block, second, b.block) &&
          includes(static_cast<Scope>(b.scope - 1), first, a.block, second, b.block);
 }
@@ -240,7 +241,7 @@ void Detector::touch(uint64_t address, const Epoch& now, const Known& known, boo
 void Detector::access(const Warp& warp, const Op& op, const uint64_t* addresses, uint32_t bytes,
                       AccessKind kind) {
   const uint64_t block = warp.block->id;
-  BlockRecord& record = blocks_[block];
+  BlockRecord& record = record_of(block);
   const uint8_t scope = strength(op, kind);
   const bool writes = kind != AccessKind::kLoad;
   const uint32_t where = site(warp, op);
@@ -262,7 +263,7 @@ void Detector::access(const Warp& warp, const Op& op, const uint64_t* addresses,
 
 std::shared_ptr<Ticket> Detector::issue(const Warp& warp, int lane) {
   const uint64_t block = warp.block->id;
-  BlockRecord& record = blocks_[block];
+  BlockRecord& record = record_of(block);
   const uint32_t number = thread_of(warp, lane);
   auto ticket = std::make_shared<EngineTicket>();
   ticket->readable = record.thread[number].async_known;
@@ -280,9 +281,8 @@ std::shared_ptr<Ticket> Detector::issue(const Warp& warp, int lane) {
 /// it had learnt of it.
 bool Detector::is_visible_to_engines(const Epoch& store, const EngineTicket& ticket) const {
   if (ticket.readable->clock(store.block, store.thread) >= store.clock) return true;
-  const auto at = blocks_.find(store.block);
-  if (at == blocks_.end() || ticket.known->has_launch(at->second.launch)) return true;
-  const BlockRecord& record = at->second;
+  const BlockRecord& record = record_of(store.block);
+  if (ticket.known->has_launch(record.launch)) return true;
   // Engines' own stores are in their proxy.
   if (store.thread >= record.thread.size()) return true;
   return record.thread[store.thread].async_clock >= store.clock;
@@ -303,7 +303,7 @@ void Detector::engine_access(const std::shared_ptr<Ticket>& ticket, uint64_t add
 
 void Detector::engine_signal(const std::shared_ptr<Ticket>& ticket, uint64_t address) {
   const auto& engine = static_cast<const EngineTicket&>(*ticket);
-  BlockRecord& record = blocks_[engine.write.block];
+  BlockRecord& record = record_of(engine.write.block);
   auto clocks = std::make_shared<std::vector<uint32_t>>(record.thread.size() + 2 * kTickets);
   if (engine.write.thread >= clocks->size()) return;  // the block has ended
   (*clocks)[engine.read.thread] = engine.read.clock;
@@ -315,7 +315,7 @@ void Detector::engine_signal(const std::shared_ptr<Ticket>& ticket, uint64_t add
 void Detector::waited(const Warp& warp, int lane, const std::shared_ptr<Ticket>& ticket,
                       bool only_read) {
   const auto& engine = static_cast<const EngineTicket&>(*ticket);
-  BlockRecord& record = blocks_[warp.block->id];
+  BlockRecord& record = record_of(warp.block->id);
   auto clocks = std::make_shared<std::vector<uint32_t>>(record.thread.size() + 2 * kTickets);
   (*clocks)[engine.read.thread] = engine.read.clock;
   if (!only_read) (*clocks)[engine.write.thread] = engine.write.clock;
@@ -333,7 +333,7 @@ uint32_t Detector::site(const Warp& warp, const Op&) {
 }
 
 std::string Detector::describe(const Epoch& epoch, bool writes) const {
-  const BlockRecord& record = blocks_.at(epoch.block);
+  const BlockRecord& record = record_of(epoch.block);
   const bool is_engine = epoch.thread >= record.threads;
   return std::string(writes ? "a store" : "a load") + (epoch.scope == 0 ? "" : " (strong)") +
          " by " + record.place +

@@ -72,6 +72,8 @@ class Detector : public Observer {
     Epoch read, write;
   };
 
+  BlockRecord& record_of(uint64_t block) { return *blocks_[block]; }
+  const BlockRecord& record_of(uint64_t block) const { return *blocks_[block]; }
   Known snapshot(BlockRecord& record, uint64_t block, uint32_t thread);
   void release(uint64_t address, BlockRecord& record, uint64_t block, uint32_t thread, Known known,
                Scope scope, bool continues);
@@ -95,8 +97,8 @@ class Detector : public Observer {
 
   std::function<void(const std::string&)> found_;
   Shadow shadow_;
-  std::unordered_map<uint64_t, BlockRecord> blocks_;
-  std::unordered_map<uint64_t, Release> releases_;  // by address
+  std::vector<std::unique_ptr<BlockRecord>> blocks_;  // by id
+  std::unordered_map<uint64_t, Release> releases_;    // by address
   std::unordered_map<const Op*, uint32_t> site_of_;
   std::vector<std::string> sites_;         // where they are, for reports
   std::unordered_set<uint64_t> reported_;  // pairs of sites
