@@ -74,6 +74,7 @@ quiet = @mkdir -p $(@D); echo "  $(1) $@";
 
 include kernels/kernels.mk
 include lib/lib.mk
+include lib/vgpu/vgpu.mk
 include lib/install/install.mk
 include tests/tests.mk
 include perf/perf.mk
@@ -84,7 +85,7 @@ include perf/perf.mk
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(filter %Makefile %.mk,$(MAKEFILE_LIST)) | expand -t 22
 
-all: library programs gpu  ## the library, the programs, the examples and the perf programs
+all: library programs gpu vgpu  ## the library, the programs, the examples and the perf programs
 all: examples perf-programs $(if $(VARIANT),,perf-tools)
 
 lint:  ## clang-format, clang-tidy, include arrows, budgets, contracts; cached by content

@@ -29,6 +29,18 @@ uses_text := $(patsubst %,$(B)/tests/%,tokenizer_test words_test chat_test tools
 $(uses_text): $(text_archive)
 $(uses_text): own_libs = $(text_libs)
 
+# Tests of virtual GPUs find their driver by dlopen. Where it is not built they say so.
+vgpu_tests := $(patsubst tests/%.cc,$(B)/tests/%,$(wildcard tests/vgpu_*_test.cc))
+vgpu_test_objects := $(patsubst %.cc,$(B)/obj/%.o,$(filter-out %/absent.cc,$(wildcard tests/vgpu/*.cc)))
+$(B)/obj/tests/vgpu%.o: cxx_flags += -isystem $(vgpu_cuda)
+ifneq ($(vgpu_enabled),)
+$(vgpu_tests): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_test_objects) $(vgpu_archive) $(vgpu_so)
+	$(call quiet,LINK)$(CXX) $< $(vgpu_test_objects) $(vgpu_archive) $(link_flags) $(GTEST_LIBS) -ldl -o $@
+else
+$(vgpu_tests): $(B)/obj/tests/vgpu/absent.o
+	$(call quiet,LINK)$(CXX) $< $(link_flags) $(GTEST_LIBS) -o $@
+endif
+
 # Tests of the programs' parts.
 $(B)/tests/cli_model_test: $(cli_archive) $(text_archive)
 $(B)/tests/cli_model_test: own_libs = $(cli_archive) $(text_libs)

@@ -15,7 +15,7 @@ OWNERS = {
     "sodium.h": ("lib/boot/", "lib/net/", "lib/base/", "tests/"),
     "pcre2.h": ("lib/text/",),
     "mpi.h": ("include/tilewire/mpi.h", "perf/", "tests/"),
-    "cuda.h": (), "cuda_runtime.h": (),
+    "cuda.h": ("lib/vgpu/driver/", "tests/vgpu"), "cuda_runtime.h": (),
     "dlfcn.h": ("lib/device/", "lib/net/", "lib/base/", "tests/", "perf/"),
 }
 
@@ -59,6 +59,10 @@ def arrow(path, quote, target):
     # What is known of tokens: read from files by the one, used by the other.
     if mine == "model" and target == "lib/text/vocabulary.h":
         return ""
+    if mine == "vgpu" and other not in ("", "vgpu", "base"):
+        return f"lib/vgpu may not include lib/{other}"
+    if other == "vgpu" and mine != "vgpu" and not path.startswith("tests/vgpu"):
+        return "only lib/vgpu and its tests include lib/vgpu"
     if mine == "text" and other not in ("", "text", "base"):
         return f"lib/text may not include lib/{other}"
     if mine in LEVELS and other in LEVELS and mine != other and LEVELS[other] >= LEVELS[mine]:
