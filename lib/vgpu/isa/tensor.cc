@@ -222,6 +222,12 @@ Step copy_tensor(Warp& warp, const Op& op) {
     copy.ticket = take_ticket(warp, lane);
     if (!loads) {
       copy.reduction = static_cast<Reduction>(op.rounding);
+      const ptx::Type type = element_type(copy.box.map.element_type);
+      if (copy.reduction != Reduction::kNone &&
+          (type == ptx::Type::kB8 || type == ptx::Type::kU16 || type == ptx::Type::kF64))
+        warp.fault(FaultKind::kIllegalInstruction, std::string("a reduction into a tensor of .") +
+                                                       ptx::name_of(type) +
+                                                       ": valid are u32 s32 u64 s64 f16 bf16 f32");
       copy.group = open_group(warp, lane);
       start_store(copy);
       continue;
