@@ -271,10 +271,10 @@ int run_all() {
   return kGood;
 }
 
-/// Ops whose instructions wait for nothing in a Llama program.
+/// Ops whose instructions wait for nothing in a Llama program, and one that it does not have.
 bool is_idle(const TileSite& site) {
   const std::string op = enclosing_struct(site.file, site.line);
-  return site.op == "come" && (op == "EmbedOp" || op == "PlanAttentionOp");
+  return op == "RowsOp" || (site.op == "come" && (op == "EmbedOp" || op == "PlanAttentionOp"));
 }
 
 /// Meetings that other programs need. In a Llama program every rank waits for every rank's

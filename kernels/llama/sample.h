@@ -256,6 +256,7 @@ struct SampleOp {
       if ((args.ranks >> r & 1) == 0) continue;
       const auto* const record = reinterpret_cast<const float*>(
           program.at_rank(program.rank(), args.records_of(r)).at(i, 0).data);
+      // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): memory that peers write has data
       const float most = record[SampleRecord::kMost], sum = record[SampleRecord::kSum];
       if (!(most > kLeast)) continue;
       if (most > best.most) {

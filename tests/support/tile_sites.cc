@@ -75,14 +75,15 @@ std::vector<TileSite> program_sites() {
       all_matches(contents(kProgram), R"((\w+)\([^()]*\bAt at = At::here\(\))");
   const std::string use = R"(\bprogram\.)" + one_of(ops) + R"(\()";
   std::vector<TileSite> sites;
-  add(&sites, kProgram, use);
   add(&sites, kProgram, R"(\bcall_\((?!\)))", "TileCall");
   add(&sites, kProgram, R"(\bcall_\.(close)\()");
-  for (const auto& entry : std::filesystem::recursive_directory_iterator("kernels")) {
-    const std::string file = entry.path().string();
-    if (entry.is_regular_file() && contents(file).find("ProgramBlock<Block>") != std::string::npos)
-      add(&sites, file, use);
-  }
+  for (const char* folder : {"include/tilewire/tile", "kernels"})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      const std::string file = entry.path().string();
+      if (entry.is_regular_file() &&
+          contents(file).find("ProgramBlock<Block>") != std::string::npos)
+        add(&sites, file, use);
+    }
   return sites;
 }
 
