@@ -122,7 +122,9 @@ tw_comm_t comm_of_two_targets(int rank, tw_comm_t world) {
   }
   tw_broadcast(&id, &id, sizeof id, TW_UINT8, 0, world, nullptr);
   tw_comm_t comm = nullptr;
-  tw_comm_create(kRanks, rank, &id, nullptr, &comm);
+  if (tw_comm_create(kRanks, rank, &id, nullptr, &comm) != TW_OK)
+    std::fprintf(stderr, "rank %d: %s\n", rank, tw_last_error());
+  tw_barrier(world, nullptr);  // a mismatch ends a comm also for those who are still joining it
   return comm;
 }
 

@@ -273,8 +273,10 @@ TEST(Stream, AQueuedErrorSurfacesInAGroupToo) {
 TEST(Stream, CallsBehindOneThatFailedSayWhyItDid) {
   for (int round = 0; round < 30; ++round) {
     const ThreadRanks ranks(4);
-    ranks.run([](int rank, tw_comm_t comm) {
+    std::atomic<int> queued{0};
+    ranks.run([&](int rank, tw_comm_t comm) {
       if (rank == 3) {
+        while (queued != 3) std::this_thread::yield();
         std::this_thread::sleep_for(std::chrono::milliseconds(3));
         EXPECT_EQ(tw_comm_abort(comm), TW_OK);
         return;
@@ -285,6 +287,7 @@ TEST(Stream, CallsBehindOneThatFailedSayWhyItDid) {
       for (size_t i = 0; i < 8; ++i)
         static_cast<void>(tw_all_reduce(&data[700 * i], &data[700 * i], 3 + 80 * i, TW_FP32, TW_SUM,
                                         comm, stream));
+      ++queued;
       EXPECT_EQ(tw_stream_synchronize(stream), TW_ERROR_ABORTED) << tw_last_error();
       tw_status_t status;
       EXPECT_EQ(tw_comm_error(comm, &status, nullptr), TW_OK);
