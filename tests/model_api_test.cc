@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/support/bad_calls.h"
+#include "tests/support/refusal.h"
 
 namespace tw::test {
 namespace {
@@ -68,15 +69,6 @@ class ModelApi : public ::testing::Test {
     ASSERT_EQ(tw_model_create(comm_, &desc, &prepared_), TW_OK) << tw_last_error();
     const tw_model_limits_t limits = small_limits();
     ASSERT_EQ(tw_model_prepare(prepared_, &limits), TW_OK) << tw_last_error();
-  }
-
-  static void expect_refused(tw_status_t got, tw_status_t status, const std::string& what,
-                             const std::vector<std::string>& says) {
-    const std::string sentence = tw_last_error();
-    EXPECT_EQ(got, status) << what << ": " << tw_status_name(got) << ", " << sentence;
-    for (const std::string& text : says)
-      EXPECT_NE(sentence.find(text), std::string::npos)
-          << what << ": \"" << sentence << "\" does not say \"" << text << '"';
   }
 
   tw_comm_t comm_ = nullptr;

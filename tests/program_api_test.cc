@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/support/bad_calls.h"
+#include "tests/support/refusal.h"
 #include "tilewire/kernels/program_ops.h"
 #include "tilewire/kernels/table.h"
 
@@ -121,15 +122,6 @@ class ProgramApi : public ::testing::Test {
     sum.norm_weight = values_;
     sum.normed = t_.y;
     return sum;
-  }
-
-  static void expect_refused(tw_status_t got, tw_status_t status, const std::string& what,
-                             const std::vector<std::string>& says) {
-    const std::string sentence = tw_last_error();
-    EXPECT_EQ(got, status) << what << ": " << tw_status_name(got) << ", " << sentence;
-    for (const std::string& text : says)
-      EXPECT_NE(sentence.find(text), std::string::npos)
-          << what << ": \"" << sentence << "\" does not say \"" << text << '"';
   }
 
   /// A struct with one thing wrong.

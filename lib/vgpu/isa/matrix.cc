@@ -4,6 +4,7 @@
 
 #include "lib/vgpu/isa/address.h"
 #include "lib/vgpu/isa/decode.h"
+#include "lib/vgpu/isa/elements.h"
 #include "lib/vgpu/isa/floats.h"
 #include "lib/vgpu/isa/lanes.h"
 #include "lib/vgpu/sim/observer.h"
@@ -65,35 +66,6 @@ void decode_move(Form& form) {
 // ---- mma.sync.m16n8kK -----------------------------------------------------------------------
 
 constexpr int kRows = 16, kColumns = 8, kMostK = 32;
-
-struct FromHalf {
-  using Bits = uint16_t;
-  static float value(Bits bits) { return from_half(bits); }
-};
-struct FromBfloat {
-  using Bits = uint16_t;
-  static float value(Bits bits) { return from_bfloat(bits); }
-};
-struct FromTf32 {
-  using Bits = uint32_t;
-  static float value(Bits bits) { return std::bit_cast<float>(bits & 0xffffe000); }
-};
-struct FromE4m3 {
-  using Bits = uint8_t;
-  static float value(Bits bits) { return static_cast<float>(decode_float(bits, kE4m3Format)); }
-};
-struct FromE5m2 {
-  using Bits = uint8_t;
-  static float value(Bits bits) { return static_cast<float>(decode_float(bits, kE5m2Format)); }
-};
-struct FromSigned {
-  using Bits = int8_t;
-  static int32_t value(Bits bits) { return bits; }
-};
-struct FromUnsigned {
-  using Bits = uint8_t;
-  static int32_t value(Bits bits) { return bits; }
-};
 
 /// The list: d, a, b, c. A register holds kPer neighbours of k; registers of a alternate between
 /// the upper and the lower eight rows, then go on in k.

@@ -8,6 +8,7 @@
 
 #include "lib/vgpu/isa/address.h"
 #include "lib/vgpu/isa/decode.h"
+#include "lib/vgpu/isa/elements.h"
 #include "lib/vgpu/isa/floats.h"
 #include "lib/vgpu/isa/lanes.h"
 #include "lib/vgpu/sim/tensor_map.h"
@@ -20,35 +21,6 @@ constexpr int kRows = 64, kMostColumns = 256, kMostK = 32, kWarps = 4;
 // Op::kind
 constexpr uint8_t kRegistersA = 1, kTransposedA = 2, kTransposedB = 4, kNegatedA = 8,
                   kNegatedB = 16;
-
-struct FromHalf {
-  using Bits = uint16_t;
-  static float value(Bits bits) { return from_half(bits); }
-};
-struct FromBfloat {
-  using Bits = uint16_t;
-  static float value(Bits bits) { return from_bfloat(bits); }
-};
-struct FromTf32 {
-  using Bits = uint32_t;
-  static float value(Bits bits) { return std::bit_cast<float>(bits & 0xffffe000); }
-};
-struct FromE4m3 {
-  using Bits = uint8_t;
-  static float value(Bits bits) { return static_cast<float>(decode_float(bits, kE4m3Format)); }
-};
-struct FromE5m2 {
-  using Bits = uint8_t;
-  static float value(Bits bits) { return static_cast<float>(decode_float(bits, kE5m2Format)); }
-};
-struct FromSigned {
-  using Bits = int8_t;
-  static int32_t value(Bits bits) { return bits; }
-};
-struct FromUnsigned {
-  using Bits = uint8_t;
-  static int32_t value(Bits bits) { return bits; }
-};
 
 /// A matrix in shared memory as its descriptor says.
 class Descriptor {
