@@ -142,7 +142,7 @@ TEST(Boot, MissingRanksAreNamedInTime) {
   const tw_unique_id_t id = create_unique_id();
   const auto begin = Clock::now();
   expect_all(in_threads(2, [&](int i) { join(id, 5, i * 2, "", Deadline(300)); }), TW_ERROR_TIMEOUT,
-             {"ranks 1, 3 and 4 of 5 did not arrive", "waited 30"});
+             {"ranks 1, 3 and 4 of 5 did not arrive: rank ", " waited "});
   EXPECT_GE(seconds_since(begin), 0.3);
   EXPECT_LE(seconds_since(begin), 1.3);
   come_late(id, 5, TW_ERROR_TIMEOUT, "ranks 1, 3 and 4 of 5 did not arrive");

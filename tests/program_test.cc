@@ -207,6 +207,33 @@ void expect_wrong(const Program& program, const std::string& what) {
 
 constexpr int kPrograms = 3000;
 
+// All pairs in a 4 x 4 tensor: an element is in what is left exactly when it is not in the other
+// region; where the other leaves more than two rectangles, all of the first stays.
+TEST(Program, RegionsWithoutOthers) {
+  std::vector<Region> all;
+  for (size_t row = 0; row <= 4; ++row)
+    for (size_t rows = 0; row + rows <= 4; ++rows)
+      for (size_t col = 0; col <= 4; ++col)
+        for (size_t cols = 0; col + cols <= 4; ++cols) all.push_back({0, 0, row, rows, col, cols});
+  const auto has = [](const Region& r, size_t row, size_t col) {
+    return r.overlaps({0, 0, row, 1, col, 1});
+  };
+  for (const Region& r : all)
+    for (const Region& other : all) {
+      const auto rest = r.without(other);
+      const bool cut = (other.row <= r.row && other.row + other.rows >= r.row + r.rows) ||
+                       (other.col <= r.col && other.col + other.cols >= r.col + r.cols);
+      for (size_t row = 0; row < 4; ++row)
+        for (size_t col = 0; col < 4; ++col)
+          ASSERT_EQ(has(rest[0], row, col) + has(rest[1], row, col),
+                    has(r, row, col) && !(cut && has(other, row, col)) ? 1 : 0)
+              << r.row << "+" << r.rows << ", " << r.col << "+" << r.cols << " without "
+              << other.row << "+" << other.rows << ", " << other.col << "+" << other.cols;
+    }
+  const Region elsewhere{1, 0, 0, 4, 0, 4};
+  EXPECT_EQ(all.back().without(elsewhere)[0].rows, all.back().rows);
+}
+
 TEST(Program, DerivedWaitsAreEnoughAndEachIsNeeded) {
   Random random(11);
   size_t waits = 0, across = 0, before = 0;

@@ -17,6 +17,7 @@
 #include "tests/support/amx_emulation.h"
 #include "tests/support/reference.h"
 #include "tilewire/kernels/gemm.h"
+#include "tilewire/tile/impl/cpu/tile_left.h"
 #include "tilewire/tile/impl/cpu/tile_lines.h"
 
 namespace tw::test {
@@ -262,6 +263,46 @@ TEST_P(EveryTarget, SumsOfRandomNumbersAreNear) {
 
 INSTANTIATE_TEST_SUITE_P(Tile, EveryTarget, testing::ValuesIn(targets()),
                          [](const auto& info) { return info.param.name; });
+
+// What a block keeps of its last rows is only taken for the same rows of the same matrix.
+TEST(LeftRows, AreKeptForTheSameOperandOnly) {
+  constexpr size_t kStride = 96, kRows = 8;
+  std::vector<float> first(kStride * kRows), second(first.size());
+  for (size_t i = 0; i < first.size(); ++i) {
+    first[i] = static_cast<float>(i);
+    second[i] = -static_cast<float>(i);
+  }
+  std::vector<char> memory(kTileScratch + (size_t{1} << 20));
+  void* at = memory.data();
+  size_t space = memory.size();
+  char* const scratch = static_cast<char*>(std::align(64, space - 64, at, space));
+  TW_NS::LeftRows left(scratch, space);
+  const Operand a{first.data(), kStride, kRows, 40, TW_FP32, MatrixLayout::kRows, nullptr};
+  const auto expect_rows = [&](const Operand& of, size_t row, size_t rows) {
+    const float* const got = left.step<float>(of, row, rows, 0, of.cols);
+    for (size_t i = 0; i < rows; ++i)
+      for (size_t k = 0; k < divide_up(of.cols, kPackedK) * kPackedK; ++k) {
+        const bool kept_rows = of.layout == MatrixLayout::kRows;
+        const size_t from = kept_rows ? (row + i) * of.stride + k : k * of.stride + row + i;
+        ASSERT_EQ(got[i * kCpuTile.k + k],
+                  k < of.cols ? static_cast<const float*>(of.data)[from] : 0.F)
+            << "row " << row + i << ", k " << k << " of " << of.cols;
+      }
+  };
+  expect_rows(a, 0, 4);
+  for (const auto& change : std::vector<std::function<void(Operand*)>>{
+           [](Operand* o) { o->cols = 70; }, [&](Operand* o) { o->data = second.data(); },
+           [](Operand* o) { o->stride = 80; }, [](Operand* o) { o->layout = MatrixLayout::kCols; },
+           [](Operand* o) { o->cols = 33; }}) {
+    Operand other = a;
+    change(&other);
+    if (other.layout == MatrixLayout::kCols) other.cols = 6;  // six lines of kStride
+    expect_rows(other, 0, 4);
+    expect_rows(a, 0, 4);
+  }
+  expect_rows(a, 1, 4);
+  expect_rows(a, 1, 6);
+}
 
 TEST(Emulation, GivesTheBitsOfTheTiles) {
   if (!cpu_runs(CpuTarget::kAmx)) GTEST_SKIP() << "this CPU has no AMX";

@@ -1,7 +1,5 @@
 #include "lib/program/conflicts.h"
 
-#include <algorithm>
-
 namespace tw {
 
 Conflicts::Conflicts(const Program& program)
@@ -19,15 +17,30 @@ void Conflicts::take(int instruction, int launch,
     for (const Past& past : pasts_of(access.region))
       if ((access.writes || past.access.writes) && access.region.overlaps(past.access.region))
         found(past.instruction, past.launch);
-  for (const Access& access : own) {
-    if (!access.writes) continue;
-    std::vector<Past>& pasts = pasts_of(access.region);
-    pasts.erase(
-        std::remove_if(pasts.begin(), pasts.end(),
-                       [&](const Past& past) { return access.region.covers(past.access.region); }),
-        pasts.end());
-  }
+  for (const Access& access : own)
+    if (access.writes) forget_written(access.region);
   for (const Access& access : own) pasts_of(access.region).push_back({access, instruction, launch});
+}
+
+void Conflicts::forget_written(const Region& region) {
+  std::vector<Past>& pasts = pasts_of(region);
+  std::vector<Past> second;
+  size_t kept = 0;
+  for (size_t i = 0; i < pasts.size(); ++i) {
+    if (kept != i) pasts[kept] = pasts[i];
+    Region& rest = pasts[kept].access.region;
+    if (rest.overlaps(region)) {
+      const auto parts = rest.without(region);
+      rest = parts[0];
+      if (!parts[1].empty()) {
+        second.push_back(pasts[kept]);
+        second.back().access.region = parts[1];
+      }
+    }
+    if (!rest.empty()) ++kept;
+  }
+  pasts.resize(kept);
+  pasts.insert(pasts.end(), second.begin(), second.end());
 }
 
 }  // namespace tw

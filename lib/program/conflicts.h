@@ -10,7 +10,9 @@
 namespace tw {
 
 /// Takes the instructions of one or more launches in order. What lies behind a later write of the
-/// same memory is not told again: whoever comes after the write comes after that as well.
+/// same memory is not told again: whoever comes after the write comes after that as well. So of an
+/// access only the part stays in mind that was not written since: however many launches and layers
+/// there are, a tensor has about as many as it has tiles.
 class Conflicts {
  public:
   explicit Conflicts(const Program& program);
@@ -26,6 +28,7 @@ class Conflicts {
     int launch;
   };
   std::vector<Past>& pasts_of(const Region& region);
+  void forget_written(const Region& region);
 
   const Program& program_;
   std::vector<std::vector<Past>> pasts_;  // of each device's tensors

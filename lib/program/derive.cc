@@ -1,8 +1,8 @@
 #include "lib/program/derive.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "lib/program/conflicts.h"
@@ -29,20 +29,20 @@ class Derivation {
   }
 
  private:
-  using Latest = std::set<int, std::greater<>>;
-
-  /// The instructions of launch 0 that instruction i of `launch` must come after.
-  static Latest conflicting(Conflicts& conflicts, int i, int launch) {
-    Latest found;
+  /// The instructions of launch 0 that instruction i of `launch` must come after, the latest first.
+  static std::vector<int> conflicting(Conflicts& conflicts, int i, int launch) {
+    std::vector<int> found;
     conflicts.take(i, launch, [&](int other, int of) {
-      if (of == 0) found.insert(other);
+      if (of == 0) found.push_back(other);
     });
+    std::sort(found.begin(), found.end(), std::greater<>());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
     return found;
   }
 
   /// Makes instruction i wait for those of `others`, `launches_ago`, that it does not know of. The
-  /// latest first: they may know of the others.
-  void wait_for(int i, int launches_ago, const Latest& others) {
+  /// latest come first: they may know of the others.
+  void wait_for(int i, int launches_ago, const std::vector<int>& others) {
     Bits known = launches_ago == 0 ? knowledge_.now(i) : knowledge_.before(i);
     std::map<std::pair<int, int>, std::vector<int>> needed;  // by device and op
     for (const int other : others) {

@@ -40,9 +40,13 @@ struct Region {
   size_t row = 0, rows = 0;
   size_t col = 0, cols = 0;
 
+  bool empty() const { return rows == 0 || cols == 0; }
   bool overlaps(const Region& other) const;
   /// No part of `other` lies outside.
   bool covers(const Region& other) const;
+  /// What is left of this one outside `other`, in two regions, the second or both of them empty
+  /// where they are not needed; all of it where two are not enough.
+  std::array<Region, 2> without(const Region& other) const;
 };
 
 struct Access {
