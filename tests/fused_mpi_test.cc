@@ -1,4 +1,4 @@
-// GEMM and the fused ops with a process a rank, under mpirun with any number of ranks.
+// GEMM, the fused ops and programs with a process a rank, under mpirun with any number of ranks.
 #define OMPI_SKIP_MPICXX 1
 #define MPICH_SKIP_MPICXX 1
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/runner/gemm_runner.h"
+#include "tests/support/program_block.h"
 #include "tilewire/mpi.h"
 
 namespace tw::test {
@@ -27,6 +28,21 @@ TEST_P(FusedMpi, Cases) {
     run_gemm_cases(cases, work_out(cases, size), comm, path);
     EXPECT_EQ(tw_comm_destroy(comm), TW_OK) << tw_last_error();
   }
+}
+
+TEST(ProgramMpi, HasTheBitsOfTheCalls) {
+  tw_comm_t comm = nullptr;
+  ASSERT_EQ(tw_comm_create_mpi(MPI_COMM_WORLD, nullptr, &comm), TW_OK) << tw_last_error();
+  for (const BlockCase& c : {BlockCase{5, 33, 40, TW_BF16, TW_BF16, Places::kWindow},
+                             BlockCase{70, 40, 50, TW_FP32, TW_BF16, Places::kProgram}}) {
+    ProgramBlockRank part(comm, c);
+    for (const uint32_t rows : {c.rows, uint32_t{2}}) {
+      part.fill(rows);
+      ASSERT_EQ(tw_program_launch(part.program(), rows, nullptr), TW_OK) << tw_last_error();
+      EXPECT_EQ(part.other_bits(rows), "") << name_of(c) << ", " << rows << " rows";
+    }
+  }
+  EXPECT_EQ(tw_comm_destroy(comm), TW_OK) << tw_last_error();
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, FusedMpi, testing::ValuesIn(kGemmOps),

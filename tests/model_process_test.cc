@@ -94,7 +94,6 @@ std::vector<int> write_on(Shared& shared, int rank, tw_comm_t comm, const Refere
 }
 
 [[noreturn]] void run_rank(Shared& shared, const Root& root, int rank) {
-  alarm(60);
   tw_comm_t comm = nullptr, rest = nullptr;
   if (tw_comm_create(kRanks, rank, &root.id(), nullptr, &comm) != TW_OK)
     complain(shared, rank, "create");
@@ -132,21 +131,10 @@ std::vector<int> write_on(Shared& shared, int rank, tw_comm_t comm, const Refere
 TEST(ModelProcess, ADeadRankEndsTheStepAndTheTextGoesOn) {
   const InSharedMemory<Shared> shared;
   const Root root;
-  std::vector<pid_t> ranks;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    const pid_t pid = fork();
-    if (pid == 0) run_rank(*shared, root, rank);
-    ranks.push_back(pid);
-  }
-  for (int rank = 0; rank < kRanks; ++rank) {
-    int status = 0;
-    waitpid(ranks[static_cast<size_t>(rank)], &status, 0);
-    if (rank == kVictim) {
-      EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-      continue;
-    }
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        << "rank " << rank << ": " << shared->complaint[rank];
+  run_mortal_ranks(
+      kRanks, kVictim, [&](int rank) { run_rank(*shared, root, rank); },
+      [&](int rank) { return shared->complaint[rank]; });
+  for (const int rank : {0, 2}) {
     EXPECT_LT(shared->noticed[rank] - shared->died.load(), 1000000) << "rank " << rank;
     for (int i = 0; i < kAfter; ++i) {
       EXPECT_GE(shared->written[rank][i], 0);

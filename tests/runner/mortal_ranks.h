@@ -2,6 +2,7 @@
 // children may; what they tell it lies in memory that all share.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -11,7 +12,10 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "tilewire.h"
 
@@ -77,5 +81,30 @@ class Root {
   InSharedMemory<Said> said_;
   pid_t pid_;
 };
+
+/// Runs `body(rank)`, which exits, in a process for each of `n` ranks. `victim` kills itself, all
+/// others exit with 0, or `complaint(rank)` says why not.
+inline void run_mortal_ranks(int n, int victim, const std::function<void(int)>& body,
+                             const std::function<std::string(int)>& complaint) {
+  std::vector<pid_t> ranks;
+  for (int rank = 0; rank < n; ++rank) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      alarm(60);
+      body(rank);
+      _exit(1);
+    }
+    ranks.push_back(pid);
+  }
+  for (int rank = 0; rank < n; ++rank) {
+    int status = 0;
+    waitpid(ranks[static_cast<size_t>(rank)], &status, 0);
+    if (rank == victim)
+      EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "status " << status;
+    else
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+          << "rank " << rank << ": " << complaint(rank);
+  }
+}
 
 }  // namespace tw::test
