@@ -573,6 +573,13 @@ TEST_F(ModelApi, StepsNeedAPreparedModelWithEverything) {
                  {"tw_model_prepare"});
   ASSERT_NO_FATAL_FAILURE(prepare());
   expect_refused(tw_model_step(prepared_, &step, nullptr), kState, "no weights, no KV", {});
+  const uint32_t page = 1;
+  expect_refused(tw_model_kv_copy(prepared_, &page, &page, 1), kState, "no KV", {"kv_create"});
+  ASSERT_EQ(tw_model_kv_create(prepared_, 16, 16), TW_OK) << tw_last_error();
+  EXPECT_EQ(tw_model_kv_copy(prepared_, &page, &page, 1), TW_OK) << tw_last_error();
+  const tw_model_limits_t limits = small_limits();
+  ASSERT_EQ(tw_model_prepare(prepared_, &limits), TW_OK) << tw_last_error();
+  expect_refused(tw_model_kv_copy(prepared_, &page, &page, 1), kState, "KV of before", {});
   expect_refused(tw_model_step(prepared_, &step, arrays.room), kHandle, "foreign stream",
                  {"stream"});
 }

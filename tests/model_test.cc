@@ -354,6 +354,54 @@ TEST(ModelParts, StepsThatDifferAreShown) {
   });
 }
 
+/// A rank that wants log probabilities needs the others' shares of them.
+TEST(ModelParts, LogProbabilitiesAreWantedByAllOrNone) {
+  const ReferenceModel reference = random_model(small_config(), 11);
+  ModelRanks model(reference, {2, 1, limits(32)});
+  model.ranks().run([&](int rank, tw_comm_t) {
+    const std::vector<int32_t> tokens{1, 2}, positions{0, 1};
+    const std::vector<int64_t> slots{48, 49};
+    const uint32_t ends[] = {0, 2, 0, 8}, last = 1;
+    const tw_sampling_t greedy{0, 0, 1, -1, 0};
+    int32_t sampled = 0;
+    float log_probability = 0;
+    tw_step_t step = layers_step(tokens, positions, slots, ends);
+    step.logit_rows = 1;
+    step.logit_row = &last;
+    step.sampling = &greedy;
+    step.sampled = &sampled;
+    step.log_probability = rank == 0 ? &log_probability : nullptr;
+    EXPECT_EQ(tw_model_step(model.model(rank), &step, nullptr), TW_ERROR_MISMATCH);
+    const std::string said = tw_last_error();
+    EXPECT_NE(said.find("log_probability 1"), std::string::npos) << said;
+  });
+}
+
+/// What a step computes follows from all of the description: ranks whose differ are told which.
+TEST(ModelParts, DescriptionsThatDifferAreShown) {
+  for (const char* what : {"rms_norm_eps", "rope_theta", "qk_norm"}) {
+    const ThreadRanks ranks(2);
+    ranks.run([&](int rank, tw_comm_t comm) {
+      tw_model_desc_t desc = TW_MODEL_DESC_INIT;
+      desc.layers = 1;
+      desc.hidden = desc.ffn = desc.vocab = 64;
+      desc.heads = desc.kv_heads = 2;
+      desc.head_size = 32;
+      desc.context = 64;
+      desc.rms_norm_eps = 1e-5F;
+      if (rank == 1 && what == std::string("rms_norm_eps")) desc.rms_norm_eps = 1e-6F;
+      if (rank == 1 && what == std::string("rope_theta")) desc.rope_theta = 500000;
+      if (rank == 1 && what == std::string("qk_norm")) desc.qk_norm = 1;
+      tw_model_t model = nullptr;
+      ASSERT_EQ(tw_model_create(comm, &desc, &model), TW_OK) << tw_last_error();
+      const tw_model_limits_t own = limits(32);
+      EXPECT_EQ(tw_model_prepare(model, &own), TW_ERROR_MISMATCH);
+      EXPECT_NE(std::string(tw_last_error()).find(what), std::string::npos) << tw_last_error();
+      EXPECT_EQ(tw_model_destroy(model), TW_OK) << tw_last_error();
+    });
+  }
+}
+
 TEST(ModelParts, AStepIsOneLaunch) {
   const ReferenceModel reference = random_model(small_config(), 9);
   ModelRanks model(reference, {2, 1, limits(32)});

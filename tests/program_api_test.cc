@@ -327,6 +327,13 @@ TEST_F(ProgramApi, BadTensors) {
           t.cols = size_t{1} << 32;
           t.stride = 0;
         }},
+       {{"cols", "valid: 0 to 16777216"},
+        [](auto& t) {
+          t.rows = 65536;
+          t.cols = size_t{1} << 25;
+          t.stride = 0;
+          t.data = nullptr;
+        }},
        {{"stride", "3", "4"}, [](auto& t) { t.stride = 3; }},
        {{"stride", "valid"}, [](auto& t) { t.stride = SIZE_MAX; }},
        {{"offset", "4", "without a window"}, [](auto& t) { t.offset = 4; }},

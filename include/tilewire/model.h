@@ -230,6 +230,7 @@ typedef enum tw_logits_to {
 
 /* One step: `rows` tokens of `sequences` sequences, those of a sequence side by side. Arrays are
  * host memory, copied before the call returns, and equal on all ranks; what is not used is NULL.
+ * Only hidden_in is read when the step runs, and stays as it is until then.
  * Token j of a sequence has its keys and values in page pages[page_begin[s] + j / page_size], at
  * place j % page_size; a row writes its own where slots says, and sees all positions up to its own.
  * Results are the caller's memory, valid when the step is done (after tw_stream_synchronize where
@@ -272,7 +273,8 @@ typedef struct tw_step {
   }
 
 /* Runs a step in one launch. Collective, equal steps on all ranks (MISMATCH, which shows both);
- * pointers to results are each rank's own. Steps may be queued one after the other. Errors:
+ * pointers to results are each rank's own, and hidden_out and log_probability are given by all
+ * ranks or by none. Steps may be queued one after the other. Errors:
  * INVALID_ARGUMENT names array, index and value, or the limit that is exceeded, before a peer hears
  * of it; INVALID_STATE (not prepared, no KV, weights missing: names the first); UNSUPPORTED
  * (adapters). */

@@ -12,8 +12,8 @@ namespace {
 constexpr size_t kMostElements = size_t{1} << 48;
 
 void check_pages(uint32_t page_size, uint32_t pages, const char* function) {
-  require_range(page_size, 1, INT32_MAX, function, "page_size");
-  require_range(pages, 1, INT32_MAX, function, "pages");
+  require_range(page_size, 1, 256, function, "page_size");
+  require_range(pages, 1, 1 << 30, function, "pages");
 }
 
 struct Stride {

@@ -135,7 +135,7 @@ Step checked_step(const tw_step_t* step, const Model& model, const char* functio
   result.log_probability = s.log_probability;
   result.logits_to = destination(s.logits_to);
   result.logits_rank = s.logits_rank;
-  result.logits = s.logits;
+  result.logits = logits_width(s, model) != 0 ? s.logits : nullptr;
   result.logits_type = s.logits_type;
   result.first_layer = s.first_layer;
   result.last_layer = s.last_layer;

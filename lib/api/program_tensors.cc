@@ -28,7 +28,7 @@ void check_shape(const tw_tensor_t& t, size_t rows) {
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: tensor.type = %d; valid: %s", kAddTensor,
          static_cast<int>(t.type), kTypes);
   check_size("rows", t.rows, kMostRows);
-  check_size("cols", t.cols, kMostCols);
+  check_size("cols", t.cols, std::min(kMostCols, kMostElements / rows));
   if (t.stride != 0 && t.stride < t.cols)
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: tensor.stride = %zu; valid: 0, or %zu and more",
          kAddTensor, t.stride, t.cols);
@@ -139,6 +139,9 @@ void copy_name(const char* name, const char* otherwise, const char* function, ch
 const DeclaredTensor& tensor_of(const UserProgram& program, int tensor, const char* function,
                                 const char* name) {
   const std::vector<DeclaredTensor>& tensors = program.declaration().tensors;
+  if (tensors.empty())
+    fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s = %d; the program has no tensors", function, name,
+         tensor);
   if (tensor < 0 || static_cast<size_t>(tensor) >= tensors.size())
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: %s = %d; valid: a tensor, 0 to %d", function, name, tensor,
          static_cast<int>(tensors.size()) - 1);

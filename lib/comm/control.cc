@@ -93,4 +93,14 @@ void Control::agree(ControlKind kind, tw_status_t status, const std::string& fai
       fail(static_cast<tw_status_t>(all[rank][0]), "rank %zu: %s", rank, all[rank].c_str() + 1);
 }
 
+void Control::agree(ControlKind kind, const std::function<void()>& part) {
+  try {
+    part();
+  } catch (...) {
+    const Error error = current_error();
+    agree(kind, error.status(), error.what());
+  }
+  agree(kind, TW_OK, "");
+}
+
 }  // namespace tw

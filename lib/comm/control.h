@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -94,6 +95,8 @@ class Control {
   /// All ranks say whether their part went well ("" = yes); throws the first failure everywhere.
   /// `status`: this rank's, when it failed.
   void agree(ControlKind kind, tw_status_t status, const std::string& failure);
+  /// The same of `part`, which is this rank's and may throw.
+  void agree(ControlKind kind, const std::function<void()>& part);
 
   /// Queued work will make control calls, in one ExpectedTurn. (When it never comes to them, the
   /// comm has ended.)

@@ -76,13 +76,7 @@ std::unique_ptr<Window> Window::create_workspace(Comm& comm, size_t bytes) {
 /// Does `step`, and throws what it threw, on any rank, on all of them.
 template <class Step>
 void Window::agree_on(ControlKind kind, Step step) {
-  std::optional<Error> failure;
-  try {
-    step();
-  } catch (...) {
-    failure = current_error();
-  }
-  comm_.control().agree(kind, failure ? failure->status() : TW_OK, failure ? failure->what() : "");
+  comm_.control().agree(kind, step);
 }
 
 void Window::allocate(ControlKind kind, size_t bytes) {

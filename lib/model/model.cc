@@ -130,7 +130,9 @@ class Model::Impl {
   }
 
   void copy_pages(const uint32_t* from, const uint32_t* to, size_t count) {
-    run("tw_model_kv_copy");
+    if (!run("tw_model_kv_copy").bound())
+      fail(TW_ERROR_INVALID_STATE,
+           "tw_model_kv_copy: the model has no KV memory; valid after kv_bind or kv_create");
     comm_.device().drain();
     const KvLayout& l = kv_.layout;
     const auto in_range = [&](const char* array, size_t i, uint32_t page) {
@@ -197,6 +199,8 @@ ModelMemory Model::memory(const ModelLimits& limits) const {
 void Model::prepare(const ModelLimits& limits) {
   ModelRun::check(impl_->desc_, limits);
   impl_->run_.reset();
+  impl_->kv_ = {};
+  impl_->own_kv_ = {};
   impl_->run_ = std::make_unique<ModelRun>(impl_->comm_, impl_->desc_, impl_->share_,
                                            impl_->weights_, limits);
 }

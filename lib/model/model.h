@@ -55,7 +55,7 @@ struct WeightSource {
 /// Where a rank's K and V of each layer begin.
 struct KvMemory {
   std::vector<char*> k, v;  // [layers]
-  KvLayout layout;
+  KvLayout layout{};
 };
 
 enum class LogitsTo { kNone, kAll, kOne, kOwnShard };

@@ -1,6 +1,7 @@
 #include "lib/model/run.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -18,23 +19,59 @@ namespace {
 
 constexpr size_t kScratchUnit = 4096;
 
+/// X(name, value): of what a step computes, what follows from the model's description.
+#define TW_MODEL_SHAPE_MAP(X)                                         \
+  X("layers", d.layers)                                               \
+  X("hidden", d.hidden)                                               \
+  X("heads", d.heads)                                                 \
+  X("kv_heads", d.kv_heads)                                           \
+  X("head_size", d.head_size)                                         \
+  X("ffn", d.ffn)                                                     \
+  X("vocab", d.vocab)                                                 \
+  X("sliding_window", d.sliding_window)                               \
+  X("tied_embeddings", d.tied_embeddings)                             \
+  X("q_bias", d.q_bias)                                               \
+  X("k_bias", d.k_bias)                                               \
+  X("v_bias", d.v_bias)                                               \
+  X("o_bias", d.o_bias)                                               \
+  X("mlp_bias", d.mlp_bias)                                           \
+  X("qk_norm", d.qk_norm)                                             \
+  X("rms_norm_eps, as bits,", std::bit_cast<uint32_t>(d.rms_epsilon)) \
+  X("rope_theta, as bits,", std::bit_cast<uint32_t>(d.rope_theta))    \
+  X("RoPE's scaling, as a digest,", digest_of(d.rope_divisors))
+
+/// All ones or none is the same scaling.
+int64_t digest_of(const std::vector<float>& divisors) {
+  uint64_t digest = 0;
+  for (size_t i = 0; i < divisors.size(); ++i)
+    digest += (i + 1) * (std::bit_cast<uint32_t>(divisors[i]) - std::bit_cast<uint32_t>(1.0F));
+  return static_cast<int64_t>(digest);
+}
+
+#define TW_MODEL_SHAPE_NAME(name, value) name,
+constexpr const char* kShapeNames[] = {TW_MODEL_SHAPE_MAP(TW_MODEL_SHAPE_NAME)};
+#undef TW_MODEL_SHAPE_NAME
+constexpr size_t kShape = std::size(kShapeNames);
+
 /// What ranks say to each other before they build the same programs.
 struct Terms {
   ModelLimits limits;
-  int64_t shape[8];
+  int64_t shape[kShape];
   int32_t blocks;
   int32_t traced;
   CpuTarget target;
 };
 
-Terms terms_of(const Comm& comm, const ModelDesc& desc, const ModelLimits& limits) {
+#define TW_MODEL_SHAPE_VALUE(name, value) value,
+Terms terms_of(const Comm& comm, const ModelDesc& d, const ModelLimits& limits) {
   return {limits,
-          {desc.layers, desc.hidden, desc.heads, desc.kv_heads, desc.head_size, desc.ffn,
-           desc.vocab, desc.sliding_window},
+          {TW_MODEL_SHAPE_MAP(TW_MODEL_SHAPE_VALUE)},
           comm.max_blocks(),
           config::is_set("TW_PROGRAM_TRACE") ? 1 : 0,
           comm.device().target()};
 }
+#undef TW_MODEL_SHAPE_VALUE
+#undef TW_MODEL_SHAPE_MAP
 
 /// Sizes of steps: powers of two, so that at most half of a program's rows are empty.
 std::vector<StepSize> step_sizes(const ModelLimits& limits) {
@@ -149,18 +186,33 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
       trace_path_(config::string("TW_PROGRAM_TRACE")),
       tracing_(!trace_path_.empty()) {
   const Sizes sizes(comm, desc, share, limits, workers_);
-  plan_ = Buffer(sizes.plan);
-  partials_ = Buffer(sizes.partials);
-  const auto layers = static_cast<size_t>(desc.layers);
-  kv_ = {std::vector<char*>(layers), std::vector<char*>(layers),
-         kv_layout(desc, share, comm.rank(), limits.page_size, limits.pages)};
-  make_angles();
-  for (auto& staged : staged_)
-    staged = std::make_unique<StagedStep>(desc, limits, sampled_slots_.data());
+  comm.control().agree(ControlKind::kModelPrepare, [&] {
+    allocate(sizes);
+    make_programs();
+  });
   LaunchNeeds needs = sizes.needs();
   needs.data = activations_.bytes;
   needs.store = comm.collectives().table().choose(kAllReduce, activations_.sender_bytes).store;
-  make_programs(needs);
+  std::vector<const ProgramImage*> images;
+  for (const Sized& sized : programs_) {
+    images.push_back(&sized.program.whole.image);
+    for (const ProgramImage& part : sized.program.parts) images.push_back(&part);
+  }
+  launcher_ =
+      std::make_unique<ProgramLauncher>(comm_, kernels::llama.entry(comm_.device().target()), needs,
+                                        images, ControlKind::kModelPrepare);
+  place_programs();
+}
+
+void ModelRun::allocate(const Sizes& sizes) {
+  plan_ = Buffer(sizes.plan);
+  partials_ = Buffer(sizes.partials);
+  const auto layers = static_cast<size_t>(desc_.layers);
+  kv_ = {std::vector<char*>(layers), std::vector<char*>(layers),
+         kv_layout(desc_, share_, comm_.rank(), limits_.page_size, limits_.pages)};
+  make_angles();
+  for (auto& staged : staged_)
+    staged = std::make_unique<StagedStep>(desc_, limits_, sampled_slots_.data());
 }
 
 ModelRun::~ModelRun() {
@@ -196,8 +248,8 @@ int ModelRun::agree(Comm& comm, const ModelDesc& desc, const ModelLimits& limits
     differ("limits.pages", mine.limits.pages, theirs.limits.pages);
     differ("limits.table_pages", mine.limits.table_pages, theirs.limits.table_pages);
     differ("limits.slots", mine.limits.slots, theirs.limits.slots);
-    for (size_t i = 0; i < std::size(mine.shape); ++i)
-      differ("a size of the model", mine.shape[i], theirs.shape[i]);
+    for (size_t i = 0; i < kShape; ++i)
+      differ(text("the model's %s", kShapeNames[i]).c_str(), mine.shape[i], theirs.shape[i]);
     differ("whether TW_PROGRAM_TRACE is set", mine.traced, theirs.traced);
     differ("the CPU target", static_cast<int>(mine.target), static_cast<int>(theirs.target));
   }
@@ -243,22 +295,14 @@ LlamaContext ModelRun::context() const {
           kv_};
 }
 
-/// How many signal slots the programs need says how large the tile set is; then they are told where
-/// it lies.
-void ModelRun::make_programs(const LaunchNeeds& needs) {
+/// How many signal slots they need says how large the tile set is; then they are told where it
+/// lies: place_programs.
+void ModelRun::make_programs() {
   for (const StepSize& size : step_sizes(limits_))
     programs_.push_back({size, build_llama(context(), size)});
-  std::vector<const ProgramImage*> images;
-  for (const Sized& sized : programs_) {
-    images.push_back(&sized.program.whole.image);
-    for (const ProgramImage& part : sized.program.parts) images.push_back(&part);
-  }
-  launcher_ =
-      std::make_unique<ProgramLauncher>(comm_, kernels::llama.entry(comm_.device().target()), needs,
-                                        images, ControlKind::kModelPrepare);
-  place_programs();
 }
 
+/// With the addresses of the tile set, and of K and V.
 void ModelRun::place_programs() {
   for (Sized& sized : programs_)
     sized.program.whole.arguments = llama_arguments(context(), sized.size);

@@ -60,7 +60,8 @@ class ModelRun {
 
   static int agree(Comm& comm, const ModelDesc& desc, const ModelLimits& limits);
   void make_angles();
-  void make_programs(const LaunchNeeds& needs);
+  void allocate(const Sizes& sizes);
+  void make_programs();
   void place_programs();
   LlamaContext context() const;
   const LlamaProgram& program_for(const Step& step) const;

@@ -97,7 +97,7 @@ void check_logits(const Step& s, const ModelDesc& desc, const ModelLimits& limit
     in_range("logit_row", i, s.logit_row[i], 0, static_cast<int64_t>(s.rows) - 1);
     if (s.sampling != nullptr) check_sampling(s.sampling[i], i, limits);
   }
-  if (s.logits_to == LogitsTo::kNone) return;
+  if (s.logits == nullptr || s.logits_to == LogitsTo::kNone) return;
   const auto vocab = static_cast<size_t>(desc.vocab);
   if (s.logits_to != LogitsTo::kOwnShard && s.logits_stride != 0 && s.logits_stride < vocab)
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: logits_stride = %zu; valid: %zu (the vocabulary) or more",

@@ -8,8 +8,9 @@
 namespace tw {
 namespace {
 
-constexpr const char* kNumbers[] = {"rows",       "sequences", "logit_rows", "first_layer",
-                                    "last_layer", "logits_to", "hidden_in",  "hidden_out"};
+constexpr const char* kNumbers[] = {"rows",        "sequences",  "logit_rows",
+                                    "first_layer", "last_layer", "logits_to",
+                                    "hidden_in",   "hidden_out", "log_probability"};
 
 class Digest {
  public:
@@ -64,6 +65,7 @@ StepNote note_of(const Step& s, const ModelDesc& desc) {
   n.logits_to = static_cast<uint64_t>(s.logits_to);
   n.hidden_in = s.hidden_in != nullptr;
   n.hidden_out = s.hidden_out != nullptr;
+  n.log_probability = s.log_probability != nullptr;
   if (s.hidden_in == nullptr) n.tokens = digest_of(s.tokens, s.rows);
   n.positions = digest_of(s.positions, s.rows);
   n.slots = digest_of(s.slots, s.rows);

@@ -1,4 +1,4 @@
-// What ranks must agree on in a step: everything but where results go.
+// What ranks must agree on in a step: everything but where each has its results.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@ namespace tw {
   X(logits_to)              \
   X(hidden_in)              \
   X(hidden_out)             \
+  X(log_probability)        \
   X(tokens)                 \
   X(positions)              \
   X(slots)                  \
@@ -29,7 +30,7 @@ namespace tw {
   X(sampling)               \
   X(allowed)
 
-/// Numbers as they are, arrays by a digest (0: not given). Plain data, which peers read.
+/// Numbers as they are, results by whether they are wanted, arrays by a digest (0: not given). Plain data, which peers read.
 struct StepNote {
 #define TW_STEP_NOTE_FIELD(name) uint64_t name = 0;
   TW_STEP_NOTE_MAP(TW_STEP_NOTE_FIELD)

@@ -12,7 +12,7 @@ namespace tw {
 /// Takes the instructions of one or more launches in order. What lies behind a later write of the
 /// same memory is not told again: whoever comes after the write comes after that as well. So of an
 /// access only the part stays in mind that was not written since: however many launches and layers
-/// there are, a tensor has about as many as it has tiles.
+/// there are, a tensor that is written again has about as many as it has tiles.
 class Conflicts {
  public:
   explicit Conflicts(const Program& program);
@@ -23,15 +23,19 @@ class Conflicts {
 
  private:
   struct Past {
-    Access access;
+    Region region;
     int instruction;
     int launch;
   };
-  std::vector<Past>& pasts_of(const Region& region);
-  void forget_written(const Region& region);
+  /// What a tensor of a device was accessed for. Readers do not look at one another.
+  struct Pasts {
+    std::vector<Past> reads, writes;
+  };
+  Pasts& pasts_of(const Region& region);
+  static void forget_written(std::vector<Past>& pasts, const Region& region);
 
   const Program& program_;
-  std::vector<std::vector<Past>> pasts_;  // of each device's tensors
+  std::vector<Pasts> pasts_;  // of each device's tensors
 };
 
 }  // namespace tw

@@ -34,7 +34,9 @@ void Knowledge::add_counter(int counter, const std::vector<int>& raisers) {
 bool Knowledge::noticed(int instruction) const {
   for (const Access& access : at(instruction).accesses) {
     const Region& region = access.region;
-    if (region.device != at(instruction).device && !region.empty() && !done(start_[static_cast<size_t>(region.device)], instruction)) return false;
+    if (region.device != at(instruction).device && !region.empty() &&
+        !done(start_[static_cast<size_t>(region.device)], instruction))
+      return false;
   }
   return true;
 }

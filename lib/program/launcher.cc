@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include "lib/base/error.h"
 #include "lib/comm/comm.h"
@@ -29,13 +28,7 @@ ProgramLauncher::ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& 
     longest = std::max(longest, image->longest);
     counters = std::max(counters, image->counters.size());
   }
-  std::optional<Error> failure;
-  try {
-    allocate(counters);
-  } catch (...) {
-    failure = current_error();
-  }
-  comm.control().agree(kind, failure ? failure->status() : TW_OK, failure ? failure->what() : "");
+  comm.control().agree(kind, [&] { allocate(counters); });
   layout_ = tile_layout(comm.size(), slots, records_at_ + longest * sizeof(ProgramRecord));
   window_ = Window::create_workspace(comm, layout_.end);
 }
@@ -55,13 +48,13 @@ ProgramLauncher::~ProgramLauncher() {
   }
 }
 
-tw_tile_view ProgramLauncher::view(uint64_t digest) const {
+tw_tile_view ProgramLauncher::view(uint64_t digest) {
   tw_tile_view v{};
   v.comm = comm_.view();
   v.layout = layout_;
   v.parts = window_->table().data();
-  v.epoch = const_cast<uint64_t*>(&epoch_);
-  v.counters = const_cast<TileCounters*>(&counters_);
+  v.epoch = &epoch_;
+  v.counters = &counters_;
   v.scratch = scratch_.data();
   v.scratch_bytes = needs_.scratch;
   v.store = needs_.store;

@@ -62,7 +62,7 @@ class ProgramLauncher {
 
  private:
   void allocate(size_t counters);
-  tw_tile_view view(uint64_t digest) const;
+  tw_tile_view view(uint64_t digest);
   ProgramRecord* records(int rank) const {
     return reinterpret_cast<ProgramRecord*>(data(rank) + records_at_);
   }

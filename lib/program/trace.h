@@ -23,6 +23,7 @@ class TraceFile {
  private:
   void event(const char* name, const char* category, int device, const ProgramRecord& record,
              uint64_t start, uint64_t end);
+  void note(bool went_well);
 
   const std::string path_;
   const std::vector<std::string>& names_;
@@ -30,7 +31,7 @@ class TraceFile {
   std::FILE* file_;
   uint64_t first_ = 0;  // the first device's earliest start; times are from there
   bool any_ = false;
-  bool failed_ = false;
+  int error_ = 0;       // errno of the first failure
 };
 
 }  // namespace tw

@@ -41,10 +41,12 @@ void UserProgram::build(StorePolicy store) {
   int workers = 1;
   for (const Terms& terms : all) workers = std::max(workers, terms.blocks);
   const ProgramRanks ranks{comm_.rank(), comm_.size(), workers};
-  ProgramBuilder builder(ranks.ranks);
-  write_declared({mine_, all, layout, ranks, {}, &live_}, &builder, &op_numbers_);
-  built_ = builder.build(ranks.rank);
-  program_ = builder.program();
+  comm_.control().agree(ControlKind::kProgramBuild, [&] {
+    ProgramBuilder builder(ranks.ranks);
+    write_declared({mine_, all, layout, ranks, {}, &live_}, &builder, &op_numbers_);
+    built_ = builder.build(ranks.rank);
+    program_ = builder.program();
+  });
 
   LaunchNeeds needs;
   needs.data = layout.bytes;

@@ -29,7 +29,7 @@ void add_options(CLI::App* app, GenerateOptions* o) {
   app->add_option("--top-k", o->top_k, "draw from so many tokens, 0: from all (40)")
       ->check(CLI::Range(0, 1 << 30));
   app->add_option("--top-p", o->top_p, "draw from tokens of so much probability (0.95)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(1e-6, 1.0));
   app->add_option("--seed", o->seed, "another seed, another text (0)");
   app->add_flag("--stats", o->stats, "tell tokens a second and launches a step, on standard error");
   app->add_flag("--compare", o->compare, "with --stats: also with a launch for every op");
