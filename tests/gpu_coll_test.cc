@@ -1,8 +1,12 @@
 // Collectives of comms on GPUs, by the C API: windows in GPU memory, kernels launched by the driver.
 #include <gtest/gtest.h>
 
+#include <string>
+#include <tuple>
 #include <vector>
 
+#include "lib/comm/call_text.h"
+#include "tests/runner/coll_cases.h"
 #include "tests/runner/gpus.h"
 #include "tests/runner/ranks.h"
 
@@ -37,6 +41,29 @@ TEST(GpuColl, AWindowIsReducedInPlace) {
     EXPECT_EQ(tw_window_destroy(window), TW_OK) << tw_last_error();
   });
 }
+
+/// The case tables of the collectives as they are on CPUs.
+class GpuCases : public testing::TestWithParam<std::tuple<int, CollOp>> {};
+
+TEST_P(GpuCases, BitForBit) {
+  const auto [n, op] = GetParam();
+  TW_NEED_GPUS(n);
+  const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
+  run_cases(n, cases_of(op, n));
+}
+
+std::string case_name(const testing::TestParamInfo<std::tuple<int, CollOp>>& info) {
+  return std::string(call_name(std::get<1>(info.param))) + "_" +
+         std::to_string(std::get<0>(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, GpuCases,
+                         testing::Combine(testing::Values(1, 2, 3, 4),
+                                          testing::Values(kAllReduce, kReduce, kBroadcast,
+                                                          kAllGather, kReduceScatter, kAllToAll,
+                                                          kGather, kScatter, kAllGatherV,
+                                                          kReduceScatterV, kAllToAllV, kBarrier)),
+                         case_name);
 
 }  // namespace
 }  // namespace tw::test
