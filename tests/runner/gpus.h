@@ -14,6 +14,10 @@ namespace tw::test {
 /// later dlopen of libcuda.so.1 then finds. "" or why there are none for `ranks`.
 std::string find_gpus(int ranks);
 
+/// The first half of it, for a parent whose children find GPUs: loads the driver and does not start
+/// it. "" or why there are none.
+std::string load_gpus();
+
 /// Skips a test that there are no GPUs, or no GPU kernels in this build, for.
 #define TW_NEED_GPUS(ranks)                                \
   do {                                                     \

@@ -27,7 +27,7 @@ std::string load_driver() {
     if (::dlopen(virtual_driver().c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr)
       return std::string("no CUDA driver and no virtual GPUs: ") + ::dlerror();
   }
-  return gpu::Driver::why_not();
+  return "";
 }
 
 gpu::StreamHandle stream_of(void* stream) { return static_cast<gpu::StreamHandle>(stream); }
@@ -35,9 +35,14 @@ gpu::Address address_of(const void* memory) { return reinterpret_cast<gpu::Addre
 
 }  // namespace
 
-std::string find_gpus(int ranks) {
+std::string load_gpus() {
   static const std::string why = load_driver();
-  if (!why.empty()) return why;
+  return why;
+}
+
+std::string find_gpus(int ranks) {
+  if (const std::string why = load_gpus(); !why.empty()) return why;
+  if (!gpu::Driver::why_not().empty()) return gpu::Driver::why_not();
   const int gpus = gpu::Driver::get().gpus();
   if (gpus >= ranks) return "";
   return std::to_string(gpus) + " GPU(s) for " + std::to_string(ranks) + " ranks";
