@@ -3,7 +3,9 @@
 
 lib_layers := base device topo boot net comm coll program model api
 lib_sources := $(sort $(shell find $(wildcard $(addprefix lib/,$(lib_layers))) -name '*.cc' 2>/dev/null))
-lib_objects := $(lib_sources:%.cc=$(B)/obj/%.o) $(kernel_objects) $(gpu_objects)
+# The images go into the shared library, not into the archive, from which programs link what they use
+# (lib/device/gpu_images.cc).
+lib_objects := $(lib_sources:%.cc=$(B)/obj/%.o) $(kernel_objects)
 
 so_name := libtilewire.so.$(abi)
 so_file := $(B)/lib/libtilewire.so.$(version)
@@ -11,7 +13,7 @@ so_link := $(B)/lib/libtilewire.so
 internal := $(B)/lib/libtilewire_internal.a
 
 objects_file := $(B)/lib/objects
-$(call remember,$(objects_file),$(lib_objects))
+$(call remember,$(objects_file),$(lib_objects) $(gpu_objects))
 
 # Which kernel targets this build holds, for the dispatcher and tw_info.
 lib_defines := $(target_defines)
@@ -31,8 +33,8 @@ $(internal): $(lib_objects) $(objects_file)
 	$(call quiet,AR)rm -f $@; ar rcs $@ $(lib_objects)
 
 # Only tw_* leaves the library (lib/tilewire.map).
-$(so_file): $(lib_objects) $(objects_file) lib/tilewire.map
-	$(call quiet,SO)$(CXX) -shared $(link_flags) -Wl,-soname,$(so_name) -Wl,--version-script=lib/tilewire.map $(lib_objects) $(libs) -o $@
+$(so_file): $(lib_objects) $(gpu_objects) $(objects_file) lib/tilewire.map
+	$(call quiet,SO)$(CXX) -shared $(link_flags) -Wl,-soname,$(so_name) -Wl,--version-script=lib/tilewire.map $(lib_objects) $(gpu_objects) $(libs) -o $@
 
 $(so_link): $(so_file)
 	@ln -sf $(notdir $(so_file)) $(B)/lib/$(so_name); ln -sf $(so_name) $@

@@ -13,7 +13,7 @@ constexpr CommLayout kLayout = comm_layout(2, 4, 128, 2 << 10, 128 << 10, 1 << 2
 
 ChoiceTable table(const Machine& machine, RanksClass ranks, const Forced& forced = {},
                   int max_blocks = 1) {
-  return {machine, ranks, forced, kLayout, max_blocks};
+  return {machine, ranks, forced, kLayout, kCpuFraming, max_blocks};
 }
 
 TEST(Choice, MachineIsFoundByCpu) {

@@ -41,6 +41,12 @@ $(vgpu_tests): $(B)/obj/tests/vgpu/absent.o
 	$(call quiet,LINK)$(CXX) $< $(link_flags) $(GTEST_LIBS) -o $@
 endif
 
+# Tests of comms on GPUs link the images, which other programs leave out, and find virtual GPUs where
+# there are no others.
+gpu_tests := $(patsubst tests/%.cc,$(B)/tests/%,$(filter-out tests/gpu_build%,$(wildcard tests/gpu_*_test.cc)))
+$(gpu_tests): $(gpu_objects) $(if $(vgpu_enabled),$(vgpu_so))
+$(gpu_tests): own_libs = $(gpu_objects)
+
 # Tests of the programs' parts.
 $(B)/tests/cli_model_test: $(cli_archive) $(text_archive)
 $(B)/tests/cli_model_test: own_libs = $(cli_archive) $(text_libs)

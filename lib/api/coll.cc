@@ -19,17 +19,17 @@ void queue(Comm& comm, const Call& call, tw_stream_t stream) {
   copy->number = comm.collectives().number(&copy->args);
   issue_numbered(comm, stream, [&comm, copy] {
     comm.check();
-    comm.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+    launch_call(comm.device(), copy->launch, copy->args);
     comm.check_call(copy->number);
     return TW_OK;
   });
 }
 
 void launch(Comm& comm, const Launch& launch, const CollArgs& args) {
-  if (launch.blocks == 1)
-    run_alone(launch.entry, &args);
+  if (launch.blocks == 1 && launch.kernel.cpu != nullptr)
+    run_alone(launch.kernel.cpu, &args);
   else
-    comm.device().launch(launch.entry, &args, launch.blocks);
+    launch_call(comm.device(), launch, args);
 }
 
 /// Keeps a call or message for the end of the thread's open group.
@@ -38,7 +38,7 @@ void gather(tw_comm_t handle, const What& what, tw_stream_t stream) {
   try {
     const CommInUse use(handle);
     (*use).check();
-    if (stream != nullptr) check_stream(stream);
+    if (stream != nullptr) (*use).device().check_stream(stream);
     group::add(handle, *use, what, stream);
   } catch (...) {
     group::refused(current_error());
@@ -51,8 +51,8 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   const CommInUse use(handle);
   Comm& comm = *use;
   comm.check();
-  if (stream != nullptr) check_stream(stream);
   Device& device = comm.device();
+  if (stream != nullptr) device.check_stream(stream);
   device.check_queued(&comm);
   if (stream != nullptr) return queue(comm, call, stream);
   Collectives& collectives = comm.collectives();
@@ -75,10 +75,11 @@ void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
   const CommInUse use(handle);
   Comm& comm = *use;
   comm.check();
-  if (stream != nullptr) check_stream(stream);
   Device& device = comm.device();
+  if (stream != nullptr) device.check_stream(stream);
   device.check_queued(&comm);
   check_message(message, {comm.rank(), comm.size()}, false);
+  comm.collectives().check_reach(message);
   Transfer transfer = comm.collectives().number(message);
   issue_numbered(comm, stream, [&comm, transfer]() mutable {
     comm.check();

@@ -13,6 +13,7 @@
 #include "lib/base/log.h"
 #include "lib/boot/exchange.h"
 #include "lib/comm/split.h"
+#include "lib/device/gpu/driver.h"
 
 namespace tw::api {
 namespace {
@@ -34,20 +35,28 @@ tw_comm_config_t checked_config(const tw_comm_config_t* config, const char* func
          c.device.size, sizeof c.device);
   c.device = versioned(&c.device, defaults.device, "tw_device_t");
   require_range(c.device.kind, TW_DEVICE_AUTO, TW_DEVICE_GPU, function, "config.device.kind");
-  if (wants_gpu(c.device.kind))
-    fail(TW_ERROR_UNSUPPORTED,
-         "%s: device kind \"gpu\" (config.device.kind or TW_DEVICE_KIND): this build runs on CPUs; "
-         "valid: auto, cpu",
-         function);
   return c;
 }
 
+/// A GPU that the config names is the one of rank 0, or of the caller's rank where each rank has a
+/// config of its own; one that the environment asks for is by rank.
+void choose_device(const tw_device_t& device, bool for_all_ranks, CommOptions* options) {
+  options->on_gpu = wants_gpu(device.kind);
+  options->agreement += text("device=%s\n", options->on_gpu ? "gpu" : "cpu");
+  if (!options->on_gpu) return;
+  gpu::Driver::get();  // throws why there is none
+  const bool named = device.kind == TW_DEVICE_GPU;
+  options->gpu = named ? device.ordinal : 0;
+  options->gpu_by_rank = !named || for_all_ranks;
+}
+
 CommOptions options_of(const tw_comm_config_t* config, const char* function,
-                       const std::string& name = "comm") {
+                       bool for_all_ranks = false, const std::string& name = "comm") {
   log::read_environment();
   config::warn_unknown();
   const tw_comm_config_t checked = checked_config(config, function);
   CommOptions options = CommOptions::merge(checked, function, name);
+  choose_device(checked.device, for_all_ranks, &options);
   options.agreement += collectives_agreement();
   return options;
 }
@@ -170,7 +179,7 @@ tw_status_t tw_comm_create_all(int n, const tw_comm_config_t* config, tw_comm_t*
   return guard([&] {
     require_range(n, 1, kMaxRanks, "tw_comm_create_all", "n");
     require(comms_out, "tw_comm_create_all", "comms");
-    create_all(n, options_of(config, "tw_comm_create_all"), comms_out);
+    create_all(n, options_of(config, "tw_comm_create_all", true), comms_out);
   });
 }
 
@@ -181,8 +190,8 @@ tw_status_t tw_comm_split(tw_comm_t comm, int color, int key, const tw_comm_conf
     Comm& parent = *use;
     require_range(color, -1, INT32_MAX, "tw_comm_split", "color");
     require(child, "tw_comm_split", "child");
-    const CommOptions options =
-        options_of(config, "tw_comm_split", text("%s/%d", parent.options().name.c_str(), color));
+    const CommOptions options = options_of(config, "tw_comm_split", false,
+                                           text("%s/%d", parent.options().name.c_str(), color));
     std::unique_ptr<Comm> made = split(parent, color, key, options);
     *child = made == nullptr ? nullptr : handle_of(std::move(made));
   });
@@ -194,7 +203,7 @@ tw_status_t tw_comm_shrink(tw_comm_t comm, const tw_comm_config_t* config, tw_co
     Comm& parent = *use;
     require(survivors, "tw_comm_shrink", "survivors");
     const CommOptions options =
-        options_of(config, "tw_comm_shrink", parent.options().name + "/survivors");
+        options_of(config, "tw_comm_shrink", false, parent.options().name + "/survivors");
     *survivors = handle_of(shrink(parent, options));
   });
 }
@@ -231,9 +240,10 @@ tw_status_t tw_comm_size(tw_comm_t comm, int* size) {
 
 tw_status_t tw_comm_device(tw_comm_t comm, tw_device_t* device) {
   return guard([&] {
-    pin(comm);
+    const auto pinned = pin(comm);
+    const Device& d = (*pinned).device();
     require(device, "tw_comm_device", "device");
-    *device = {sizeof(tw_device_t), TW_DEVICE_CPU, 0};
+    *device = {sizeof(tw_device_t), d.kind(), d.ordinal()};
   });
 }
 

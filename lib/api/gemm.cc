@@ -55,6 +55,7 @@ void fused(GemmOp op, const char* function, const tw_gemm_args_t* args, tw_comm_
   group::refuse_call(function);
   const CommInUse use(handle);
   Comm& comm = *use;
+  require_cpu(comm, function);
   check_ready(comm, stream);
   Fused& calls = comm.collectives().fused();
   const GemmCall call = check_gemm(op, versioned_args(args, function), calls.place());
@@ -70,6 +71,7 @@ using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points 
 tw_status_t tw_packed_bytes(const tw_gemm_args_t* args, tw_comm_t comm, size_t* bytes) {
   return guard([&] {
     const auto pinned = pin(comm);
+    require_cpu(*pinned, "tw_packed_bytes");
     require(bytes, "tw_packed_bytes", "bytes");
     const Operand b =
         check_weights(versioned_args(args, "tw_packed_bytes"), "tw_packed_bytes", false);
@@ -82,6 +84,7 @@ tw_status_t tw_pack_weights(const tw_gemm_args_t* args, void* packed, size_t byt
   constexpr const char* kName = "tw_pack_weights";
   return guard([&] {
     const CommInUse use(comm);
+    require_cpu(*use, kName);
     check_ready(*use, stream);
     const Operand b = check_weights(versioned_args(args, kName), kName, true);
     require(packed, kName, "packed");
@@ -99,6 +102,7 @@ tw_status_t tw_pack_weights(const tw_gemm_args_t* args, void* packed, size_t byt
 tw_status_t tw_gemm(const tw_gemm_args_t* args, tw_comm_t comm, tw_stream_t stream) {
   return guard([&] {
     const CommInUse use(comm);
+    require_cpu(*use, "tw_gemm");
     check_ready(*use, stream);
     Fused& calls = (*use).collectives().fused();
     const GemmCall call = check_gemm(GemmOp::kGemm, versioned_args(args, "tw_gemm"), calls.place());
@@ -135,6 +139,7 @@ tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_
   constexpr const char* kName = "tw_fused_workspace";
   return guard([&] {
     const CommInUse use(comm);
+    require_cpu(*use, kName);
     require(bytes, kName, "bytes");
     require_range(static_cast<int>(op), TW_ALL_GATHER_GEMM, TW_ALL_REDUCE_RESIDUAL_RMS_NORM, kName,
                   "op");
@@ -147,6 +152,7 @@ tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_
 tw_status_t tw_workspace_reserve(tw_comm_t comm, size_t bytes) {
   return guard([&] {
     const CommInUse use(comm);
+    require_cpu(*use, "tw_workspace_reserve");
     check_ready(*use, nullptr);
     if (bytes > kMostWorkspace)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_workspace_reserve: bytes = %zu; valid: 0 to %zu", bytes,

@@ -52,6 +52,7 @@ void add(tw_comm_t handle, Comm& comm, const Call& call, tw_stream_t stream) {
 
 void add(tw_comm_t handle, Comm& comm, const Message& message, tw_stream_t stream) {
   check_message(message, {comm.rank(), comm.size()}, true);
+  comm.collectives().check_reach(message);
   t_gathered.push_back({handle, {&comm, stream, std::nullopt, message}});
 }
 
@@ -85,7 +86,7 @@ void end() {
     throw Error(error->status(),
                 text("no call of this group was made, since one was refused: %s", error->what()));
   for (const Gathered& g : gathered)
-    if (g.item.stream != nullptr) check_stream(g.item.stream);
+    if (g.item.stream != nullptr) g.item.comm->device().check_stream(g.item.stream);
   const Callers callers(gathered);
   items.reserve(gathered.size());
   for (Gathered& g : gathered) items.push_back(std::move(g.item));

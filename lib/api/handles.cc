@@ -16,6 +16,14 @@ void refuse_second_thread(const Comm& comm) {
        comm.options().name.c_str(), comm.rank());
 }
 
+void require_cpu(const Comm& comm, const char* function) {
+  if (comm.device().is_host()) return;
+  fail(TW_ERROR_UNSUPPORTED,
+       "%s: comm \"%s\" is on GPU %d, and this call runs on CPUs only; valid: a comm whose device "
+       "kind is cpu",
+       function, comm.options().name.c_str(), comm.device().ordinal());
+}
+
 void bad_handle(const char* what, const void* handle) {
   fail(TW_ERROR_INVALID_HANDLE, "%s = %p is %s; valid: one that was created and not destroyed",
        what, handle, handle == nullptr ? "NULL" : "destroyed or not of this library");

@@ -54,6 +54,9 @@ inline auto pin(tw_program_t handle) { return Pinned(programs, handle, "program"
 
 [[noreturn]] void refuse_second_thread(const Comm& comm);
 
+/// Throws UNSUPPORTED for a comm on GPUs: `function` runs on CPUs only.
+void require_cpu(const Comm& comm, const char* function);
+
 /// The comm of a handle, used by this thread alone for the scope's life. Throws INVALID_HANDLE, and
 /// INVALID_STATE while another thread uses it.
 class CommInUse {

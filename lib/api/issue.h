@@ -11,7 +11,7 @@ namespace tw::api {
 /// What calls on a comm have in common before they look at their arguments.
 inline void check_ready(Comm& comm, tw_stream_t stream) {
   comm.check();
-  if (stream != nullptr) check_stream(stream);
+  if (stream != nullptr) comm.device().check_stream(stream);
   comm.device().check_queued(&comm);
 }
 

@@ -87,6 +87,7 @@ tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const vo
     if (bytes != 0) require(args, "tw_kernel_launch", "args");
     const auto pinned = pin(comm);
     Comm& c = *pinned;
+    require_cpu(c, "tw_kernel_launch");
     require_range(blocks, 0, c.view().layout.blocks, "tw_kernel_launch", "blocks");
     return launch(c, *kernel, args, bytes, blocks != 0 ? blocks : c.max_blocks(), stream);
   });

@@ -1,8 +1,6 @@
 // Memory, windows: tilewire.h, "Memory and windows".
 #include "lib/device/memory.h"
 
-#include <cstring>
-
 #include "lib/api/group.h"
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
@@ -19,7 +17,8 @@ void check_device(const tw_device_t* device, const char* function) {
   const tw_device_t d = versioned(device, defaults, "tw_device_t");
   require_range(d.kind, TW_DEVICE_AUTO, TW_DEVICE_GPU, function, "device.kind");
   if (d.kind == TW_DEVICE_GPU)
-    fail(TW_ERROR_UNSUPPORTED, "%s: device.kind = TW_DEVICE_GPU: this build runs on CPUs",
+    fail(TW_ERROR_UNSUPPORTED,
+         "%s: device.kind = TW_DEVICE_GPU; valid: CPU (memory of GPUs is CUDA's, or a window's)",
          function);
 }
 
@@ -118,8 +117,8 @@ tw_status_t tw_put(tw_window_t window, int rank, size_t offset, const void* src,
     if (bytes != 0 && src == nullptr)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_put: src is NULL; valid: %zu bytes of memory", bytes);
     char* const to = w.data(rank) + offset;
-    return issue(w.comm(), stream, [to, src, bytes] {
-      if (bytes != 0) std::memmove(to, src, bytes);
+    return issue(w.comm(), stream, [&device = w.comm().device(), to, src, bytes] {
+      if (bytes != 0) device.copy(to, src, bytes);
       return TW_OK;
     });
   });
@@ -134,8 +133,8 @@ tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_
     if (bytes != 0 && dst == nullptr)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_get: dst is NULL; valid: %zu bytes of memory", bytes);
     const char* const from = w.data(rank) + offset;
-    return issue(w.comm(), stream, [dst, from, bytes] {
-      if (bytes != 0) std::memmove(dst, from, bytes);
+    return issue(w.comm(), stream, [&device = w.comm().device(), dst, from, bytes] {
+      if (bytes != 0) device.copy(dst, from, bytes);
       return TW_OK;
     });
   });

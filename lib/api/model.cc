@@ -113,6 +113,7 @@ using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points 
 tw_status_t tw_model_create(tw_comm_t comm, const tw_model_desc_t* desc, tw_model_t* model) {
   return guard([&] {
     const CommInUse use(comm);
+    require_cpu(*use, "tw_model_create");
     require(desc, "tw_model_create", "desc");
     require(model, "tw_model_create", "model");
     const ModelDesc checked = checked_desc(desc, "tw_model_create");
@@ -125,6 +126,7 @@ tw_status_t tw_model_load(tw_comm_t comm, const char* path, const tw_load_config
                           tw_model_t* model) {
   return guard([&] {
     const CommInUse use(comm);
+    require_cpu(*use, "tw_model_load");
     require(path, "tw_model_load", "path");
     require(model, "tw_model_load", "model");
     *model = load(*use, path,

@@ -93,6 +93,7 @@ tw_status_t tw_program_create(tw_comm_t comm, const tw_program_config_t* config,
   return guard([&] {
     const CommInUse use(comm);
     Comm& c = *use;
+    require_cpu(c, "tw_program_create");
     require(program, "tw_program_create", "program");
     const tw_program_config_t checked = checked_config(config);
     if (c.size() > kMaxFusedRanks)

@@ -26,6 +26,7 @@ tw_status_t tw_signals_create(tw_comm_t comm, size_t slots, tw_signals_t* signal
   return guard([&] {
     const CommInUse use(comm);
     Comm& c = *use;
+    require_cpu(c, "tw_signals_create");
     require(signals, "tw_signals_create", "signals");
     if (slots < 1 || slots > kMaxSlots)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_signals_create: slots = %zu; valid: 1 to %zu", slots,

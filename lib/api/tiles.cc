@@ -73,6 +73,7 @@ tw_status_t tw_tiles_create(tw_comm_t comm, const tw_tiles_config_t* config, tw_
   return guard([&] {
     const CommInUse use(comm);
     Comm& c = *use;
+    require_cpu(c, "tw_tiles_create");
     require(tiles, "tw_tiles_create", "tiles");
     const tw_tiles_config_t checked = checked_config(config);
     auto place = tile_sets.place();

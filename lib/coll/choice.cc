@@ -17,6 +17,7 @@ namespace tw {
 namespace {
 
 constexpr size_t kNoEnd = SIZE_MAX;
+constexpr const char* kGpuVendor = "gpu";     // no CPU's
 constexpr size_t kBytesPerBlock = 256 << 10;  // below, a further block costs more than it brings
 constexpr size_t kDefaultChunk = 128 << 10;
 
@@ -92,6 +93,10 @@ const Machine& this_machine() {
   return machine_of(cpu.vendor, cpu.family, cpu.model);
 }
 
+const Machine& machine_of(const Device& device) {
+  return device.is_host() ? this_machine() : machine_of(kGpuVendor, 0, 0);
+}
+
 std::string cpu_description() {
   const CpuIdentity cpu = identify();
   return text("%s family %d model %d", cpu.vendor.c_str(), cpu.family, cpu.model);
@@ -123,8 +128,8 @@ std::string Forced::agreement() const {
 }
 
 ChoiceTable::ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced,
-                         const CommLayout& layout, int max_blocks)
-    : forced_(forced), layout_(layout), max_blocks_(max_blocks) {
+                         const CommLayout& layout, const Framing& framing, int max_blocks)
+    : forced_(forced), layout_(layout), framing_(framing), max_blocks_(max_blocks) {
   for (const ChoiceLine& line : machine.lines)
     if (line.ranks == ranks)
       segments_[line.op].push_back({line.up_to, line.algo, line.store, line.chunk});
@@ -140,7 +145,7 @@ CollAlgo ChoiceTable::possible(CollAlgo wanted, CollOp op, size_t bytes) const {
   // No rank knows all counts of all_to_all_v, so none may rely on the size of a buffer.
   if (op == kAllToAllV) return CollAlgo::kDirect;
   for (const CollAlgo algo : {CollAlgo::kPacket, CollAlgo::kSlot, CollAlgo::kPull})
-    if (wanted == algo && bytes > message_limit(layout_, kCpuFraming, algo, op))
+    if (wanted == algo && bytes > message_limit(layout_, framing_, algo, op))
       wanted = static_cast<CollAlgo>(static_cast<uint32_t>(algo) + 1);
   return wanted;
 }
@@ -158,7 +163,7 @@ Choice ChoiceTable::choose(CollOp op, size_t bytes) const {
     choice.blocks = static_cast<int>(
         std::min<size_t>(static_cast<size_t>(max_blocks_), 1 + bytes / kBytesPerBlock));
   // With little memory not every block gets a lane of it.
-  const size_t most = staged_blocks(layout_, kCpuFraming.granule, op);
+  const size_t most = staged_blocks(layout_, framing_.granule, op);
   choice.blocks = static_cast<int>(std::min(static_cast<size_t>(choice.blocks), most));
   return choice;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/coll/fused_choice.h"
+#include "lib/device/device.h"
 #include "tilewire/kernels/coll.h"
 
 namespace tw {
@@ -48,6 +49,9 @@ const std::vector<Machine>& machines();
 const Machine& machine_of(const std::string& vendor, int family, int model);
 const Machine& this_machine();
 
+/// The machine of a device: this CPU, or the GPUs' own lines.
+const Machine& machine_of(const Device& device);
+
 /// "GenuineIntel family 6 model 207".
 std::string cpu_description();
 
@@ -77,16 +81,16 @@ struct Forced {
 class ChoiceTable {
  public:
   /// `layout`: of the comm's memory, which limits what an algorithm can carry. `max_blocks`: blocks
-  /// that a launch may have on every rank.
+  /// that a launch may have on every rank. `framing`: of the device's kernels.
   ChoiceTable(const Machine& machine, RanksClass ranks, const Forced& forced,
-              const CommLayout& layout, int max_blocks);
+              const CommLayout& layout, const Framing& framing, int max_blocks);
 
   /// `bytes`: what one rank sends to one peer (the largest over peers, for uneven forms).
   Choice choose(CollOp op, size_t bytes) const;
 
   /// The most that one rank can send to one peer, by any algorithm.
   size_t most_bytes(CollOp op) const {
-    return message_limit(layout_, kCpuFraming, CollAlgo::kDirect, op);
+    return message_limit(layout_, framing_, CollAlgo::kDirect, op);
   }
 
   void set_max_blocks(int max_blocks) { max_blocks_ = max_blocks; }
@@ -102,6 +106,7 @@ class ChoiceTable {
 
   Forced forced_;
   CommLayout layout_;
+  Framing framing_;
   int max_blocks_;
   std::vector<Segment> segments_[kCollectives];
 };

@@ -19,9 +19,9 @@ constexpr uint32_t kScaledGenerations = 1 << 17;
 /// Process wide, so that an op of another comm is told apart.
 std::atomic<uint32_t> next_generation{1};
 
-std::array<CpuEntry, kCollectives> entries_of(CpuTarget target) {
-  std::array<CpuEntry, kCollectives> entries{};
-  const auto row = [&](CollOp op, const KernelImage& image) { entries[op] = image.entry(target); };
+std::array<Kernel, kCollectives> kernels_of(Device& device) {
+  std::array<Kernel, kCollectives> kernels{};
+  const auto row = [&](CollOp op, const KernelImage& image) { kernels[op] = device.kernel(image); };
   row(kAllReduce, kernels::all_reduce);
   row(kReduce, kernels::reduce);
   row(kBroadcast, kernels::broadcast);
@@ -34,7 +34,7 @@ std::array<CpuEntry, kCollectives> entries_of(CpuTarget target) {
   row(kReduceScatterV, kernels::reduce_scatter);
   row(kAllToAllV, kernels::all_to_all);
   row(kBarrier, kernels::barrier);
-  return entries;
+  return kernels;
 }
 
 /// Bytes from which a message is read in place where it lies in a window.
@@ -53,12 +53,23 @@ RanksClass ranks_class(const Comm& comm) {
 
 }  // namespace
 
+void launch_call(Device& device, const Launch& launch, CollArgs args) {
+  const size_t** const arrays[] = {&args.send_counts, &args.send_displs, &args.recv_counts,
+                                   &args.recv_displs};
+  const size_t bytes = static_cast<size_t>(args.comm.size) * sizeof(size_t);
+  for (const size_t** array : arrays)
+    if (*array != nullptr) *array = static_cast<const size_t*>(device.stage(*array, bytes));
+  device.launch(launch.kernel, &args, launch.blocks);
+}
+
 Collectives::Collectives(Comm& comm, const Forced& forced)
     : comm_(comm),
       most_blocks_(comm.max_blocks()),
-      table_(this_machine(), ranks_class(comm), forced, comm.view().layout, comm.max_blocks()),
-      entries_(entries_of(cpu_target())),
-      send_recv_(kernels::send_recv.entry(cpu_target())),
+      table_(machine_of(comm.device()), ranks_class(comm), forced, comm.view().layout,
+             comm.device().framing(), comm.max_blocks()),
+      on_host_(comm.device().is_host()),
+      kernels_(kernels_of(comm.device())),
+      send_recv_(comm.device().kernel(kernels::send_recv)),
       forced_(forced) {
   forget_plan();
   args_.comm = comm.view();
@@ -107,7 +118,7 @@ void Collectives::make_plan(const Call& call) {
   args_.recv_counts = call.recv_counts;
   args_.recv_displs = call.recv_displs;
   plan_.extents = extents;
-  plan_.launch = {entries_[call.call], choice.blocks};
+  plan_.launch = {kernels_[call.call], choice.blocks};
   plan_.digest = call_digest(checked, place, scaled != nullptr) ^ blocks_digest(choice.blocks);
   plan_.locate = choice.algo == CollAlgo::kDirect;
   // Counts of uneven forms may change under the same pointers: their plans serve one call.
@@ -119,6 +130,19 @@ void Collectives::refuse(const Call& call) {
   if (find_scaled_sum(call.op) != nullptr) checked.op = TW_SUM;
   check_call(checked, {comm_.rank(), comm_.size()});
   fail(TW_ERROR_INTERNAL, "%s: refused valid buffers", name_of(call.call));
+}
+
+void Collectives::check_reach(const Message& m) const {
+  if (!on_host_ && m.count != 0 && comm_.locate(m.data, m.count * kTypeBytes[m.type]) == 0)
+    comm_.device().check_reach(m.data, "the buffer");
+}
+
+void Collectives::check_reach(const Call& call) const {
+  const Extents& extents = plan_.extents;
+  if (extents.send_bytes != 0 && comm_.locate(call.send, extents.send_bytes) == 0)
+    comm_.device().check_reach(call.send, "send");
+  if (extents.recv_bytes != 0 && comm_.locate(call.recv, extents.recv_bytes) == 0)
+    comm_.device().check_reach(call.recv, "recv");
 }
 
 void Collectives::locate_buffers() {
@@ -155,10 +179,15 @@ Transfer Collectives::number(const Message& m) {
 }
 
 void Collectives::run_transfers(Transfer* transfers, int n) {
-  if (n != 0) {
-    const SendRecvArgs args{comm_.view(), StorePolicy::kPlain, kWindowSendFrom, transfers, n};
-    send_recv_(&args, 0, 1);
+  if (n == 0) return;
+  SendRecvArgs args{comm_.view(), StorePolicy::kPlain, kWindowSendFrom, transfers, n};
+  if (!on_host_) {
+    // Queued: its kernel keeps the progress in a copy.
+    args.transfers = static_cast<Transfer*>(const_cast<void*>(
+        comm_.device().stage(transfers, static_cast<size_t>(n) * sizeof(Transfer))));
+    return comm_.device().launch(send_recv_, &args, 1);
   }
+  send_recv_.cpu(&args, 0, 1);
   const bool done = std::all_of(transfers, transfers + n,
                                 [](const Transfer& t) { return t.progress == kTransferDone; });
   if (!done) comm_.check();

@@ -24,9 +24,13 @@ class Fused;
 
 /// How to launch what `Collectives::args()` describes.
 struct Launch {
-  CpuEntry entry;
+  Kernel kernel;
   int blocks;
 };
+
+/// Launches a call on its comm's device, with the arrays of uneven forms where its kernel reaches
+/// them. Within Device::issue.
+void launch_call(Device& device, const Launch& launch, CollArgs args);
 
 /// A call with everything that its kernel needs, independent of the caller's memory for arrays.
 struct PreparedCall {
@@ -49,6 +53,7 @@ class Collectives {
   Launch prepare(const Call& call) {
     if (__builtin_expect(!plan_.is_for(call), 0)) make_plan(call);
     if (__builtin_expect(!plan_.extents.fit(call.send, call.recv), 0)) refuse(call);
+    if (__builtin_expect(!on_host_, 0)) check_reach(call);
     args_.history = plan_.digest;
     args_.send = call.send;
     args_.recv = call.recv;
@@ -89,7 +94,11 @@ class Collectives {
   /// of the sequence of messages between the two ranks.
   Transfer number(const Message& message);
 
-  /// Carries transfers out. Throws the comm's error when one could not be.
+  /// Throws INVALID_ARGUMENT for a checked message whose buffer the device does not reach.
+  void check_reach(const Message& message) const;
+
+  /// Carries transfers out, on GPUs within Device::issue as one launch. Throws the comm's error
+  /// when one could not be.
   void run_transfers(Transfer* transfers, int n);
 
   /// Scaled sums of this comm. `factor`: bits of one element.
@@ -130,14 +139,16 @@ class Collectives {
   void make_plan(const Call& call);
   void forget_plan() { plan_.of.call = kCollOps; }
   [[noreturn]] void refuse(const Call& call);
+  void check_reach(const Call& call) const;
   void locate_buffers();
   const ScaledSum* find_scaled_sum(int op) const;
 
   Comm& comm_;
   const int most_blocks_;
   ChoiceTable table_;
-  std::array<CpuEntry, kCollectives> entries_;
-  CpuEntry send_recv_;
+  const bool on_host_;  // then kernels reach every pointer
+  std::array<Kernel, kCollectives> kernels_;
+  Kernel send_recv_;
   Plan plan_;
   CollArgs args_{};
   uint64_t history_ = 0;   // digest of all calls so far

@@ -97,10 +97,30 @@ Shares partition(std::vector<GroupItem> items) {
   return shares;
 }
 
+/// What a GPU does in a group is queued on one stream, launch by launch in this thread's order, which
+/// other ranks need not share: what could wait for each other in a circle is refused.
+void check_queueable(const Share& share) {
+  const char* const valid =
+      "valid on GPUs: collectives only, or messages of one comm only, on one "
+      "stream a rank";
+  if (share.streams.size() != 1)
+    fail(TW_ERROR_UNSUPPORTED, "a group has calls of GPU %d on %zu streams; %s",
+         share.device->ordinal(), share.streams.size(), valid);
+  if ((!share.calls.empty() && !share.messages.empty()) || share.messages.size() > 1)
+    fail(TW_ERROR_UNSUPPORTED, "a group has %s of GPU %d; %s",
+         share.calls.empty() ? "messages of several comms" : "collectives beside messages",
+         share.device->ordinal(), valid);
+}
+
 /// Everything that can fail without having reached a peer: own messages that do not match, helper
 /// threads.
 void prepare(const Shares& shares) {
   for (const auto& share : shares) {
+    if (!share->device->is_host()) {
+      check_queueable(*share);
+      for (Messages& m : share->messages) check_own_messages(m.own);
+      continue;
+    }
     if (share != shares.front()) share->comm().collectives().lane(kShareLane);
     const bool alone = share->calls.empty() && share->messages.size() == 1;
     for (Messages& m : share->messages) {
@@ -125,8 +145,7 @@ void number(const Shares& shares) {
 /// A comm that has ended leaves out its own calls; those of others are made.
 void run_calls(const Share& share) {
   for (const GroupItem& item : share.calls)
-    if (!item.comm->ended())
-      share.device->launch(item.call->launch.entry, &item.call->args, item.call->launch.blocks);
+    if (!item.comm->ended()) launch_call(*share.device, item.call->launch, item.call->args);
   for (const GroupItem& item : share.calls) item.comm->check_call(item.call->number);
 }
 
@@ -155,7 +174,7 @@ std::vector<Job> jobs_of(Share& share) {
   for (Messages& m : share.messages) {
     Lane* lane = jobs.empty() ? nullptr : &m.comm->collectives().lane(kMessageLane);
     jobs.push_back({lane, [&m] {
-                      copy_own_messages(m.own);
+                      copy_own_messages(m.comm->device(), m.own);
                       m.comm->collectives().run_transfers(m.transfers.data(),
                                                           static_cast<int>(m.transfers.size()));
                     }});
@@ -183,6 +202,7 @@ void drain(Device& device, tw_stream_t stream) {
 }
 
 bool can_be_queued(const Share& share, const Shares& all) {
+  if (!share.device->is_host()) return true;
   const tw_stream_t stream = share.streams.front();
   if (share.streams.size() != 1 || stream == nullptr) return false;
   return std::all_of(all.begin(), all.end(), [&](const auto& other) {

@@ -64,13 +64,12 @@ void check_own_messages(const std::vector<Message>& messages) {
   }
 }
 
-void copy_own_messages(const std::vector<Message>& messages) {
+void copy_own_messages(Device& device, const std::vector<Message>& messages) {
   for (size_t k = 0;; ++k) {
     const Message* send = nth(messages, true, k);
     if (send == nullptr) return;
     const Message* recv = nth(messages, false, k);
-    if (send->count != 0)
-      std::memmove(recv->data, send->data, send->count * kTypeBytes[send->type]);
+    if (send->count != 0) device.copy(recv->data, send->data, send->count * kTypeBytes[send->type]);
   }
 }
 

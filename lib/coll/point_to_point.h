@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lib/coll/call.h"
+#include "lib/device/device.h"
 #include "tilewire/kernels/coll.h"
 
 namespace tw {
@@ -35,6 +36,6 @@ class MessageNumbers {
 /// The k-th send to the own rank goes to the k-th receive from it. Throws INVALID_STATE when one
 /// has no partner (nobody could ever provide it), MISMATCH when types or counts differ.
 void check_own_messages(const std::vector<Message>& messages);
-void copy_own_messages(const std::vector<Message>& messages);
+void copy_own_messages(Device& device, const std::vector<Message>& messages);
 
 }  // namespace tw

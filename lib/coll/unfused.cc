@@ -71,7 +71,7 @@ Fused::Part Fused::collective(const Call& how, const GemmCall& call, uint64_t* n
   *number = collectives_.number(&copy->args);
   return [this, copy, note] {
     write_note(comm_, note);
-    comm_.device().launch(copy->launch.entry, &copy->args, copy->launch.blocks);
+    launch_call(comm_.device(), copy->launch, copy->args);
   };
 }
 

@@ -13,6 +13,7 @@
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/comm/control.h"
+#include "lib/device/gpu/device.h"
 #include "lib/net/process.h"
 #include "tilewire/tile/channel.h"
 
@@ -83,6 +84,8 @@ struct Comm::Card {
   char mesh_name[64];
   uint64_t process;
   uint64_t heap;
+  uint64_t control;  // heap of the control block
+  char device[64];   // Device::identity
   net::MeshKey key_share;
   uint64_t number_share;
   cpu_set_t cores;
@@ -110,9 +113,10 @@ std::unique_ptr<Comm> Comm::create(boot::Exchange& exchange, const CommOptions& 
 
 Comm::~Comm() {
   // A peer that sees the hang-up looks here first.
-  if (!heap_starts_.empty())
+  if (!control_starts_.empty())
     __atomic_store_n(&host_control(control_block(rank_)).left, 1, __ATOMIC_RELEASE);
   watches_.clear();
+  kernel_watch_.reset();
   collectives_.reset();
   if (parent_ != nullptr) --parent_->children;
 }
@@ -124,13 +128,24 @@ void Comm::set_parent(Comm* parent, std::vector<int> members) {
 }
 
 RankControl& Comm::control_block(int rank) const {
-  return *reinterpret_cast<RankControl*>(heap_starts_[static_cast<size_t>(rank)]);
+  return *reinterpret_cast<RankControl*>(control_starts_[static_cast<size_t>(rank)]);
 }
 
-void Comm::open_heap() {
+void Comm::open_heaps() {
+  const size_t own = static_cast<size_t>(rank_);
+  if (options_.on_gpu && device_ == nullptr) {
+    const int gpus = gpu::Driver::get().gpus();
+    device_ = gpu::open_device(options_.gpu_by_rank ? (options_.gpu + rank_) % gpus : options_.gpu);
+  }
   heaps_.resize(static_cast<size_t>(size_));
-  heaps_[static_cast<size_t>(rank_)] = Heap::create();
-  heap(rank_).grow(0, layout_.end);
+  controls_.resize(heaps_.size());
+  heaps_[own] = heap_kind().create();
+  heaps_[own]->grow(0, layout_.end);
+  controls_[own] = heaps_[own];
+  if (has_own_controls()) {
+    controls_[own] = host_heaps().create();
+    controls_[own]->grow(0, sizeof(RankControl));
+  }
 }
 
 // Set-up. Each step that can fail on one rank alone is followed by an exchange that tells all, so
@@ -140,11 +155,14 @@ void Comm::connect(boot::Exchange& exchange) {
   try {
     layout_ = layout_for(size_, options_.max_memory);
     mesh_.emplace();
-    open_heap();
+    open_heaps();
     std::snprintf(mine.host, sizeof mine.host, "%s", net::host_id().c_str());
     std::snprintf(mine.mesh_name, sizeof mine.mesh_name, "%s", mesh_->name().c_str());
     mine.process = net::process_id();
     mine.heap = heap(rank_).id();
+    mine.control = controls_[static_cast<size_t>(rank_)]->id();
+    if (device_ != nullptr)
+      std::snprintf(mine.device, sizeof mine.device, "%s", device_->identity().c_str());
     mine.key_share = random_value<net::MeshKey>();
     mine.number_share = random_value<uint64_t>();
     sched_getaffinity(0, sizeof mine.cores, &mine.cores);
@@ -167,6 +185,7 @@ void Comm::connect(boot::Exchange& exchange) {
            cards[static_cast<size_t>(r)].failure);
   check_hosts(cards);
   check_agreement(cards);
+  check_devices(cards);
 
   Terms terms = {};
   std::string failure;
@@ -175,7 +194,7 @@ void Comm::connect(boot::Exchange& exchange) {
     set_up_waiting(cards);
     fill_view();
     watch_peers();
-    terms = {TW_OK, max_blocks(), wait_.spins == 0};
+    terms = {TW_OK, max_blocks(), device_->is_host() && wait_.spins == 0};
   } catch (...) {
     const Error error = current_error();
     terms.status = error.status();
@@ -225,6 +244,19 @@ void Comm::check_agreement(const std::vector<Card>& cards) const {
   }
 }
 
+/// Launches on one GPU run one after the other: two ranks there would wait for each other for ever.
+void Comm::check_devices(const std::vector<Card>& cards) const {
+  for (int r = 1; r < size_; ++r)
+    for (int s = 0; s < r; ++s) {
+      const char* const device = cards[static_cast<size_t>(r)].device;
+      if (*device != '\0' && std::strcmp(device, cards[static_cast<size_t>(s)].device) == 0)
+        fail(TW_ERROR_UNSUPPORTED,
+             "ranks %d and %d are on the same GPU (%s); valid: a GPU for each rank "
+             "(config.device.ordinal; with TW_DEVICE_KIND=gpu ranks take one after the other)",
+             s, r, device);
+    }
+}
+
 void Comm::exchange_heaps(const std::vector<Card>& cards) {
   const Deadline deadline(options_.setup_timeout_ms);
   net::MeshKey key = {};
@@ -239,16 +271,37 @@ void Comm::exchange_heaps(const std::vector<Card>& cards) {
     names.emplace_back(same ? "" : card.mesh_name);
   }
   mesh_->connect(rank_, names, key, deadline);
-  for (int r = 0; r < size_; ++r)
-    if (!same_process(r)) mesh_->send_fd(r, heap(rank_).file());
   for (int r = 0; r < size_; ++r) {
-    std::shared_ptr<Heap>& heap = heaps_[static_cast<size_t>(r)];
     if (r == rank_) continue;
-    const uint64_t id = cards[static_cast<size_t>(r)].heap;
-    heap = same_process(r) ? Heap::find(id) : Heap::adopt(id, mesh_->receive_fd(r, deadline));
-    if (heap == nullptr) fail(TW_ERROR_PEER_LOST, "rank %d left during set-up", r);
-    heap->grow(0, layout_.end);
+    const auto found = [&](Heaps& heaps, uint64_t id) {
+      std::shared_ptr<Heap> heap = same_process(r) ? heaps.find(id) : heaps.adopt(id);
+      if (heap == nullptr) fail(TW_ERROR_PEER_LOST, "rank %d left during set-up", r);
+      return heap;
+    };
+    const Card& card = cards[static_cast<size_t>(r)];
+    std::shared_ptr<Heap>& heap = heaps_[static_cast<size_t>(r)];
+    heap = found(heap_kind(), card.heap);
+    controls_[static_cast<size_t>(r)] =
+        has_own_controls() ? found(host_heaps(), card.control) : heap;
   }
+  pass_segment(heaps_, 0, deadline);
+  if (has_own_controls()) pass_segment(controls_, 0, deadline);
+  for (int r = 0; r < size_; ++r) {
+    heap(r).grow(0, layout_.end);
+    if (has_own_controls()) controls_[static_cast<size_t>(r)]->grow(0, sizeof(RankControl));
+  }
+}
+
+/// Owners have made segment `index`; processes pass each other the files that they need to map it.
+void Comm::pass_segment(std::vector<std::shared_ptr<Heap>>& heaps, int index,
+                        const Deadline& deadline) {
+  const Heap& own = *heaps[static_cast<size_t>(rank_)];
+  if (!own.passes_file(index)) return;
+  for (int r = 0; r < size_; ++r)
+    if (!same_process(r)) mesh_->send_fd(r, own.file(index));
+  for (int r = 0; r < size_; ++r)
+    if (!same_process(r))
+      heaps[static_cast<size_t>(r)]->receive(index, mesh_->receive_fd(r, deadline));
 }
 
 void Comm::set_up_waiting(const std::vector<Card>& cards) {
@@ -269,7 +322,7 @@ void Comm::set_up_waiting(const std::vector<Card>& cards) {
     const bool alone = std::count(same_process_.begin(), same_process_.end(), 1) == 1;
     device_ = alone ? process_cpu_device(workers, crowded) : create_cpu_device(workers, crowded);
   }
-  const int blocks = std::min(workers, kMostBlocks);
+  const int blocks = std::min(device_->is_host() ? workers : device_->blocks(), kMostBlocks);
   set_max_blocks(options_.max_blocks != 0 ? std::min(options_.max_blocks, blocks) : blocks);
   // With a core for everyone a waiting rank spins; else its core is wanted by those it waits for.
   wait_.spins = sharing > cores ? 0 : kSpins;
@@ -282,13 +335,13 @@ void Comm::set_up_waiting(const std::vector<Card>& cards) {
 
 void Comm::fill_view() {
   for (const auto& heap : heaps_) heap_starts_.push_back(heap->segment(0));
-  segment_table_.reset(static_cast<char**>(
-      std::calloc(size_t{kMaxSegments} * static_cast<size_t>(size_), sizeof(char*))));
-  if (segment_table_ == nullptr) fail(TW_ERROR_OUT_OF_MEMORY, "no memory for the segment table");
-  states_.resize(kMostBlocks);
-  wait_.abort = &control_block(rank_).abort;
-  view_ = {kCommLayoutVersion,   rank_,   size_,      layout_,        heap_starts_.data(),
-           segment_table_.get(), &epoch_, &finished_, states_.data(), &wait_};
+  for (const auto& control : controls_) control_starts_.push_back(control->segment(0));
+  RankControl& own = control_block(rank_);
+  wait_.abort = &own.abort;
+  kernels_ = std::make_unique<KernelSide>(*device_, heap_starts_, &wait_, own);
+  completed_ = kernels_->completed();
+  view_ = kernels_->view(rank_, layout_);
+  if (!device_->is_host()) kernel_watch_ = std::make_unique<KernelWatch>(*this);
 }
 
 void Comm::watch_peers() {
@@ -308,7 +361,7 @@ uint64_t Comm::add_segment(const std::vector<char*>& at) {
   } else {
     ++segments_;
   }
-  std::copy(at.begin(), at.end(), &segment_table_[static_cast<size_t>(index) * at.size()]);
+  kernels_->set_segment(index, at);
   return static_cast<uint64_t>(index + 1) << kLocationShift;
 }
 
@@ -335,6 +388,7 @@ void Comm::add_heap_segment(size_t bytes) {
   try {
     control().agree(ControlKind::kWindowCreate, status, failure);
     attempt([&] {
+      pass_segment(heaps_, index, Deadline(options_.setup_timeout_ms));
       for (const auto& heap : heaps_) heap->grow(index, bytes);
     });
     control().agree(ControlKind::kWindowCreate, status, failure);

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <atomic>
-#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -20,10 +19,12 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/range_allocator.h"
 #include "lib/boot/exchange.h"
 #include "lib/comm/call_text.h"
-#include "lib/comm/heap.h"
+#include "lib/comm/kernel_side.h"
 #include "lib/device/device.h"
+#include "lib/device/heap.h"
 #include "lib/net/mesh.h"
 #include "lib/net/monitor.h"
 #include "tilewire.h"
@@ -36,9 +37,6 @@ class Control;
 class Window;
 
 /// tw_comm_config_t merged with the environment; every value is set.
-/// Flags are there for so many blocks.
-constexpr int kMostBlocks = 64;
-
 struct CommOptions {
   std::string name;
   int64_t timeout_ms;
@@ -46,6 +44,9 @@ struct CommOptions {
   int workers;     // 0 = this rank's share of the affinity mask
   int max_blocks;  // 0 = all workers
   size_t max_memory;
+  bool on_gpu = false;  // else a CPU device
+  int gpu = 0;  // ordinal; of rank 0 when `gpu_by_rank`: then ranks take one after the other
+  bool gpu_by_rank = false;
   std::string agreement;  // "key=value" lines that must be equal on all ranks
 
   /// Throws INVALID_ARGUMENT for what no comm can have. `name`: where the config has none.
@@ -61,14 +62,10 @@ struct CollectivesDeleter {
 };
 using CollectivesPtr = std::unique_ptr<Collectives, CollectivesDeleter>;
 
-struct FreeDeleter {
-  void operator()(void* p) const { std::free(p); }
-};
-
 class Comm {
  public:
   /// Collective over the exchange. Throws what tw_comm_create documents, on all ranks alike.
-  /// `device` null: makes one of options.workers.
+  /// `device` null: makes one of options.workers, or takes the GPU that options name.
   static std::unique_ptr<Comm> create(boot::Exchange& exchange, const CommOptions& options,
                                       std::shared_ptr<Device> device);
   ~Comm();
@@ -114,7 +111,7 @@ class Comm {
   /// The same, unless collective `number` (from 1) is over: what is complete is no error, and the
   /// next call tells.
   void check_call(uint64_t number) const {
-    if (__builtin_expect(ended(), 0) && __atomic_load_n(view_.epoch, __ATOMIC_RELAXED) < number)
+    if (__builtin_expect(ended(), 0) && __atomic_load_n(completed_, __ATOMIC_RELAXED) < number)
       throw_error();
   }
   /// Ends the comm on all ranks. The first caller's sentence stays. Any thread.
@@ -132,7 +129,16 @@ class Comm {
 
   Control& control() const { return *control_; }
   Heap& heap(int rank) const { return *heaps_[static_cast<size_t>(rank)]; }
+  /// In host memory, whatever the device: what hosts say to each other.
   RankControl& control_block(int rank) const;
+  /// The one that kernels write: the same on CPUs; on GPUs an address of the device.
+  const RankControl& kernel_control(int rank) const {
+    return *reinterpret_cast<const RankControl*>(heap_starts_[static_cast<size_t>(rank)]);
+  }
+  /// How host code waits.
+  WaitContext* host_waiting() const { return &wait_; }
+  /// Calls that this rank has completed.
+  uint64_t epoch() const { return kernels_->epoch(); }
   const net::Mesh& mesh() const { return *mesh_; }
   bool same_process(int rank) const { return same_process_[static_cast<size_t>(rank)]; }
   RangeAllocator& allocator() { return allocator_; }
@@ -191,10 +197,15 @@ class Comm {
     uint64_t location;
   };
 
-  void open_heap();
+  void open_heaps();
+  /// Of the device; control blocks have heaps of their own where hosts do not reach those.
+  Heaps& heap_kind() const { return has_own_controls() ? *device_->heaps() : host_heaps(); }
+  bool has_own_controls() const { return device_ != nullptr && device_->heaps() != nullptr; }
   void connect(boot::Exchange& exchange);
   void check_hosts(const std::vector<Card>& cards) const;
   void check_agreement(const std::vector<Card>& cards) const;
+  void check_devices(const std::vector<Card>& cards) const;
+  void pass_segment(std::vector<std::shared_ptr<Heap>>& heaps, int index, const Deadline& deadline);
   void exchange_heaps(const std::vector<Card>& cards);
   void set_up_waiting(const std::vector<Card>& cards);
   void adopt_terms(const std::vector<std::string>& said);
@@ -218,10 +229,10 @@ class Comm {
   std::optional<net::Mesh>
       mesh_;  // made in connect, where lacking descriptors is told to all ranks
   CommLayout layout_ = {};
-  std::vector<std::shared_ptr<Heap>> heaps_;
+  std::vector<std::shared_ptr<Heap>> heaps_;     // in the device's memory
+  std::vector<std::shared_ptr<Heap>> controls_;  // the control blocks'; on CPUs those of heaps_
   std::vector<char> same_process_;
-  std::vector<char*> heap_starts_;
-  std::unique_ptr<char*[], FreeDeleter> segment_table_;  // [kMaxSegments * size]
+  std::vector<char*> heap_starts_, control_starts_;
   std::vector<int> free_segments_;
   std::vector<uint64_t> heap_segments_;
   int segments_ = 0;
@@ -229,10 +240,9 @@ class Comm {
   std::vector<Range> ranges_;  // own window memory, by begin
   RangeAllocator allocator_;
   std::unique_ptr<Control> control_;
-  std::vector<BlockState> states_;
-  alignas(64) uint64_t epoch_ = 0;
-  uint64_t finished_ = 0;
-  WaitContext wait_ = {};
+  mutable WaitContext wait_ = {};  // waits of const functions are no change
+  std::unique_ptr<KernelSide> kernels_;
+  const uint64_t* completed_ = nullptr;
   CommView view_ = {};
   Comm* parent_ = nullptr;
   std::vector<int> parent_ranks_;
@@ -242,6 +252,7 @@ class Comm {
   alignas(64) mutable std::atomic<tw_status_t> status_{TW_OK};
   mutable std::mutex error_mutex_;
   mutable std::string sentence_;
+  std::unique_ptr<KernelWatch> kernel_watch_;                  // of a GPU's kernels
   std::vector<std::unique_ptr<net::Monitor::Watch>> watches_;  // last: ended first
 };
 
@@ -264,5 +275,8 @@ bool compare_this_call(Comm& comm);
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want);
 bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round);
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want);
+
+/// Ends the comm by what a block on this rank's GPU wrote when it gave up.
+void end_by_failure(Comm& comm, const WaitFailure& failure);
 
 }  // namespace tw

@@ -65,7 +65,7 @@ std::vector<std::string> Control::all_gather(ControlKind kind, std::string_view 
     const Mailbox& box = box_of(rank);
     const WaitSite site{name_of(own_kind), rank, kHostBlock, sequence};
     if (__atomic_load_n(&box.sequence, __ATOMIC_ACQUIRE) < sequence &&
-        !wait_slow(comm_.view().wait, &site, &box.sequence, sequence)) {
+        !wait_slow(comm_.host_waiting(), &site, &box.sequence, sequence)) {
       comm_.check();
       fail(TW_ERROR_INTERNAL, "a control wait failed without a reason");
     }

@@ -59,15 +59,11 @@ struct Waiting {
 
 /// The number of the call that this rank is in, or of its next one. A message's wait may look while
 /// a collective ends beside it.
-uint64_t this_call(const Comm& comm) {
-  return __atomic_load_n(comm.view().epoch, __ATOMIC_RELAXED) + 1;
-}
+uint64_t this_call(const Comm& comm) { return comm.epoch() + 1; }
 
-/// The call that `rank` was in at `sequence`, when its record is still there.
-bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
-  const CallRecord& record = comm.control_block(rank).records[sequence % kCallRecords];
-  if (load(&record.seq) != sequence) return false;
-  out.seq = sequence;
+/// A record word by word, as the rank may be writing it.
+void load_record(const CallRecord& record, CallRecord& out) {
+  out.seq = load(&record.seq);
   out.call = __atomic_load_n(&record.call, __ATOMIC_ACQUIRE);
   out.type = __atomic_load_n(&record.type, __ATOMIC_ACQUIRE);
   out.op = __atomic_load_n(&record.op, __ATOMIC_ACQUIRE);
@@ -77,6 +73,22 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
   out.parts = __atomic_load_n(&record.parts, __ATOMIC_ACQUIRE);
   for (size_t i = 0; i < std::size(out.part); ++i)
     out.part[i] = __atomic_load_n(&record.part[i], __ATOMIC_ACQUIRE);
+}
+
+/// The call that `rank` was in at `sequence`, when its record is still there.
+bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
+  const CallRecord& record = comm.kernel_control(rank).records[sequence % kCallRecords];
+  if (!comm.device().is_host()) {
+    // Copies of what lies in device memory; the second shows that the first was whole.
+    uint64_t after = 0;
+    comm.device().read(&out, &record, sizeof out);
+    if (out.seq != sequence) return false;
+    comm.device().read(&after, &record.seq, sizeof after);
+    return after == sequence;
+  }
+  if (load(&record.seq) != sequence) return false;
+  load_record(record, out);
+  out.seq = sequence;
   return load(&record.seq) == sequence;
 }
 
@@ -139,7 +151,10 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
 
 /// A peer that is in another call of the same number than this rank will never do what it waits
 /// for.
-bool calls_differ(const Waiting& w) { return compare_this_call(w.comm); }
+bool calls_differ(const Waiting& w) {
+  // What kernels on a GPU are in, they compare themselves: records there are no look but a copy.
+  return w.comm.device().is_host() && compare_this_call(w.comm);
+}
 
 /// Whether `is` holds for the rank that is waited for: for all others, when any would do.
 template <class Is>
@@ -162,7 +177,7 @@ bool has_left(const Waiting& w) {
 bool peer_left(const Waiting& w) {
   if (!has_left(w) || load(w.word) >= w.want) return false;
   // It left because the comm has ended: then our abort word was written before it left.
-  if (load(w.comm.view().wait->abort) != 0) return true;
+  if (load(w.comm.host_waiting()->abort) != 0) return true;
   w.comm.end(TW_ERROR_PEER_LOST, text("rank %d waited in %s for %s, which has destroyed the comm",
                                       w.comm.rank(), w.site.op, peer_text(w).c_str()));
   return true;
@@ -333,7 +348,7 @@ void host_wait(Comm& comm, const WaitSite& site, const uint64_t* word, uint64_t 
     return false;
   };
   const Outcome outcome =
-      poll(*comm.view().wait, word, value, timeout_ms * 1000000, look_at_peers, &seen);
+      poll(*comm.host_waiting(), word, value, timeout_ms * 1000000, look_at_peers, &seen);
   if (outcome == Outcome::kTrue) return;
   if (outcome == Outcome::kEnded) comm.check();
   fail(TW_ERROR_TIMEOUT, "%s: rank %d waited %lld ms for rank %d: slot %llu is %llu, expected %llu",
@@ -380,6 +395,16 @@ bool wait_idle(WaitContext* context, const WaitSite* site, uint64_t round) {
   if (left) return !peer_left(w);
   time_out(w, context->timeout_ns, never);
   return false;
+}
+
+void end_by_failure(Comm& comm, const WaitFailure& failure) {
+  const WaitSite site{failure.op, failure.peer, failure.block, failure.index};
+  if (failure.status == TW_ERROR_MISMATCH)
+    return wait_mismatch(comm.host_waiting(), &site, failure.got, failure.expected);
+  static const uint64_t never = 0;  // the word lies in device memory
+  const Waiting w{comm, site, &never, failure.expected};
+  if (peer_left(w) || compare_this_call(comm)) return;
+  time_out(w, comm.host_waiting()->timeout_ns, failure.got);
 }
 
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {

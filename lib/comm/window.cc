@@ -98,7 +98,7 @@ void Window::allocate(ControlKind kind, size_t bytes) {
   // Owners are the first to touch their parts, so that pages lie on their nodes.
   try {
     agree_on(kind, [&] {
-      touch(data(comm_.rank()), bytes);
+      comm_.heap(comm_.rank()).touch(place_.segment, place_.offset, bytes);
       enter_books();
     });
   } catch (...) {
@@ -136,6 +136,10 @@ void Window::place(size_t bytes) {
 }
 
 std::unique_ptr<Window> Window::register_memory(Comm& comm, void* ptr, size_t bytes) {
+  if (!comm.device().is_host())
+    fail(TW_ERROR_UNSUPPORTED,
+         "tw_window_register: comm \"%s\" is on GPUs, where windows are of tw_window_create only",
+         comm.options().name.c_str());
   std::unique_ptr<Window> window(new Window(comm));
   window->source_ = Source::kRegistered;
   window->memory_ = MemoryUse(ptr, bytes);  // bad arguments are refused before peers hear

@@ -5,6 +5,8 @@
 // launches run one after the other in issue order, across comms and streams of this rank.
 #include <algorithm>
 #include <condition_variable>
+#include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -21,7 +23,14 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
   CpuDevice(int workers, bool crowded)
       : target_(cpu_target()), workers_(workers), crowded_(crowded) {}
 
+  tw_device_kind_t kind() const override { return TW_DEVICE_CPU; }
+  int ordinal() const override { return 0; }
+  std::string identity() const override { return ""; }
   CpuTarget target() const override { return target_; }
+  const Framing& framing() const override { return kCpuFraming; }
+  int blocks() const override { return workers_.load(std::memory_order_relaxed); }
+
+  Kernel kernel(const KernelImage& image) override { return image.entry(target_); }
 
   void share(int workers, bool crowded) override {
     int most = workers_.load(std::memory_order_relaxed);
@@ -30,11 +39,11 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     if (crowded) crowded_.store(true, std::memory_order_relaxed);
   }
 
-  void launch(CpuEntry entry, const void* args, int blocks) override {
+  void launch(const Kernel& kernel, const void* args, int blocks) override {
     // Launches of a device follow one another, so nothing is lost.
     launches_.store(launches_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    if (blocks == 1) return run_alone(entry, args);
-    pool_.run(entry, args, blocks, workers_.load(std::memory_order_relaxed) - 1,
+    if (blocks == 1) return run_alone(kernel.cpu, args);
+    pool_.run(kernel.cpu, args, blocks, workers_.load(std::memory_order_relaxed) - 1,
               !crowded_.load(std::memory_order_relaxed));
   }
 
@@ -59,6 +68,8 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     return TW_OK;
   }
 
+  void check_stream(tw_stream_t stream) const override { stream_of(stream); }
+
   void drain() override {
     std::unique_lock<std::mutex> lock(mutex_);
     turned_.wait(lock, [this, end = tickets_] { return turn_ >= end; });
@@ -70,7 +81,37 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     failed_.store(!errors_.empty(), std::memory_order_relaxed);
   }
 
+  std::unique_ptr<DeviceMemory> allocate(size_t bytes) override {
+    return std::make_unique<HostMemory>(bytes);
+  }
+  void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }
+  std::unique_ptr<DeviceMemory> show(void* host, size_t /*bytes*/) override {
+    return std::make_unique<Shown>(static_cast<char*>(host));
+  }
+  const void* stage(const void* data, size_t /*bytes*/) override { return data; }
+  void check_reach(const void* /*data*/, const char* /*name*/) override {}
+
  private:
+  struct HostMemory : DeviceMemory {
+    explicit HostMemory(size_t bytes) : memory(std::calloc(1, bytes + kLine)) {
+      if (memory == nullptr) fail(TW_ERROR_OUT_OF_MEMORY, "no memory: %zu bytes", bytes);
+    }
+    ~HostMemory() override { std::free(memory); }
+    char* data() const override {
+      return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine *
+                                     kLine);
+    }
+    static constexpr size_t kLine = 128;
+    void* const memory;  // pages exist when they are touched
+  };
+  struct Shown : DeviceMemory {
+    explicit Shown(char* host) : at(host) {}
+    char* data() const override { return at; }
+    char* const at;
+  };
+
   /// Waits for a ticket's turn, and passes the turn on at the end.
   class Turn {
    public:

@@ -5,9 +5,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "lib/device/float_mode.h"
+#include "lib/device/heap.h"
 #include "tilewire.h"
+#include "tilewire/tile/comm_view.h"
 
 namespace tw {
 
@@ -25,12 +28,16 @@ inline void run_alone(CpuEntry entry, const void* args) {
   entry(args, 0, 1);
 }
 
+struct GpuImage;
+
 /// One kernel as built into this library (rows of kernels/{kernels,tile_kernels}.def). Entries are
 /// null where it was not built for a target.
 struct KernelImage {
   const char* name;
   CpuEntry cpu[kCpuTargets];
   size_t args_bytes;
+  const GpuImage* gpu;   // [kGpuTargets]
+  bool is_tile_program;  // launched on GPUs as tile/gpu_launch.h says
 
   /// The entry for `target`, or for the next narrower one that there is.
   constexpr CpuEntry entry(CpuTarget target) const {
@@ -49,33 +56,73 @@ const char* cpu_target_name(CpuTarget target);
 /// kAmx asks the operating system to let this process use tiles.
 bool cpu_runs(CpuTarget target);
 
+/// A kernel as one device launches it: what Device::kernel returned.
+struct Kernel {
+  Kernel() = default;
+  Kernel(CpuEntry on_cpu) : cpu(on_cpu) {}  // NOLINT(google-explicit-constructor)
+  CpuEntry cpu = nullptr;                   // null on GPUs
+  const void* gpu = nullptr;                // a gpu::LoadedKernel; null on CPUs
+};
+
+/// Memory of a device for its kernels, or that they were given rights to. Ends with the object.
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  /// The address by which the device's kernels know it.
+  virtual char* data() const = 0;
+};
+
 /// What queued work does: throws Error, or returns a status whose sentence it has reported.
 using Work = std::function<tw_status_t()>;
 
-/// One CPU device: worker threads, and the order of launches. Comms of one rank share it.
+/// One CPU device (worker threads, cpu.cc) or GPU (gpu/device.h), and the order of its launches.
+/// Comms of one rank share it.
 class Device {
  public:
   virtual ~Device() = default;
 
-  /// The target that its kernels are launched for, chosen when the device was made.
-  virtual CpuTarget target() const = 0;
+  virtual tw_device_kind_t kind() const = 0;
+  virtual int ordinal() const = 0;
+  /// The same for what is the same hardware, in any process; "" where sharing it does not matter.
+  virtual std::string identity() const = 0;
 
-  /// Runs all blocks of a kernel and returns when they are done: block 0 in this thread, each
-  /// thread in increasing order. There may be more blocks than workers, or all of them run here
-  /// when another thread is launching.
-  virtual void launch(CpuEntry entry, const void* args, int blocks) = 0;
+  /// The CPU target that its kernels are launched for, chosen when the device was made. Throws
+  /// UNSUPPORTED on GPUs: what asks is written for CPUs only.
+  virtual CpuTarget target() const = 0;
+  /// How its kernels frame packets and cut work.
+  virtual const Framing& framing() const = 0;
+  /// Blocks that run at once.
+  virtual int blocks() const = 0;
+
+  // ---- Launches ----
+
+  /// Throws what loading it can: UNSUPPORTED, OUT_OF_MEMORY.
+  virtual Kernel kernel(const KernelImage& image) = 0;
+
+  /// Runs all blocks of a kernel, on CPUs until they are done: block 0 in this thread, each thread
+  /// in increasing order. There may be more blocks than workers, or all of them run here when
+  /// another thread is launching. On GPUs it queues them on the stream of the call being issued;
+  /// `args` may go when it returns. Throws SYSTEM with the driver's words.
+  virtual void launch(const Kernel& kernel, const void* args, int blocks) = 0;
 
   /// Launches so far.
   uint64_t launches() const { return launches_.load(std::memory_order_relaxed); }
 
-  /// True when nothing is queued: then inline work may simply run. One load.
+  /// True when nothing is queued: then inline work may simply run. Never on GPUs, where `issue`
+  /// says on which stream. One load.
   bool idle() const { return queued_.load(std::memory_order_acquire) == 0; }
 
-  /// Runs `work` in the device's issue order: in this thread after what was issued before it, when
-  /// `stream` is null, else queued on `stream`. Inline: work's status, or it throws. Queued: TW_OK,
-  /// and an error surfaces at the owner's next check_queued and at synchronise. Throws
-  /// INVALID_HANDLE for a bad stream. `owner`: the comm whose call it is.
+  /// Runs `work` in the device's issue order.
+  /// CPUs: in this thread after what was issued before it, when `stream` is null, else queued on
+  /// `stream`. Inline: work's status, or it throws. Queued: TW_OK, and an error surfaces at the
+  /// owner's next check_queued and at synchronise. Throws INVALID_HANDLE for a bad stream.
+  /// GPUs: in this thread at once; what it launches is queued on `stream`, a CUstream (null: the
+  /// default stream), behind what was launched before.
+  /// `owner`: the comm whose call it is.
   virtual tw_status_t issue(tw_stream_t stream, Work work, const void* owner = nullptr) = 0;
+
+  /// Throws INVALID_HANDLE for what is known to be no stream of this device.
+  virtual void check_stream(tw_stream_t stream) const = 0;
 
   /// Throws the first error of `owner`'s queued work since the last time, when there was one.
   void check_queued(const void* owner = nullptr) {
@@ -91,6 +138,34 @@ class Device {
   /// One more comm uses the device: its workers become those of the comm that wants most, and it
   /// is crowded when one of them is.
   virtual void share(int workers, bool crowded) = 0;
+
+  // ---- Memory ----
+
+  /// Heaps in the device's own memory; null where that is the host's (host_heaps).
+  virtual Heaps* heaps() { return nullptr; }
+  /// Whether kernels, and the host, reach what the other has: then waits in kernels call the host
+  /// (WaitContext::slow), and the two functions below this one copy nothing but bytes.
+  bool is_host() const { return kind() == TW_DEVICE_CPU; }
+
+  /// Zeroed memory for this device's kernels. Throws OUT_OF_MEMORY.
+  virtual std::unique_ptr<DeviceMemory> allocate(size_t bytes) = 0;
+  /// Copies to and from memory of the device; over when it returns. Waits for no launch.
+  virtual void write(void* to, const void* from, size_t bytes) = 0;
+  virtual void read(void* to, const void* from, size_t bytes) = 0;
+
+  /// Copies between any memory that the device reaches, in the order of its launches: on GPUs on the
+  /// stream of the call being issued.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+
+  /// Lets kernels reach host memory of whole pages while the result lives.
+  virtual std::unique_ptr<DeviceMemory> show(void* host, size_t bytes) = 0;
+
+  /// `data` itself, or a copy that the kernel of the next launch may read and write; the copy stays
+  /// until that launch is done. Throws UNSUPPORTED where a launch cannot have one.
+  virtual const void* stage(const void* data, size_t bytes) = 0;
+
+  /// Throws INVALID_ARGUMENT naming `name` when kernels cannot reach what a caller passed.
+  virtual void check_reach(const void* data, const char* name) = 0;
 
  protected:
   virtual void throw_queued(const void* owner) = 0;

@@ -1,9 +1,11 @@
 #include "lib/device/gpu_images.h"
 
-#define TW_DECLARE(name, target)                                \
-  extern "C" const char tw_gpu_##name##_##target##_cubin[];     \
-  extern "C" const char tw_gpu_##name##_##target##_cubin_end[]; \
-  extern "C" const char tw_gpu_##name##_##target##_ptx[];
+// Weak: a program that links the archive without the images' objects has none of them (70 MB).
+#define TW_SYMBOL extern "C" [[gnu::weak, gnu::visibility("hidden")]] const char
+#define TW_DECLARE(name, target)                    \
+  TW_SYMBOL tw_gpu_##name##_##target##_cubin[];     \
+  TW_SYMBOL tw_gpu_##name##_##target##_cubin_end[]; \
+  TW_SYMBOL tw_gpu_##name##_##target##_ptx[];
 #define TW_BUILT(name, target)                                     \
   {                                                                \
     tw_gpu_##name##_##target##_cubin,                              \

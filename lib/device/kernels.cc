@@ -1,5 +1,6 @@
 #include "lib/device/kernels.h"
 
+#include "lib/device/gpu_images.h"
 #include "tilewire/kernels/coll.h"
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/kernels/program.h"
@@ -57,7 +58,9 @@ namespace tw::kernels {
   const KernelImage name = {                                                                      \
       #name,                                                                                      \
       {nullptr, nullptr, TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), cpu_portable::name##_entry}, \
-      sizeof(Args)};
+      sizeof(Args),                                                                               \
+      gpu_images::name,                                                                           \
+      false};
 #include "kernels/kernels.def"
 #undef TW_KERNEL_ROW
 
@@ -66,7 +69,9 @@ namespace tw::kernels {
       #name,                                                                                       \
       {TW_ENTRY_AMX(name), TW_ENTRY_AVX512_BF16(name), TW_ENTRY_AVX512(name), TW_ENTRY_AVX2(name), \
        cpu_portable::name##_entry},                                                                \
-      sizeof(Args)};
+      sizeof(Args),                                                                                \
+      gpu_images::name,                                                                            \
+      true};
 #include "kernels/program_kernels.def"
 #include "kernels/tile_kernels.def"
 #undef TW_KERNEL_ROW

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/device/gpu/driver.h"
 
 namespace tw {
 namespace {
@@ -46,36 +47,6 @@ Function* function(void* library, const char* name) {
   return reinterpret_cast<Function*>(dlsym(library, name));
 }
 
-std::string describe_cuda() {
-  std::string why;
-  void* const cuda = open_library("libcuda.so.1", why);
-  if (cuda == nullptr) return "not found: " + why;
-  auto* const init = function<int(unsigned)>(cuda, "cuInit");
-  auto* const version = function<int(int*)>(cuda, "cuDriverGetVersion");
-  auto* const count = function<int(int*)>(cuda, "cuDeviceGetCount");
-  auto* const name = function<int(char*, int, int)>(cuda, "cuDeviceGetName");
-  auto* const error_name = function<int(int, const char**)>(cuda, "cuGetErrorName");
-  if (init == nullptr || version == nullptr || count == nullptr || name == nullptr)
-    return "found libcuda.so.1, but it is not a CUDA driver: functions are missing";
-  int number = 0, devices = 0;
-  version(&number);
-  std::string out = text("driver for CUDA %d.%d", number / 1000, number % 1000 / 10);
-  if (const int status = init(0); status != 0) {
-    const char* said = nullptr;
-    if (error_name != nullptr) error_name(status, &said);
-    return out + text("; unusable: cuInit failed with %d (%s)", status,
-                      said != nullptr ? said : "unknown error");
-  }
-  count(&devices);
-  out += text(", %d GPU(s)", devices);
-  for (int device = 0; device < devices; ++device) {
-    char text_of[128] = "";
-    name(text_of, sizeof text_of, device);
-    out += text("%s %d: %s", device == 0 ? ":" : ",", device, text_of);
-  }
-  return out + ". This version of tilewire runs on CPUs only";
-}
-
 std::string describe_nccl() {
   std::string why;
   void* const nccl = open_library("libnccl.so.2", why);
@@ -99,7 +70,7 @@ std::string describe_ucx() {
 }  // namespace
 
 std::string describe_libraries() {
-  return "cuda       " + describe_cuda() + "\nnccl       " + describe_nccl() + "\nucx        " +
+  return "cuda       " + gpu::describe() + "\nnccl       " + describe_nccl() + "\nucx        " +
          describe_ucx() + "\n";
 }
 

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/runner/gpus.h"
 #include "tests/runner/values.h"
 #include "tilewire.h"
 #include "tilewire/kernels/coll.h"
@@ -63,7 +65,8 @@ struct Shape {
   std::vector<std::vector<size_t>> all_displs_;  // all_to_all_v: every rank's send displacements
 };
 
-/// One rank's buffers for many cases: a window and private memory of the same size.
+/// One rank's buffers for many cases: a window and private memory of the same size, of the comm's
+/// device.
 class CaseRunner {
  public:
   /// What a rank sent, by seed.
@@ -91,10 +94,20 @@ class CaseRunner {
   std::vector<unsigned char> received() const;
 
  private:
+  /// `host`: what lies at `at`, where the test reads and writes it; the same place on CPUs.
   struct Buffer {
     char* at;
+    char* host;
     size_t bytes;
   };
+  /// `bytes` of one kind of memory, and on GPUs a copy in host memory.
+  struct Arena {
+    char* at = nullptr;
+    char* host = nullptr;
+    std::vector<char> own;
+  };
+  void to_device();
+  void to_host();
   void place(const CollCase& c, size_t offset);
   void fill(uint64_t seed);
   tw_status_t call(tw_stream_t stream);
@@ -109,8 +122,9 @@ class CaseRunner {
   int rank_ = 0, ranks_ = 0;
   size_t bytes_;
   tw_window_t window_ = nullptr;
-  char* window_memory_ = nullptr;
-  std::vector<char> private_memory_;
+  Arena window_arena_, private_arena_;
+  std::unique_ptr<Gpu> gpu_;  // null on CPUs
+  tw_stream_t stream_ = nullptr;
   CollCase case_;
   std::vector<Shape> shape_;  // of the current case: 0 or 1
   Buffer send_{}, recv_{};

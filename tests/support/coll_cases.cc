@@ -166,11 +166,37 @@ CaseRunner::CaseRunner(tw_comm_t comm, size_t bytes) : comm_(comm), bytes_(bytes
   EXPECT_EQ(tw_window_create(comm, 2 * bytes_, &window_), TW_OK) << tw_last_error();
   void* memory = nullptr;
   EXPECT_EQ(tw_window_ptr(window_, rank_, &memory), TW_OK) << tw_last_error();
-  window_memory_ = static_cast<char*>(memory);
-  private_memory_.resize(2 * bytes_);
+  window_arena_.at = window_arena_.host = static_cast<char*>(memory);
+  private_arena_.own.resize(2 * bytes_);
+  private_arena_.at = private_arena_.host = private_arena_.own.data();
+  tw_device_t device = TW_DEVICE_INIT;
+  EXPECT_EQ(tw_comm_device(comm, &device), TW_OK) << tw_last_error();
+  if (device.kind != TW_DEVICE_GPU) return;
+  gpu_ = std::make_unique<Gpu>(device.ordinal);
+  window_arena_.own.resize(2 * bytes_);
+  window_arena_.host = window_arena_.own.data();
+  private_arena_.at = static_cast<char*>(gpu_->allocate(2 * bytes_));
 }
 
-CaseRunner::~CaseRunner() { EXPECT_EQ(tw_window_destroy(window_), TW_OK) << tw_last_error(); }
+CaseRunner::~CaseRunner() {
+  if (gpu_ != nullptr) gpu_->free(private_arena_.at);
+  EXPECT_EQ(tw_window_destroy(window_), TW_OK) << tw_last_error();
+}
+
+/// What `fill` wrote.
+void CaseRunner::to_device() {
+  if (gpu_ == nullptr) return;
+  for (const Buffer& b : {send_, recv_})
+    gpu_->write(b.at - kGuard, b.host - kGuard, b.bytes + 2 * kGuard);
+}
+
+/// What the call left.
+void CaseRunner::to_host() {
+  if (gpu_ == nullptr) return;
+  gpu_->synchronize(stream_);
+  for (const Buffer& b : {send_, recv_})
+    gpu_->read(b.host - kGuard, b.at - kGuard, b.bytes + 2 * kGuard);
+}
 
 void CaseRunner::sent(int rank, size_t index, void* element) const {
   const uint64_t seed = (seed_ * 64 + static_cast<uint64_t>(rank)) * 1000003 + index;
@@ -197,38 +223,40 @@ void CaseRunner::place(const CollCase& c, size_t offset) {
   const Shape& shape = shape_[0];
   const size_t element = type_bytes(c.type);
   const bool odd = rank_ % 2 == 1;
-  const auto memory = [&](bool window) {
-    return (window ? window_memory_ : private_memory_.data()) + kGuard + offset + c.misalign;
+  const auto buffer = [&](bool window, size_t at, size_t elements) {
+    const Arena& arena = window ? window_arena_ : private_arena_;
+    at += kGuard + offset + c.misalign;
+    return Buffer{arena.at + at, arena.host + at, elements * element};
   };
   const bool send_window = c.memory == Memory::kWindow || (c.memory == Memory::kMixed && !odd) ||
                            (c.memory == Memory::kSplit && !odd);
   const bool recv_window = c.memory == Memory::kWindow || (c.memory == Memory::kMixed && !odd) ||
                            (c.memory == Memory::kSplit && odd);
-  send_ = {memory(send_window), shape.send_count * element};
-  recv_ = {memory(recv_window) + bytes_, shape.recv_count * element};
+  send_ = buffer(send_window, 0, shape.send_count);
+  recv_ = buffer(recv_window, bytes_, shape.recv_count);
   ASSERT_LE(offset + send_.bytes + c.misalign + 2 * kGuard, bytes_);
   ASSERT_LE(offset + recv_.bytes + c.misalign + 2 * kGuard, bytes_);
   if (!in_place()) return;
   const size_t shift = shape.in_place_at * element;
-  if (recv_.bytes >= send_.bytes)
-    send_.at = recv_.at + shift;
-  else
-    recv_.at = send_.at + shift;
+  Buffer& moved = recv_.bytes >= send_.bytes ? send_ : recv_;
+  const Buffer& into = recv_.bytes >= send_.bytes ? recv_ : send_;
+  moved.at = into.at + shift;
+  moved.host = into.host + shift;
 }
 
 void CaseRunner::fill(uint64_t seed) {
   seed_ = seed;
-  std::memset(recv_.at - kGuard, kPoison, recv_.bytes + 2 * kGuard);
+  std::memset(recv_.host - kGuard, kPoison, recv_.bytes + 2 * kGuard);
   if (inputs_ != nullptr && inputs_->count(seed) != 0) {
     const std::vector<char>& sent = inputs_->at(seed);
     ASSERT_EQ(sent.size(), send_.bytes);
-    std::copy(sent.begin(), sent.end(), send_.at);
+    std::copy(sent.begin(), sent.end(), send_.host);
     return;
   }
   const size_t element = type_bytes(case_.type);
-  for (size_t i = 0; i < shape_[0].send_count; ++i) sent(rank_, i, send_.at + i * element);
+  for (size_t i = 0; i < shape_[0].send_count; ++i) sent(rank_, i, send_.host + i * element);
   if (inputs_ != nullptr)
-    inputs_->emplace(seed, std::vector<char>(send_.at, send_.at + send_.bytes));
+    inputs_->emplace(seed, std::vector<char>(send_.host, send_.host + send_.bytes));
 }
 
 tw_status_t CaseRunner::call(tw_stream_t stream) {
@@ -274,6 +302,8 @@ bool CaseRunner::start(const CollCase& c, uint64_t seed, tw_stream_t stream, siz
   shape_.emplace_back(c, rank_, ranks_);
   place(c, arena_offset);
   fill(seed);
+  to_device();
+  stream_ = stream;
   if (c.scaled) {
     unsigned char factor[8];
     scale_factor(c.type, rank_, factor);
@@ -302,7 +332,7 @@ bool CaseRunner::check_element(size_t index) {
     for (int r = 0; r < ranks_; ++r) values_.push_back(input(r, source.at));
     reduce_element(case_.type, case_.op, values_, want);
   }
-  const char* got = recv_.at + index * element;
+  const char* got = recv_.host + index * element;
   if (std::memcmp(got, want, element) == 0) return true;
   const double w = read_element(case_.type, want).real, g = read_element(case_.type, got).real;
   if (case_.tolerance > 0 && std::fabs(w - g) <= case_.tolerance * std::fabs(w)) return true;
@@ -326,7 +356,7 @@ bool CaseRunner::check_received() {
 bool CaseRunner::check_surroundings() {
   // In place, the received buffer may lie inside the sent one: only its outside is guarded.
   const bool inside = in_place() && send_.bytes > recv_.bytes;
-  const char* begin = inside ? send_.at : recv_.at;
+  const char* begin = inside ? send_.host : recv_.host;
   const size_t bytes = inside ? send_.bytes : recv_.bytes;
   if (!inside)
     for (size_t i = 0; i < kGuard; ++i)
@@ -340,7 +370,7 @@ bool CaseRunner::check_surroundings() {
   for (size_t i = 0; same && i < shape_[0].send_count; ++i) {
     unsigned char want[8];
     sent(rank_, i, want);
-    same = std::memcmp(send_.at + i * element, want, element) == 0;
+    same = std::memcmp(send_.host + i * element, want, element) == 0;
     if (!same)
       ADD_FAILURE() << case_.name(ranks_) << " rank " << rank_ << ": input element " << i
                     << " was overwritten";
@@ -348,11 +378,14 @@ bool CaseRunner::check_surroundings() {
   return same;
 }
 
-bool CaseRunner::finish() { return check_received() && check_surroundings(); }
+bool CaseRunner::finish() {
+  to_host();
+  return check_received() && check_surroundings();
+}
 
 bool CaseRunner::run(const CollCase& c, uint64_t seed, tw_stream_t stream) {
   if (!start(c, seed, stream)) return false;
-  if (stream != nullptr && tw_stream_synchronize(stream) != TW_OK) {
+  if (gpu_ == nullptr && stream != nullptr && tw_stream_synchronize(stream) != TW_OK) {
     ADD_FAILURE() << c.name(ranks_) << " rank " << rank_ << ": " << tw_last_error();
     return false;
   }
@@ -360,7 +393,7 @@ bool CaseRunner::run(const CollCase& c, uint64_t seed, tw_stream_t stream) {
 }
 
 std::vector<unsigned char> CaseRunner::received() const {
-  return {recv_.at, recv_.at + recv_.bytes};
+  return {recv_.host, recv_.host + recv_.bytes};
 }
 
 std::vector<CollCase> cases_of(CollOp call, int ranks) {

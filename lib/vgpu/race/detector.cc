@@ -222,7 +222,8 @@ bool Detector::are_strong(const Epoch& a, const Epoch& b) const {
 void Detector::touch(uint64_t address, const Epoch& now, const Known& known, bool writes) {
   ShadowWord& word = shadow_.word(address);
   const auto conflicts = [&](const Epoch& before) {
-    return before.block != 0 && !is_ordered(before, now, known) && !are_strong(before, now);
+    return before.block != 0 && (before.bytes & now.bytes) != 0 &&
+           !is_ordered(before, now, known) && !are_strong(before, now);
   };
   if (conflicts(word.write)) report(address, word.write, true, now, writes);
   if (!writes) {
@@ -251,8 +252,9 @@ void Detector::access(const Warp& warp, const Op& op, const uint64_t* addresses,
     if (address - local < uint64_t{warp.local_stride} * kLanes) continue;
     const uint32_t number = thread_of(warp, lane);
     const Thread& thread = record.thread[number];
-    const Epoch now{static_cast<uint32_t>(block), thread.clock, where,
-                    static_cast<uint16_t>(number), scope};
+    Epoch now{static_cast<uint32_t>(block), thread.clock, where, static_cast<uint16_t>(number),
+              scope};
+    if (bytes < 4) now.bytes = static_cast<uint8_t>(((1u << bytes) - 1) << (address & 3));
     for (uint64_t at = address & ~uint64_t{3}; at < address + bytes; at += 4)
       touch(at, now, thread.known, writes);
     if (scope != 0) order_access(op, address, record, block, number, kind);

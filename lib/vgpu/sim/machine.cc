@@ -45,10 +45,14 @@ Machine::~Machine() {
   worker_.join();
 }
 
-Machine::Lock::Lock(Machine& machine) : lock_(machine.mutex_, std::defer_lock) {
-  machine.waiting_.fetch_add(1, std::memory_order_relaxed);
+Machine::Lock::Lock(Machine& machine) : machine_(machine), lock_(machine.mutex_, std::defer_lock) {
+  lock();
+}
+
+void Machine::Lock::lock() {
+  machine_.waiting_.fetch_add(1, std::memory_order_relaxed);
   lock_.lock();
-  machine.waiting_.fetch_sub(1, std::memory_order_relaxed);
+  machine_.waiting_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 std::shared_ptr<Stream> Machine::make_stream(int gpu, bool is_default, bool is_blocking) {
@@ -78,7 +82,14 @@ void Machine::enqueue(Stream* stream, Command command) {
 }
 
 bool Machine::wait(Lock& lock, const std::function<bool()>& condition) {
-  changed_.wait(lock.inner(), [&] { return fault_ || condition(); });
+  // Not by a condition variable: one takes the lock again beside `waiting_`, and a worker that never
+  // rests would not let it have it.
+  while (!fault_ && !condition()) {
+    const uint64_t seen = completions_.load(std::memory_order_relaxed);
+    lock.unlock();
+    completions_.wait(seen, std::memory_order_relaxed);
+    lock.lock();
+  }
   if (!is_busy(-1)) host_floor_ = launch_ids_;
   return !fault_;
 }
@@ -133,7 +144,8 @@ void Machine::fail(const Fault& fault) {
   for (Gpu& gpu : gpus_) gpu = Gpu();
   blocks_.clear();
   for (const auto& stream : streams_) stream->commands.clear();
-  changed_.notify_all();
+  completions_.fetch_add(1, std::memory_order_relaxed);
+  completions_.notify_all();
 }
 
 bool Machine::slice() {
@@ -238,7 +250,8 @@ bool Machine::advance_streams() {
     std::erase_if(streams_, [](const std::shared_ptr<Stream>& stream) {
       return stream.use_count() == 1 && stream->commands.empty();
     });
-    changed_.notify_all();
+    completions_.fetch_add(1, std::memory_order_relaxed);
+    completions_.notify_all();
   }
   return did;
 }

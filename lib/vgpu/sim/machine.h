@@ -85,9 +85,12 @@ class Machine {
   class Lock {
    public:
     explicit Lock(Machine& machine);
-    std::unique_lock<std::mutex>& inner() { return lock_; }
+    /// Gives the machine free, and holds it again.
+    void unlock() { lock_.unlock(); }
+    void lock();
 
    private:
+    Machine& machine_;
     std::unique_lock<std::mutex> lock_;
   };
 
@@ -161,8 +164,9 @@ class Machine {
   uint64_t busy_ = 0;  // nanoseconds in slices
 
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::atomic<int> waiting_{0};
+  std::condition_variable changed_;       // for the worker: there is something to do
+  std::atomic<uint64_t> completions_{0};  // commands that ended, and faults: what hosts wait for
+  std::atomic<int> waiting_{0};           // hosts that want the lock: the worker gives way to them
   bool is_ending_ = false;
   std::thread worker_;
 };

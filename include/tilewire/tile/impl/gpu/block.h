@@ -3,7 +3,7 @@
 //
 // Order within the block. An op that moves data leaves it to the next op to wait for all threads:
 // `dirty_` says that a block barrier is due. Every op that needs the effects of earlier ones, or
-// the block's shared memory, begins with `settle`.
+// the block's shared memory, begins with `settle`; a signal begins with a barrier in any case.
 //
 // Signals. release: block barrier, then one `fence.acq_rel.sys` and a relaxed store in each thread
 // that stores (one warp instruction each, whatever the number of peers). The fence is cumulative
@@ -128,7 +128,10 @@ class Block {
 
   template <class Line>
   TW_FN void signal(Site /*site*/, int n, Line line, uint64_t value) {
-    settle();
+    // Also when no op has left a barrier due: a signal tells what all threads have read besides, as
+    // an exit does of entries, which the peer may then write again.
+    __syncthreads();
+    dirty_ = false;
     if (this_thread() >= n) return;  // n <= kMaxRanks
     FlagLine* to = line(this_thread());
     if (to != nullptr) release(&to->value, value);

@@ -1,0 +1,70 @@
+// What the library uses of the CUDA driver API: its own declarations, so that it builds without the
+// toolkit. Values and layouts are those of cuda.h (tests/gpu_driver_test.cc compares them).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tw::gpu {
+
+using Result = int;  // CUresult
+inline constexpr Result kSuccess = 0, kOutOfMemory = 2, kNoBinaryForGpu = 209;
+
+using DeviceId = int;        // CUdevice
+using Address = uint64_t;    // CUdeviceptr
+using MemHandle = uint64_t;  // CUmemGenericAllocationHandle
+using Context = struct ContextOf*;
+using Module = struct ModuleOf*;
+using Function = struct FunctionOf*;
+using StreamHandle = struct StreamOf*;
+using EventHandle = struct EventOf*;
+
+struct Uuid {
+  char bytes[16];
+};
+
+enum Attribute : int {
+  kMultiprocessorCount = 16,
+  kCapabilityMajor = 75,
+  kCapabilityMinor = 76,
+  kVirtualMemory = 102,
+  kPosixHandles = 103,
+};
+
+inline constexpr unsigned kNonBlocking = 1;     // cuStreamCreate
+inline constexpr unsigned kDisableTiming = 2;   // cuEventCreate
+inline constexpr unsigned kPortable = 1;        // cuMemHostAlloc, cuMemHostRegister
+inline constexpr unsigned kDeviceMap = 2;       // the same
+inline constexpr int kMaxDynamicShared = 8;     // cuFuncSetAttribute
+inline constexpr int kErrorLogBuffer = 5;       // cuModuleLoadDataEx
+inline constexpr int kErrorLogBufferBytes = 6;  // the same
+inline constexpr int kMemoryType = 2;           // cuPointerGetAttribute
+inline constexpr int kCaptureActive = 1;        // cuStreamIsCapturing
+inline constexpr int kPosixDescriptor = 1;      // CUmemAllocationHandleType
+inline constexpr int kPinned = 1;               // CUmemAllocationType
+inline constexpr int kOnDevice = 1;             // CUmemLocationType
+inline constexpr int kReadWrite = 3;            // CUmemAccess_flags
+inline constexpr int kMinimumGranularity = 0;   // CUmemAllocationGranularity_flags
+
+struct MemLocation {
+  int type;
+  int id;
+};
+struct AllocationProp {
+  int type;
+  int handle_types;
+  MemLocation location;
+  void* win32_data;
+  struct {
+    unsigned char compression;
+    unsigned char rdma;
+    unsigned short usage;
+    unsigned char reserved[4];
+  } flags;
+};
+struct AccessDesc {
+  MemLocation location;
+  int flags;
+};
+
+}  // namespace tw::gpu

@@ -1,0 +1,98 @@
+#include "tests/runner/gpus.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+
+#include "lib/device/gpu_images.h"
+
+namespace tw::test {
+namespace {
+
+/// build/lib/vgpu beside build/tests.
+std::string virtual_driver() {
+  char own[PATH_MAX];
+  const ssize_t length = ::readlink("/proc/self/exe", own, sizeof own - 1);
+  std::string path(own, static_cast<size_t>(length > 0 ? length : 0));
+  for (int up = 0; up < 2; ++up) path.resize(path.find_last_of('/'));
+  return path + "/lib/vgpu/libcuda.so.1";
+}
+
+std::string load_driver() {
+  if (gpu_images::all_reduce[0].ptx == nullptr) return "this build has no GPU kernels (nvcc)";
+  if (::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == nullptr) {
+    ::setenv("TW_VGPU", "8", 0);
+    if (::dlopen(virtual_driver().c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr)
+      return std::string("no CUDA driver and no virtual GPUs: ") + ::dlerror();
+  }
+  return "";
+}
+
+gpu::StreamHandle stream_of(void* stream) { return static_cast<gpu::StreamHandle>(stream); }
+gpu::Address address_of(const void* memory) { return reinterpret_cast<gpu::Address>(memory); }
+
+}  // namespace
+
+std::string load_gpus() {
+  static const std::string why = load_driver();
+  return why;
+}
+
+std::string find_gpus(int ranks) {
+  if (const std::string why = load_gpus(); !why.empty()) return why;
+  if (!gpu::Driver::why_not().empty()) return gpu::Driver::why_not();
+  const int gpus = gpu::Driver::get().gpus();
+  if (gpus >= ranks) return "";
+  return std::to_string(gpus) + " GPU(s) for " + std::to_string(ranks) + " ranks";
+}
+
+Gpu::Gpu(int ordinal) : driver_(gpu::Driver::get()), ordinal_(ordinal) {
+  TW_GPU(driver_, cuDevicePrimaryCtxRetain, &context_, ordinal_);
+}
+
+Gpu::~Gpu() { driver_.cuDevicePrimaryCtxRelease(ordinal_); }
+
+void* Gpu::allocate(size_t bytes) {
+  const gpu::ContextScope scope(driver_, context_);
+  gpu::Address address = 0;
+  TW_GPU(driver_, cuMemAlloc, &address, bytes);
+  return reinterpret_cast<void*>(address);
+}
+
+void Gpu::free(void* memory) {
+  const gpu::ContextScope scope(driver_, context_);
+  TW_GPU(driver_, cuMemFree, address_of(memory));
+}
+
+void Gpu::write(void* to, const void* from, size_t bytes) {
+  const gpu::ContextScope scope(driver_, context_);
+  TW_GPU(driver_, cuMemcpyHtoDAsync, address_of(to), from, bytes, nullptr);
+  TW_GPU(driver_, cuStreamSynchronize, nullptr);
+}
+
+void Gpu::read(void* to, const void* from, size_t bytes) {
+  const gpu::ContextScope scope(driver_, context_);
+  TW_GPU(driver_, cuMemcpyDtoHAsync, to, address_of(from), bytes, nullptr);
+  TW_GPU(driver_, cuStreamSynchronize, nullptr);
+}
+
+void* Gpu::create_stream() {
+  const gpu::ContextScope scope(driver_, context_);
+  gpu::StreamHandle stream = nullptr;
+  TW_GPU(driver_, cuStreamCreate, &stream, gpu::kNonBlocking);
+  return stream;
+}
+
+void Gpu::destroy_stream(void* stream) {
+  const gpu::ContextScope scope(driver_, context_);
+  TW_GPU(driver_, cuStreamDestroy, stream_of(stream));
+}
+
+void Gpu::synchronize(void* stream) {
+  const gpu::ContextScope scope(driver_, context_);
+  TW_GPU(driver_, cuStreamSynchronize, stream_of(stream));
+}
+
+}  // namespace tw::test
