@@ -72,15 +72,30 @@ void Machine::enqueue(Stream* stream, Command command) {
   if (command.launch) {
     command.launch->id = ++launch_ids_;
     command.launch->known_floor = host_floor_;
+    command.launch->known_launches = host_launches_;
   }
   stream->commands.push_back(std::move(command));
   changed_.notify_all();
 }
 
 bool Machine::wait(Lock& lock, const std::function<bool()>& condition) {
+  waiters_.push_back(&condition);
   changed_.wait(lock.inner(), [&] { return fault_ || condition(); });
+  std::erase(waiters_, &condition);
   if (!is_busy(-1)) host_floor_ = launch_ids_;
   return !fault_;
+}
+
+void Machine::host_learns(const std::vector<uint64_t>& launches) {
+  know(&host_launches_, launches);
+  for (const uint64_t id : host_launches_)
+    if (id == host_floor_ + 1) ++host_floor_;
+  std::erase_if(host_launches_, [&](uint64_t id) { return id <= host_floor_; });
+}
+
+void Machine::host_learns_of(int gpu) {
+  for (const auto& stream : streams_)
+    if (stream->gpu == gpu) host_learns(stream->known_launches);
 }
 
 bool Machine::is_busy(int gpu) const {
@@ -117,11 +132,24 @@ void Machine::work() {
     }
     if (!did && !fault_) check_hang();
     if (!did && !is_ending_) changed_.wait(lock);
+    if (has_moved_) let_waiters_go(lock);
     if (waiting_.load(std::memory_order_relaxed) > 0) {
       lock.unlock();
       while (waiting_.load(std::memory_order_relaxed) > 0) std::this_thread::yield();
       lock.lock();
     }
+  }
+}
+
+/// A host whose wait is over may launch what resident blocks wait for: it must get the lock.
+void Machine::let_waiters_go(std::unique_lock<std::mutex>& lock) {
+  has_moved_ = false;
+  while (!fault_ &&
+         std::any_of(waiters_.begin(), waiters_.end(),
+                     [](const std::function<bool()>* is_over) { return (*is_over)(); })) {
+    lock.unlock();
+    std::this_thread::yield();
+    lock.lock();
   }
 }
 
@@ -199,6 +227,7 @@ void Machine::finish_block(Block* block) {
   Gpu& gpu = gpus_[static_cast<size_t>(launch->gpu)];
   gpu.used -= launch->block_cost;
   if (launch->is_done()) std::erase(gpu.launches, launch);
+  if (observer_) observer_->block_exits(block);
   if (block->engines == 0) drop_block(block);
   note_progress();
   fill(static_cast<int>(&gpu - gpus_.data()));
@@ -238,6 +267,7 @@ bool Machine::advance_streams() {
     std::erase_if(streams_, [](const std::shared_ptr<Stream>& stream) {
       return stream.use_count() == 1 && stream->commands.empty();
     });
+    has_moved_ = true;
     changed_.notify_all();
   }
   return did;
@@ -263,7 +293,7 @@ bool Machine::advance(Stream* stream) {
       Launch* launch = command.launch.get();
       if (!launch->is_started) {
         launch->is_started = true;
-        launch->known_launches = stream->known_launches;
+        know(&launch->known_launches, stream->known_launches);
         gpus_[static_cast<size_t>(launch->gpu)].launches.push_back(launch);
         fill(launch->gpu);
       }

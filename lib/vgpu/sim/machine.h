@@ -98,6 +98,10 @@ class Machine {
   bool is_idle(const Stream& stream) const { return stream.commands.empty(); }
   /// Waits until `condition` holds; false when a fault came first.
   bool wait(Lock& lock, const std::function<bool()>& condition);
+  /// The host has seen that these launches are complete: what it launches later comes after them.
+  void host_learns(const std::vector<uint64_t>& launches);
+  /// The same of all that the GPU's streams have done.
+  void host_learns_of(int gpu);
   /// The first fault, or null. It stays: all later work is dropped.
   const Fault* fault() const { return fault_.get(); }
   /// Streams of one GPU (all when gpu < 0) that still have commands.
@@ -134,6 +138,7 @@ class Machine {
   void finish_block(Block* block);
   void drop_block(Block* block);
   void check_hang();
+  void let_waiters_go(std::unique_lock<std::mutex>& lock);
   void fail(const Fault& fault);
   std::string waiting_warps() const;
 
@@ -152,7 +157,8 @@ class Machine {
   uint64_t tickets_ = 0;
   uint64_t block_ids_ = 0;
   uint64_t launch_ids_ = 0;
-  uint64_t host_floor_ = 0;  // launches up to here are complete, and the host knows it
+  uint64_t host_floor_ = 0;              // launches up to here are complete, and the host knows it
+  std::vector<uint64_t> host_launches_;  // and so are these
   uint64_t progress_ = 0;
   uint64_t seen_progress_ = 0;
   uint64_t quiet_turns_ = 0;
@@ -163,6 +169,8 @@ class Machine {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<int> waiting_{0};
+  std::vector<const std::function<bool()>*> waiters_;  // what hosts wait for
+  bool has_moved_ = false;                             // a stream, since they looked
   bool is_ending_ = false;
   std::thread worker_;
 };

@@ -142,22 +142,37 @@ concept IsProgram = requires(const Args& args) {
 };
 
 template <class Args>
+CommView& view_of(Args& args) {
+  if constexpr (IsTileProgram<Args>)
+    return args.tiles.comm;
+  else
+    return args.comm;
+}
+
+template <class Args>
 void launch(const GpuImage* images, GpuTarget target, const char* name, const void* args, int block,
             int blocks) {
   if (block != 0) return;
   Args own = *static_cast<const Args*>(args);
   if constexpr (IsProgram<Args>) own.products = TW_BF16;
+  CommView& comm = view_of(own);
+  // In place of the host's: what a block gives up for is said here.
+  WaitFailure failure{};
+  WaitContext wait = *comm.wait;
+  wait.failure = &failure;
+  comm.wait = &wait;
   Kernel kernel{images[static_cast<int>(target)], name, kCollThreads, 0};
-  int rank;
   if constexpr (IsTileProgram<Args>) {
     const TileLaunch& how = target == GpuTarget::kSm90a ? kSm90aTiles : kSm80Tiles;
     kernel.threads = static_cast<unsigned>(how.threads);
     kernel.shared = how.shared_bytes;
-    rank = own.tiles.comm.rank;
-  } else {
-    rank = own.comm.rank;
   }
-  Gpus::get().launch(kernel, rank, &own, blocks);
+  Gpus::get().launch(kernel, comm.rank, &own, blocks);
+  if (failure.status == 0) return;
+  ADD_FAILURE() << name << ": block " << failure.block << " of rank " << comm.rank
+                << " gave up with status " << failure.status << ": peer " << failure.peer
+                << ", index " << failure.index << ", expected " << failure.expected << ", got "
+                << failure.got;
 }
 
 template <GpuTarget target>
