@@ -3,384 +3,13 @@
 // are used again and again. Under ThreadSanitizer this checks the protocols' memory order.
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <numeric>
 #include <random>
 #include <string>
 
-#include "lib/device/kernels.h"
-#include "tests/support/kernel_ranks.h"
-#include "tests/support/reference.h"
+#include "tests/support/coll_kernels.h"
 
 namespace tw::test {
 namespace {
-
-using Bytes = std::vector<unsigned char>;
-constexpr unsigned char kPoison = 0xa5;
-constexpr size_t kGuard = 96;
-
-enum class Memory { kPrivate, kWindow, kMixed };
-
-/// One call, equal on all ranks.
-struct Plan {
-  CollOp call = kAllReduce;
-  CollAlgo algo = CollAlgo::kPacket;
-  StorePolicy store = StorePolicy::kPlain;
-  Memory memory = Memory::kPrivate;
-  tw_type_t type = TW_FP32;
-  tw_op_t op = TW_SUM;
-  bool scaled = false;
-  bool in_place = false;
-  int root = 0;
-  size_t count = 0;
-  size_t chunk = 0;
-  uint64_t seed = 0;
-};
-
-/// A plan worked out for `ranks` ranks: inputs, uneven counts, what must come out.
-class Worked {
- public:
-  Worked(const Plan& plan, int ranks) : plan(plan), ranks(ranks) {
-    std::mt19937_64 random(plan.seed);
-    for (int s = 0; s < ranks; ++s) {
-      counts.emplace_back();
-      for (int r = 0; r < ranks; ++r)
-        counts.back().push_back(uneven() ? (random() % 4 == 0 ? 0 : random() % (plan.count + 1))
-                                         : plan.count);
-      factors.push_back(random());
-    }
-    // Counts of the forms that are uneven but equal on all ranks.
-    if (plan.call == kAllGatherV || plan.call == kReduceScatterV)
-      for (auto& row : counts) row = counts[0];
-    for (int r = 0; r < ranks; ++r) {
-      arriving.emplace_back();
-      for (int s = 0; s < ranks; ++s)
-        arriving[r].push_back(plan.call == kAllGatherV ? counts[0][s] : counts[s][r]);
-    }
-    for (int r = 0; r < ranks; ++r) input.push_back(noise(send_elements(r) * element(), random()));
-    if (plan.call == kAllReduce || plan.call == kReduce || plan.call == kReduceScatter ||
-        plan.call == kReduceScatterV)
-      reduced = reduce(plan.type, plan.op, input, plan.scaled ? factors.data() : nullptr);
-  }
-
-  const Plan plan;
-  const int ranks;
-  std::vector<std::vector<size_t>> counts;    // [sender][receiver], in elements
-  std::vector<std::vector<size_t>> arriving;  // [receiver][sender]
-  std::vector<uint64_t> factors;
-  std::vector<Bytes> input;
-  Bytes reduced;  // of all inputs, for the ops that reduce
-
-  size_t element() const { return bytes_of(plan.type); }
-  bool uneven() const {
-    return plan.call == kAllGatherV || plan.call == kReduceScatterV || plan.call == kAllToAllV;
-  }
-  size_t total(int sender) const {
-    return std::accumulate(counts[sender].begin(), counts[sender].end(), size_t{0});
-  }
-  /// Elements that arrive at `r` before sender `s`'s.
-  size_t before(int r, int s) const {
-    size_t sum = 0;
-    for (int i = 0; i < s; ++i) sum += plan.call == kAllGatherV ? counts[0][i] : counts[i][r];
-    return sum;
-  }
-  size_t sent_before(int s, int r) const {
-    return std::accumulate(counts[s].begin(), counts[s].begin() + r, size_t{0});
-  }
-
-  size_t send_elements(int r) const {
-    switch (plan.call) {
-      case kReduceScatter:
-      case kAllToAll:
-      case kReduceScatterV:
-      case kAllToAllV:
-        return total(r);
-      case kScatter:
-        return r == plan.root ? total(r) : 0;
-      case kBroadcast:
-        return r == plan.root ? plan.count : 0;
-      case kAllGatherV:
-        return counts[0][r];
-      case kBarrier:
-        return 0;
-      default:
-        return plan.count;
-    }
-  }
-
-  size_t recv_elements(int r) const {
-    switch (plan.call) {
-      case kAllGather:
-      case kAllGatherV:
-      case kAllToAll:
-      case kAllToAllV:
-        return before(r, ranks);
-      case kGather:
-        return r == plan.root ? plan.count * ranks : 0;
-      case kReduce:
-        return r == plan.root ? plan.count : 0;
-      case kReduceScatterV:
-        return counts[0][r];
-      case kBarrier:
-        return 0;
-      default:
-        return plan.count;
-    }
-  }
-
-  /// Where in `recv` the send buffer lies when in place, in elements; -1: `recv` lies in `send`.
-  ptrdiff_t in_place_offset(int r) const {
-    switch (plan.call) {
-      case kAllGather:
-      case kAllGatherV:
-        return static_cast<ptrdiff_t>(before(r, r));
-      case kGather:
-        return static_cast<ptrdiff_t>(r * plan.count);
-      default:
-        return 0;
-    }
-  }
-  size_t in_place_recv(int r) const {
-    if (plan.call == kReduceScatter || plan.call == kReduceScatterV) return sent_before(r, r);
-    return plan.call == kScatter ? r * plan.count : 0;
-  }
-
-  Bytes expected(int r) const {
-    Bytes out;
-    const auto append = [&](const Bytes& from, size_t begin, size_t elements) {
-      out.insert(out.end(), from.begin() + begin * element(),
-                 from.begin() + (begin + elements) * element());
-    };
-    switch (plan.call) {
-      case kAllReduce:
-      case kReduce:
-      case kReduceScatter:
-      case kReduceScatterV:
-        append(reduced,
-               plan.call == kReduceScatter || plan.call == kReduceScatterV ? sent_before(r, r) : 0,
-               recv_elements(r));
-        break;
-      case kBroadcast:
-        out = input[plan.root];
-        break;
-      case kScatter:
-        append(input[plan.root], r * plan.count, plan.count);
-        break;
-      case kAllGather:
-      case kAllGatherV:
-        for (int s = 0; s < ranks; ++s) out.insert(out.end(), input[s].begin(), input[s].end());
-        break;
-      case kGather:
-        for (int s = 0; s < ranks && r == plan.root; ++s) append(input[s], 0, plan.count);
-        break;
-      case kAllToAll:
-      case kAllToAllV:
-        for (int s = 0; s < ranks; ++s) append(input[s], sent_before(s, r), counts[s][r]);
-        break;
-      default:
-        break;
-    }
-    return out;
-  }
-};
-
-const KernelImage& kernel_of(CollOp call) {
-  switch (call) {
-    case kAllReduce:
-      return kernels::all_reduce;
-    case kReduce:
-      return kernels::reduce;
-    case kBroadcast:
-      return kernels::broadcast;
-    case kReduceScatter:
-    case kReduceScatterV:
-      return kernels::reduce_scatter;
-    case kAllToAll:
-    case kAllToAllV:
-      return kernels::all_to_all;
-    case kGather:
-      return kernels::gather;
-    case kScatter:
-      return kernels::scatter;
-    case kBarrier:
-      return kernels::barrier;
-    default:
-      return kernels::all_gather;
-  }
-}
-
-/// The fastest target of this machine and build: its code is what users run.
-CpuEntry entry_of(CollOp call) {
-  const KernelImage& image = kernel_of(call);
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    return image.cpu[static_cast<int>(CpuTarget::kAvx512)];
-#endif
-  return image.cpu[static_cast<int>(CpuTarget::kPortable)];
-}
-
-/// One rank's buffers for one call: guarded and poisoned, in its window or in private memory.
-class Buffers {
- public:
-  Buffers(World& world, const Worked& work, int rank) : work_(work), rank_(rank) {
-    const size_t e = work.element();
-    const size_t send_bytes = work.input[rank].size();
-    recv_bytes_ = work.recv_elements(rank) * e;
-    in_window_ = work.plan.memory == Memory::kWindow ||
-                 (work.plan.memory == Memory::kMixed && (work.plan.seed + rank) % 2 == 0);
-    const size_t skew = kGuard + work.plan.seed % 3 * e;
-    private_.assign(2 * (send_bytes + recv_bytes_ + 3 * kGuard), kPoison);
-    base_ = in_window_ ? reinterpret_cast<unsigned char*>(world.window(rank)) : private_.data();
-    if (in_window_) std::memset(base_, kPoison, private_.size());
-    if (!work.plan.in_place) {
-      send_ = base_ + skew;
-      recv_ = send_ + send_bytes + kGuard;
-    } else if (work.send_elements(rank) > work.recv_elements(rank)) {
-      send_ = base_ + skew;
-      recv_ = send_ + work.in_place_recv(rank) * e;
-    } else {
-      recv_ = base_ + skew;
-      send_ = recv_ + work.in_place_offset(rank) * static_cast<ptrdiff_t>(e);
-    }
-    if (send_bytes != 0) std::memcpy(send_, work.input[rank].data(), send_bytes);
-  }
-
-  CollArgs args(const World& world, const CommView& view) const {
-    const Plan& plan = work_.plan;
-    CollArgs args{};
-    args.comm = view;
-    args.call = plan.call;
-    args.algo = plan.algo;
-    args.store = plan.store;
-    args.reduction = {plan.type, plan.op, plan.scaled, plan.scaled ? work_.factors[rank_] : 0};
-    args.digest = static_cast<uint16_t>(plan.seed);
-    args.root = plan.root;
-    args.count = plan.count;
-    args.element = work_.element();
-    args.chunk = plan.chunk;
-    args.send = send_;
-    args.recv = recv_;
-    if (work_.uneven()) {
-      args.send_counts = work_.counts[rank_].data();
-      args.recv_counts = work_.arriving[rank_].data();
-    }
-    if (in_window_) {
-      args.send_at = world.window_at(rank_, send_ - base_);
-      args.recv_at = world.window_at(rank_, recv_ - base_);
-    }
-    return args;
-  }
-
-  void check(const std::string& what) const {
-    const Bytes expected = work_.expected(rank_);
-    ASSERT_EQ(expected.size(), recv_bytes_) << what;
-    for (size_t i = 0; i < recv_bytes_; ++i)
-      ASSERT_EQ(recv_[i], expected[i]) << what << ": byte " << i << " of " << recv_bytes_;
-    const unsigned char* end = recv_ + recv_bytes_;
-    const bool send_behind = send_ >= recv_ && work_.plan.in_place;
-    for (size_t i = 0; i < kGuard && !send_behind && !work_.plan.in_place; ++i)
-      ASSERT_EQ(end[i], kPoison) << what << ": written past the end";
-    for (size_t i = 1; i <= kGuard / 2 && !work_.plan.in_place; ++i)
-      ASSERT_EQ(recv_[-static_cast<ptrdiff_t>(i)], kPoison) << what << ": written before";
-    if (work_.plan.in_place) return;
-    ASSERT_TRUE(work_.input[rank_].empty() ||
-                std::memcmp(send_, work_.input[rank_].data(), work_.input[rank_].size()) == 0)
-        << what << ": the input changed";
-  }
-
- private:
-  const Worked& work_;
-  int rank_;
-  bool in_window_ = false;
-  size_t recv_bytes_ = 0;
-  Bytes private_;
-  unsigned char* base_ = nullptr;
-  unsigned char* send_ = nullptr;
-  unsigned char* recv_ = nullptr;
-};
-
-std::string describe(const Plan& p, int ranks, int blocks) {
-  return "call " + std::to_string(p.call) + " algo " + std::to_string(static_cast<int>(p.algo)) +
-         " memory " + std::to_string(static_cast<int>(p.memory)) + " store " +
-         std::to_string(static_cast<int>(p.store)) + " type " + name_of(p.type) + " op " +
-         std::to_string(p.op) + (p.scaled ? " scaled" : "") + (p.in_place ? " in place" : "") +
-         " root " + std::to_string(p.root) + " count " + std::to_string(p.count) + " chunk " +
-         std::to_string(p.chunk) + " ranks " + std::to_string(ranks) + " blocks " +
-         std::to_string(blocks);
-}
-
-/// Runs the plans as consecutive calls of one comm.
-void run(const WorldShape& shape, const std::vector<Plan>& plans, bool block_threads) {
-  World world(shape);
-  std::vector<Worked> work;
-  work.reserve(plans.size());
-  for (const Plan& plan : plans) work.emplace_back(plan, shape.ranks);
-  world.run([&](int rank) {
-    for (const Worked& w : work) {
-      const Buffers buffers(world, w, rank);
-      const CollArgs args = buffers.args(world, world.view(rank));
-      World::launch(entry_of(w.plan.call), &args, shape.blocks, block_threads);
-      if (world.failure() != TW_OK) return;
-      // A peer may still read a window until it has left the call too; the next call in this test
-      // rewrites the same window, which a user may do only when the call is over: it is.
-      buffers.check("rank " + std::to_string(rank) + " " +
-                    describe(w.plan, shape.ranks, shape.blocks));
-      if (::testing::Test::HasFatalFailure()) {
-        world.stop();
-        return;
-      }
-    }
-  });
-  EXPECT_EQ(world.failure(), TW_OK);
-}
-
-WorldShape shape_of(int ranks, int blocks) {
-  return {.ranks = ranks,
-          .blocks = blocks,
-          .packet_bytes = 8192,
-          .slot_bytes = 8192,
-          .staging_bytes = size_t{1} << 17,
-          .window_bytes = size_t{1} << 20};
-}
-
-/// Elements of the largest message that an algorithm of this world carries, within reason.
-size_t most_elements(const WorldShape& shape, const Plan& plan) {
-  const CommLayout layout = comm_layout(shape.ranks, shape.blocks, 128, shape.packet_bytes,
-                                        shape.slot_bytes, shape.staging_bytes, 0);
-  const size_t limit = message_limit(layout, kCpuFraming, plan.algo, plan.call);
-  return std::min<size_t>(limit, 12000) / bytes_of(plan.type);
-}
-
-constexpr CollAlgo kAlgos[] = {CollAlgo::kPacket, CollAlgo::kSlot, CollAlgo::kPull,
-                               CollAlgo::kDirect};
-
-bool valid_for(CollOp call, CollAlgo algo) {
-  return call != kAllToAllV || algo == CollAlgo::kDirect;
-}
-
-/// In place for uneven all-to-all needs symmetric counts; the generator has none.
-bool can_be_in_place(CollOp call) { return call != kAllToAllV; }
-
-Plan random_plan(std::mt19937_64& random, const WorldShape& shape) {
-  Plan plan;
-  do {
-    plan.call = static_cast<CollOp>(random() % kCollectives);
-    plan.algo = kAlgos[random() % 4];
-  } while (!valid_for(plan.call, plan.algo));
-  plan.store = random() % 3 == 0 ? StorePolicy::kNonTemporal : StorePolicy::kPlain;
-  plan.memory = static_cast<Memory>(random() % 3);
-  plan.type = static_cast<tw_type_t>(random() % kAllTypes);
-  plan.op = kAllOps[random() % 5];
-  plan.scaled = plan.op == TW_SUM && random() % 3 == 0;
-  plan.in_place = random() % 2 == 0 && can_be_in_place(plan.call);
-  plan.root = static_cast<int>(random() % shape.ranks);
-  plan.chunk = random() % 2 == 0 ? 0 : 64 + random() % 5 * 448;
-  plan.seed = random();
-  const size_t most = most_elements(shape, plan);
-  plan.count = random() % 3 == 0 ? random() % 9 : random() % (most + 1);
-  return plan;
-}
 
 #if defined(TW_SANITIZE_THREAD) || defined(TW_SANITIZE_ADDRESS)
 constexpr int kCalls = 120;
@@ -391,14 +20,14 @@ constexpr int kCalls = 500;
 TEST(CollKernel, EveryOpByEveryAlgorithm) {
   for (int ranks : {1, 2, 3, 5})
     for (int blocks : {1, 2}) {
-      const WorldShape shape = shape_of(ranks, blocks);
-      std::vector<Plan> plans;
+      const WorldShape shape = coll_shape(ranks, blocks);
+      std::vector<CollPlan> plans;
       uint64_t seed = 1;
       for (uint32_t call = 0; call < kCollectives; ++call)
-        for (CollAlgo algo : kAlgos)
-          for (Memory memory : {Memory::kPrivate, Memory::kWindow, Memory::kMixed})
+        for (CollAlgo algo : kCollAlgos)
+          for (CollMemory memory : {CollMemory::kPrivate, CollMemory::kWindow, CollMemory::kMixed})
             for (bool in_place : {false, true}) {
-              Plan plan;
+              CollPlan plan;
               plan.call = static_cast<CollOp>(call);
               plan.algo = algo;
               plan.memory = memory;
@@ -407,9 +36,9 @@ TEST(CollKernel, EveryOpByEveryAlgorithm) {
               plan.seed = ++seed;
               plan.chunk = seed % 4 * 256;
               plan.count = std::min<size_t>(1000, most_elements(shape, plan));
-              if (valid_for(plan.call, algo)) plans.push_back(plan);
+              if (is_valid(plan.call, algo)) plans.push_back(plan);
             }
-      run(shape, plans, /*block_threads=*/false);
+      EXPECT_EQ(run_plans(shape, plans, /*block_threads=*/false, cpu_coll_entries()), TW_OK);
       if (::testing::Test::HasFatalFailure()) return;
     }
 }
@@ -417,22 +46,22 @@ TEST(CollKernel, EveryOpByEveryAlgorithm) {
 TEST(CollKernel, RandomSequences) {
   for (int ranks : {2, 3, 4, 8})
     for (int blocks : {1, 3}) {
-      const WorldShape shape = shape_of(ranks, blocks);
+      const WorldShape shape = coll_shape(ranks, blocks);
       std::mt19937_64 random(ranks * 100 + blocks);
-      std::vector<Plan> plans;
+      std::vector<CollPlan> plans;
       for (int i = 0; i < kCalls / ranks * 2; ++i) plans.push_back(random_plan(random, shape));
-      run(shape, plans, /*block_threads=*/false);
+      EXPECT_EQ(run_plans(shape, plans, /*block_threads=*/false, cpu_coll_entries()), TW_OK);
       if (::testing::Test::HasFatalFailure()) return;
     }
 }
 
 TEST(CollKernel, BlocksOnThreads) {
   for (int ranks : {1, 2, 3}) {
-    const WorldShape shape = shape_of(ranks, 2);
+    const WorldShape shape = coll_shape(ranks, 2);
     std::mt19937_64 random(9 + ranks);
-    std::vector<Plan> plans;
+    std::vector<CollPlan> plans;
     for (int i = 0; i < kCalls / 4; ++i) plans.push_back(random_plan(random, shape));
-    run(shape, plans, /*block_threads=*/true);
+    EXPECT_EQ(run_plans(shape, plans, /*block_threads=*/true, cpu_coll_entries()), TW_OK);
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
@@ -444,22 +73,22 @@ constexpr int kMany = 64;
 #endif
 
 TEST(CollKernel, ManyRanks) {
-  WorldShape shape = shape_of(kMany, 1);
+  WorldShape shape = coll_shape(kMany, 1);
   shape.packet_bytes = shape.slot_bytes = 1024;
   for (uint32_t call = 0; call < kCollectives; ++call) {
-    std::vector<Plan> plans;
-    for (CollAlgo algo : kAlgos) {
-      Plan plan;
+    std::vector<CollPlan> plans;
+    for (CollAlgo algo : kCollAlgos) {
+      CollPlan plan;
       plan.call = static_cast<CollOp>(call);
       plan.algo = algo;
-      plan.memory = Memory::kMixed;
+      plan.memory = CollMemory::kMixed;
       plan.type = TW_BF16;
       plan.seed = 64 + call;
       plan.root = kMany - 1;
       plan.count = std::min<size_t>(300, most_elements(shape, plan));
-      if (valid_for(plan.call, algo)) plans.push_back(plan);
+      if (is_valid(plan.call, algo)) plans.push_back(plan);
     }
-    run(shape, plans, /*block_threads=*/false);
+    EXPECT_EQ(run_plans(shape, plans, /*block_threads=*/false, cpu_coll_entries()), TW_OK);
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
@@ -467,11 +96,11 @@ TEST(CollKernel, ManyRanks) {
 TEST(CollKernel, RootedCallsRunAheadWithinBounds) {
   // Broadcasts from alternating roots without any answer: the root may not overwrite what a slow
   // rank has not read.
-  for (CollAlgo algo : kAlgos) {
-    const WorldShape shape = shape_of(3, 1);
-    std::vector<Plan> plans;
+  for (CollAlgo algo : kCollAlgos) {
+    const WorldShape shape = coll_shape(3, 1);
+    std::vector<CollPlan> plans;
     for (uint64_t i = 0; i < 200; ++i) {
-      Plan plan;
+      CollPlan plan;
       plan.call = i % 7 == 3    ? kGather
                   : i % 11 == 5 ? kScatter
                   : i % 13 == 6 ? kReduce
@@ -482,37 +111,30 @@ TEST(CollKernel, RootedCallsRunAheadWithinBounds) {
       plan.count = 100 + i % 50;
       plans.push_back(plan);
     }
-    run(shape, plans, /*block_threads=*/false);
+    EXPECT_EQ(run_plans(shape, plans, /*block_threads=*/false, cpu_coll_entries()), TW_OK);
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
 
 /// Runs one call whose digest differs at one rank; every rank must come back.
 tw_status_t mismatched(CollOp call, CollAlgo algo) {
-  World world(shape_of(2, 1));
-  Plan plan;
+  CollPlan plan;
   plan.call = call;
   plan.algo = algo;
   plan.count = 16;
-  const Worked work(plan, 2);
-  world.run([&](int rank) {
-    const Buffers buffers(world, work, rank);
-    CollArgs args = buffers.args(world, world.view(rank));
-    args.digest = static_cast<uint16_t>(10 + rank);
-    World::launch(entry_of(call), &args, 1, false);
-  });
-  return world.failure();
+  plan.digest_step = 1;
+  return run_plans(coll_shape(2, 1), {plan}, /*block_threads=*/false, cpu_coll_entries());
 }
 
 TEST(CollKernel, DifferentDigestsAreReported) {
   for (CollOp call : {kAllReduce, kAllGather, kAllToAll, kReduceScatter, kBroadcast, kBarrier})
-    for (CollAlgo algo : kAlgos)
+    for (CollAlgo algo : kCollAlgos)
       EXPECT_EQ(mismatched(call, algo), TW_ERROR_MISMATCH)
           << "call " << call << " algo " << static_cast<int>(algo);
 }
 
 TEST(CollKernel, UnequalPairCountsAreReported) {
-  World world(shape_of(2, 1));
+  World world(coll_shape(2, 1));
   world.run([&](int rank) {
     std::vector<float> send(64), recv(64);
     const size_t to[2] = {3, rank == 0 ? size_t{5} : size_t{4}};
@@ -527,7 +149,7 @@ TEST(CollKernel, UnequalPairCountsAreReported) {
     args.recv = recv.data();
     args.send_counts = to;
     args.recv_counts = from;
-    World::launch(entry_of(kAllToAllV), &args, 1, false);
+    World::launch(cpu_coll_entries()(kAllToAllV), &args, 1, false);
   });
   EXPECT_EQ(world.failure(), TW_ERROR_MISMATCH);
 }
@@ -548,7 +170,7 @@ TEST(CollKernel, AMoveCutShortIsNotSignalled) {
     args.element = 1;
     args.send = send.data();
     args.recv = recv.data();
-    World::launch(entry_of(kBroadcast), &args, 1, false);
+    World::launch(cpu_coll_entries()(kBroadcast), &args, 1, false);
   }
   EXPECT_EQ(*world.view(1).epoch, 0u) << "rank 1 believes that its broadcast is done";
 }

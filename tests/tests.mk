@@ -33,9 +33,15 @@ $(uses_text): own_libs = $(text_libs)
 vgpu_tests := $(patsubst tests/%.cc,$(B)/tests/%,$(wildcard tests/vgpu_*_test.cc))
 vgpu_test_objects := $(patsubst %.cc,$(B)/obj/%.o,$(filter-out %/absent.cc,$(wildcard tests/vgpu/*.cc)))
 $(B)/obj/tests/vgpu%.o: cxx_flags += -isystem $(vgpu_cuda)
+# Those of the library's own kernels are linked with the library, which has their images.
+vgpu_kernel_tests := $(B)/tests/vgpu_kernels_test
+vgpu_entry_objects := $(patsubst %.cc,$(B)/obj/%.o,$(wildcard tests/vgpu/entries/*.cc) tests/vgpu/gpu_test.cc)
+vgpu_cpu_tests := $(patsubst %,$(B)/obj/tests/%_test.o,llama_ops llama_sample)
 ifneq ($(vgpu_enabled),)
-$(vgpu_tests): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_test_objects) $(vgpu_archive) $(vgpu_so)
+$(filter-out $(vgpu_kernel_tests),$(vgpu_tests)): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_test_objects) $(vgpu_archive) $(vgpu_so)
 	$(call quiet,LINK)$(CXX) $< $(vgpu_test_objects) $(vgpu_archive) $(link_flags) $(GTEST_LIBS) -ldl -o $@
+$(vgpu_kernel_tests): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_entry_objects) $(vgpu_cpu_tests) $(support) $(internal) $(vgpu_so)
+	$(call quiet,LINK)$(CXX) $< $(vgpu_entry_objects) $(vgpu_cpu_tests) $(support) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) -o $@
 else
 $(vgpu_tests): $(B)/obj/tests/vgpu/absent.o
 	$(call quiet,LINK)$(CXX) $< $(link_flags) $(GTEST_LIBS) -o $@

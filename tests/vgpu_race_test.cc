@@ -217,5 +217,96 @@ TEST_F(Races, BlocksAndStreams) {
   EXPECT_TRUE(is_reported([&] { in_two_streams(false); })) << "no event between the streams";
 }
 
+/// Two threads of the GPU: half words of one word each.
+TEST_F(Races, HalvesOfAWord) {
+  const std::string head =
+      ptx_head() +
+      ".visible .entry halves(.param .u64 data)\n{\n.reg .b64 %d<2>; .reg .b32 "
+      "%t; .reg .b16 %h;\nld.param.u64 %d0, [data]; mov.u32 %t, %tid.x;\n";
+  const auto scenario = [&](const char* shift) {
+    return [this, head, shift] {
+      CUdeviceptr data = upload(std::vector<uint32_t>(64, 0));
+      launch(function(load(head + "cvt.u16.u32 %h, %t; shr.u32 %t, %t, " + shift +
+                           "; shl.b32 %t, %t, 1; cvt.u64.u32 %d1, %t; add.s64 %d0, %d0, %d1;\n"
+                           "st.global.u16 [%d0], %h; ret;\n}\n"),
+                      "halves"),
+             1, 64, {&data});
+      synchronize();
+    };
+  };
+  EXPECT_FALSE(is_reported(scenario("0")));
+  EXPECT_TRUE(is_reported(scenario("1")));  // two threads a half
+}
+
+/// What a kernel has learnt from another GPU holds for the kernels behind it in its stream, and for
+/// what the host launches when it has seen them end.
+class Successors : public Messages {
+ protected:
+  void SetUp() override {
+    Messages::SetUp();
+    text_ = message_text("st.release.sys.global.u32 [%d1], 1;",
+                         "ld.acquire.sys.global.u32 %r, [%d1];", "bar.sync 0;", "bar.sync 0;") +
+            ".visible .entry over(.param .u64 data)\n{\n.reg .b64 %d<3>; .reg .b32 %t;\n"
+            "ld.param.u64 %d0, [data]; mov.u32 %t, %tid.x; cvt.u64.u32 %d2, %t;\n"
+            "shl.b64 %d2, %d2, 2; add.s64 %d2, %d2, %d0; st.global.u32 [%d2], %t; ret;\n}\n"
+            ".visible .entry spin(.param .u64 word)\n{\n.reg .b64 %d; .reg .b32 %r; .reg .pred "
+            "%p;\nld.param.u64 %d, [word];\nWAIT: ld.acquire.sys.global.u32 %r, [%d]; setp.eq.u32 "
+            "%p, %r, 0; @%p bra WAIT; ret;\n}\n"
+            ".visible .entry end(.param .u64 word)\n{\n.reg .b64 %d;\nld.param.u64 %d, [word];\n"
+            "st.release.sys.global.u32 [%d], 1; ret;\n}\n";
+    CUcontext contexts[3] = {};
+    for (int i = 0; i < 3; ++i) TW_CU(cu.cuDevicePrimaryCtxRetain(&contexts[i], i));
+    for (int i = 0; i < 3; ++i) {
+      use(i);
+      for (int j = 0; j < 3; ++j)
+        if (i != j) cu.cuCtxEnablePeerAccess(contexts[j], 0);
+      modules_[i] = load(text_);
+    }
+    use(0);
+    sum_ = upload(std::vector<uint32_t>(1, 0));
+    data_ = upload(std::vector<uint32_t>(64, 0));
+    flag_ = upload(std::vector<uint32_t>(1, 0));
+    word_ = upload(std::vector<uint32_t>(1, 0));
+  }
+  void run(int gpu, const char* name, unsigned threads, std::vector<void*> arguments) {
+    use(gpu);
+    launch(function(modules_[gpu], name), 1, threads, std::move(arguments));
+  }
+  std::string text_;
+  CUmodule modules_[3] = {};
+  CUdeviceptr sum_ = 0, data_ = 0, flag_ = 0, word_ = 0;
+};
+
+TEST_F(Successors, OfTheSameStream) {
+  const int before = reports();
+  run(0, "receive", 64, {&data_, &flag_, &sum_});
+  run(0, "over", 64, {&data_});
+  run(1, "send", 64, {&data_, &flag_});
+  for (int i = 0; i < 2; ++i) {
+    use(i);
+    synchronize();
+  }
+  EXPECT_EQ(reports(), before);
+}
+
+/// A kernel of a third GPU runs all the while. Also: a host's wait ends while blocks spin.
+TEST_F(Successors, OfWhatTheHostHasSeenEnd) {
+  const int before = reports();
+  run(2, "spin", 1, {&word_});
+  run(0, "receive", 64, {&data_, &flag_, &sum_});
+  run(1, "send", 64, {&data_, &flag_});
+  use(0);
+  synchronize();
+  run(1, "over", 64, {&data_});
+  use(1);
+  synchronize();
+  run(0, "end", 1, {&word_});
+  for (int i = 0; i < 3; ++i) {
+    use(i);
+    synchronize();
+  }
+  EXPECT_EQ(reports(), before);
+}
+
 }  // namespace
 }  // namespace tw::test

@@ -7,17 +7,6 @@
 
 #include "tests/support/tile_ranks.h"
 
-#define TW_ATTENTION_ENTRY(target)                                       \
-  namespace tw::target {                                                 \
-  void attention_program_entry(const void* args, int block, int blocks); \
-  }
-TW_ATTENTION_ENTRY(cpu_amx)
-TW_ATTENTION_ENTRY(cpu_amx_emulated)
-TW_ATTENTION_ENTRY(cpu_avx512_bf16)
-TW_ATTENTION_ENTRY(cpu_avx512)
-TW_ATTENTION_ENTRY(cpu_avx2)
-TW_ATTENTION_ENTRY(cpu_portable)
-
 namespace tw::test {
 namespace {
 
@@ -46,31 +35,6 @@ uint16_t code_of(float value) { return static_cast<uint16_t>(bits_of<uint32_t>(v
 
 }  // namespace
 
-std::vector<AttentionTarget> attention_targets() {
-  std::vector<AttentionTarget> all;
-  const auto add = [&](CpuTarget target, CpuEntry entry, bool bf16) {
-    if (cpu_runs(target)) all.push_back({cpu_target_name(target), entry, bf16});
-  };
-#if defined(TW_BUILT_CPU_AMX)
-  add(CpuTarget::kAmx, cpu_amx::attention_program_entry, true);
-#endif
-#if defined(TW_BUILT_CPU_AVX512_BF16)
-  add(CpuTarget::kAvx512Bf16, cpu_avx512_bf16::attention_program_entry, true);
-#endif
-#if defined(TW_BUILT_CPU_AVX512)
-  add(CpuTarget::kAvx512, cpu_avx512::attention_program_entry, false);
-#endif
-#if defined(TW_BUILT_CPU_AVX2)
-  add(CpuTarget::kAvx2, cpu_avx2::attention_program_entry, false);
-#endif
-  add(CpuTarget::kPortable, cpu_portable::attention_program_entry, false);
-  return all;
-}
-
-AttentionTarget emulated_attention() {
-  return {"cpu_amx_emulated", cpu_amx_emulated::attention_program_entry, true};
-}
-
 HeadShare AttentionModel::share() const {
   const uint32_t first = first_query / group;
   const uint32_t end = queries == 0 ? first : (first_query + queries - 1) / group + 1;
@@ -90,7 +54,7 @@ AttentionStep::AttentionStep(const AttentionModel& model,
       sequences_(sequences),
       run_(run),
       share_(model.share()),
-      q_stride_((model.queries + 2 * share_.kvs) * size_t{model.head_size} + 3),
+      q_stride_((model.queries + 2 * share_.kvs) * size_t{model.head_size} + run.gap),
       o_stride_(model.queries * size_t{model.head_size} + 5) {
   std::map<uint32_t, int32_t> keys;  // of each content
   for (const AttentionRows& s : sequences)
@@ -215,7 +179,8 @@ testing::AssertionResult AttentionStep::compute(const AttentionTarget& target) {
   const uint32_t raises[] = {0, 1};
   const ProgramCounter counters[] = {{1, 1}, {n, 1}};
   uint64_t counts[2] = {};
-  const ProgramOp ops[] = {{0, 0, 0}, {1, 0, 0}, {2, 0, 0}};
+  const ProgramOp ops[] = {
+      {target.kinds[0], 0, 0}, {target.kinds[1], 0, 0}, {target.kinds[2], 0, 0}};
   TileWorldShape shape;
   shape.ranks = 1;
   shape.blocks = run_.blocks;

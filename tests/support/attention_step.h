@@ -16,11 +16,12 @@
 
 namespace tw::test {
 
-/// The program of tests/support/attention_program.cu on one target.
+/// The program of tests/support/attention_program.cu on one target, or another one that has its ops.
 struct AttentionTarget {
   std::string name;
   CpuEntry entry;
   bool bf16_weights;  // weights are rounded before they meet V
+  uint32_t kinds[3];  // of PlanAttentionOp, AttendOp and MergeOp in it
 };
 /// The targets of this build that run here, best first.
 std::vector<AttentionTarget> attention_targets();
@@ -53,6 +54,7 @@ struct AttentionRun {
   int blocks = 1;
   bool threads = false;
   uint32_t tail = 0;  // padding rows at the end, of no sequence
+  uint32_t gap = 3;   // elements between rows of queries; GPUs: rows begin at multiples of 4
 };
 
 class AttentionStep {

@@ -30,7 +30,13 @@ uint32_t most_tiles(const Segments& segments) {
 }
 
 /// Where element (k, j) of weights of `rows` rows lies.
-size_t packed_place(tw_type_t type, size_t rows, size_t k, size_t j) {
+size_t packed_place(PackedFor device, tw_type_t type, size_t rows, size_t k, size_t j) {
+  if (device == PackedFor::kGpu) {
+    const size_t chunk = 16 / element_of(type), line = 8 * chunk;  // elements of K
+    const size_t tile = j / 128 * divide_up(rows, line) + k / line, q = k % line / chunk;
+    return kPackedHeader + tile * kGpuPackedTile + j % 128 * 128 + (q ^ j % 8) * 16 +
+           k % chunk * element_of(type);
+  }
   const size_t pair = type == TW_BF16 ? 2 : 1;  // of k, side by side in a column
   const size_t tile = k / 32 * 2 + j % 32 / 16;
   const size_t at = tile * 32 * 16 + (k % 32 / pair * 16 + j % 16) * pair + k % pair;
@@ -76,19 +82,18 @@ std::string GemmRun::name() const {
          (whole_rows ? ", rows whole" : "");
 }
 
-std::vector<char> packed_for_cpu(const Values& b, tw_type_t type) {
-  std::vector<char> packed(packed_bytes(PackedFor::kCpu, b.rows, b.cols, type), 0);
-  const PackedHeader header{
-      kPackedMagic, kPackedVersion, PackedFor::kCpu, static_cast<uint32_t>(type), 0,
-      b.rows,       b.cols};
+std::vector<char> packed_weights(PackedFor device, const Values& b, tw_type_t type) {
+  std::vector<char> packed(packed_bytes(device, b.rows, b.cols, type), 0);
+  const PackedHeader header{kPackedMagic, kPackedVersion, device, static_cast<uint32_t>(type), 0,
+                            b.rows,       b.cols};
   std::memcpy(packed.data(), &header, sizeof header);
   const size_t element = element_of(type);
   std::vector<char> row(b.cols * element);
   for (size_t k = 0; k < b.rows && b.cols != 0; ++k) {
     write_line(type, row.data(), b.data.data() + k * b.cols, b.cols);
     for (size_t j = 0; j < b.cols; ++j)
-      std::memcpy(packed.data() + packed_place(type, b.rows, k, j), row.data() + j * element,
-                  element);
+      std::memcpy(packed.data() + packed_place(device, type, b.rows, k, j),
+                  row.data() + j * element, element);
   }
   return packed;
 }
@@ -108,7 +113,7 @@ void GemmRank::prepare(const GemmWork& work, uint64_t history) {
   write(work);
   if (!spare_hidden_.none()) spare_hidden_.poison();
   if (c_.b_packed) {
-    const std::vector<char> packed = packed_for_cpu(part(work).b, c_.type);
+    const std::vector<char> packed = packed_weights(run_.packed_for, part(work).b, c_.type);
     packed_memory_.resize(packed.size() + kAlign);
     packed_ = packed_memory_.data() +
               (kAlign - reinterpret_cast<uintptr_t>(packed_memory_.data()) % kAlign);

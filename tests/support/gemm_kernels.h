@@ -9,6 +9,7 @@
 #include "tests/support/gemm_memory.h"
 #include "tests/support/tile_ranks.h"
 #include "tilewire/kernels/gemm.h"
+#include "tilewire/tile/packed.h"
 
 namespace tw::test {
 
@@ -23,6 +24,7 @@ struct GemmRun {
   bool own_cols = false;     // gemm_all_reduce via the owner: of columns, where there is no norm
   bool whole_rows = false;   // where owners have rows, tiles have those of several owners
   size_t window_offset = 0;  // of results in windows
+  PackedFor packed_for = PackedFor::kCpu;
   std::string name() const;
 };
 
@@ -71,8 +73,8 @@ class GemmRank : public GemmMemory {
   RowEpilogueArgs row_epilogue_{};
 };
 
-/// Packed weights of `b`, as tile/packed.h tells for CPUs.
-std::vector<char> packed_for_cpu(const Values& b, tw_type_t type);
+/// Packed weights of `b`, as tile/packed.h tells.
+std::vector<char> packed_weights(PackedFor device, const Values& b, tw_type_t type);
 
 /// Signal slots and bytes of data at each rank, and bytes of windows, that a case needs at most.
 TileWorldShape room_for(const std::vector<GemmCase>& cases, int ranks, const GemmRun& run);

@@ -41,7 +41,7 @@ tw_status_t GemmCaller::prepare(const GemmWork& work, tw_comm_t comm) {
   packed_ = aligned(packed_memory_);
   status = tw_pack_weights(&args, packed_, bytes, comm, nullptr);
   if (status != TW_OK) return status;
-  const std::vector<char> want = packed_for_cpu(part(work).b, c_.type);
+  const std::vector<char> want = packed_weights(PackedFor::kCpu, part(work).b, c_.type);
   EXPECT_TRUE(bytes == want.size() && std::memcmp(packed_, want.data(), bytes) == 0)
       << c_.name(ranks_) << ": packed weights are not as packed.h tells";
   return TW_OK;

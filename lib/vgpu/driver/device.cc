@@ -296,6 +296,7 @@ CUresult CUDAAPI cuCtxGetDevice(CUdevice* device) {
 CUresult CUDAAPI cuCtxSynchronize(void) {
   return enter_context([&](Driver& state, Machine::Lock& lock, DriverContext& context) {
     state.machine.wait(lock, [&] { return !state.machine.is_busy(context.gpu); });
+    state.machine.host_learns_of(context.gpu);
     return state.fault_error();
   });
 }

@@ -99,6 +99,7 @@ CUresult Driver::submit(DriverStream* stream, Recipe recipe) {
 
 CUresult Driver::wait_idle(Machine::Lock& lock, Stream* stream) {
   machine.wait(lock, [&] { return machine.is_idle(*stream); });
+  machine.host_learns(stream->known_launches);
   return fault_error();
 }
 

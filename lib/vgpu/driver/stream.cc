@@ -60,7 +60,9 @@ CUresult CUDAAPI cuStreamQuery(CUstream handle) {
     const DriverStream* stream = state.stream(handle);
     if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
     if (stream->is_capturing) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    return state.machine.is_idle(*stream->stream) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    if (!state.machine.is_idle(*stream->stream)) return CUDA_ERROR_NOT_READY;
+    state.machine.host_learns(stream->stream->known_launches);
+    return CUDA_SUCCESS;
   });
 }
 
@@ -169,7 +171,9 @@ CUresult CUDAAPI cuEventQuery(CUevent handle) {
   return enter([&](Driver& state, Machine::Lock&) {
     const DriverEvent* event = state.events.find(handle);
     if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-    return event->event->completed >= event->event->recorded ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    if (event->event->completed < event->event->recorded) return CUDA_ERROR_NOT_READY;
+    state.machine.host_learns(event->event->known_launches);
+    return CUDA_SUCCESS;
   });
 }
 
@@ -180,6 +184,7 @@ CUresult CUDAAPI cuEventSynchronize(CUevent handle) {
     const std::shared_ptr<Event> kept = event->event;
     const uint64_t number = kept->recorded;
     state.machine.wait(lock, [&] { return kept->completed >= number; });
+    state.machine.host_learns(kept->known_launches);
     return state.fault_error();
   });
 }

@@ -26,6 +26,13 @@ bool releases(Order order) {
 
 Scope scope_of(const Op& op) { return op.order == Order::kVolatile ? Scope::kSystem : op.scope; }
 
+/// The bytes of the word at `word` that an access touches: a bit each.
+uint8_t bytes_of_word(uint64_t word, uint64_t address, uint32_t bytes) {
+  const uint64_t from = std::max(word, address) - word;
+  const uint64_t to = std::min(word + 4, address + bytes) - word;
+  return static_cast<uint8_t>((1U << to) - (1U << from));
+}
+
 /// Atomics and orders other than weak are strong.
 uint8_t strength(const Op& op, AccessKind kind) {
   const bool is_strong = op.order != Order::kWeak || kind == AccessKind::kAtomic;
@@ -49,16 +56,64 @@ void Detector::block_begins(Block* block) {
   record.place = "GPU " + std::to_string(block->gpu) + ", block (" +
                  std::to_string(block->index.x) + "," + std::to_string(block->index.y) + "," +
                  std::to_string(block->index.z) + ") of launch " + std::to_string(launch.id);
-  auto known = std::make_shared<Knowledge>();
-  known->floor = launch.known_floor;
-  known->launches = launch.known_launches;
+  const Known& known = known_at_begin(launch);
   record.thread.resize(block->warps.size() * kLanes);
   for (Thread& thread : record.thread) thread.known = thread.async_known = known;
   const auto shared = reinterpret_cast<uint64_t>(block->shared);
   shadow_.clear(shared + kSharedBase, shared + block->shared_end);
 }
 
+/// Of blocks whose launch is known to be over nothing more can be known.
+Known Detector::pruned(const Known& known) const {
+  auto kept = std::make_shared<Knowledge>(*known);
+  std::erase_if(kept->blocks, [&](const Knowledge::Entry& entry) {
+    return kept->has_launch(record_of(entry.block).launch);
+  });
+  std::erase_if(kept->launches, [&](uint64_t launch) { return launch <= kept->floor; });
+  return kept;
+}
+
+/// Earlier launches of the stream, and those that the host or an event waited for, are over, and
+/// what their threads had learnt of others holds from then on.
+const Known& Detector::known_at_begin(const Launch& launch) {
+  Known& known = begins_[launch.id];
+  if (known) return known;
+  begins_.erase(begins_.begin(), begins_.upper_bound(launch.known_floor));
+  auto own = std::make_shared<Knowledge>();
+  own->floor = launch.known_floor;
+  own->launches = launch.known_launches;
+  const auto floor = std::make_shared<Knowledge>();
+  floor->floor = launch.known_floor;
+  for (auto end = ends_.begin(); end != ends_.end() && end->first <= launch.known_floor;
+       end = ends_.erase(end))
+    below_floor_ = joined(below_floor_, end->second);
+  if (below_floor_) below_floor_ = pruned(joined(below_floor_, floor));
+  known = joined(below_floor_, own);
+  for (const uint64_t id : launch.known_launches)
+    if (const auto end = ends_.find(id); end != ends_.end()) known = joined(known, end->second);
+  return known = pruned(known);
+}
+
+void Detector::block_exits(Block* block) {
+  BlockRecord& record = record_of(block->id);
+  Known& end = ends_[record.launch];
+  const Known* latest = nullptr;
+  for (const Thread& thread : record.thread) {
+    if (latest == nullptr || *latest != thread.known) end = joined(end, thread.known);
+    latest = &thread.known;
+  }
+}
+
 void Detector::block_ends(Block* block) { record_of(block->id).thread.clear(); }
+
+Known Detector::join(const Known& a, const Known& b) {
+  if (join_of_[0] != a || join_of_[1] != b || !a || !b) {
+    join_of_[2] = joined(a, b);
+    join_of_[0] = a;
+    join_of_[1] = b;
+  }
+  return join_of_[2];
+}
 
 Known Detector::snapshot(BlockRecord& record, uint64_t block, uint32_t thread) {
   Thread& own = record.thread[thread];
@@ -93,7 +148,7 @@ void Detector::meet(const std::vector<std::pair<uint64_t, uint32_t>>& arrivals,
   flush();
   for (const auto& [of, number] : members) {
     Thread& thread = record_of(of).thread[number];
-    thread.known = joined(thread.known, all);
+    thread.known = join(thread.known, all);
   }
   // Arrivals that are members know no more than all: one object for all of them.
   if (arrivals == members)
@@ -148,7 +203,7 @@ void Detector::release(uint64_t address, BlockRecord&, uint64_t block, uint32_t 
   Release& latest = releases_[address];
   // A read-modify-write hands on what the word had before.
   if (continues && latest.known) {
-    known = joined(known, latest.known);
+    known = join(known, latest.known);
     scope = std::min(scope, latest.scope);
   }
   latest = {std::move(known), static_cast<uint32_t>(block), thread, scope};
@@ -172,8 +227,13 @@ void Detector::order_access(const Op& op, uint64_t address, BlockRecord& record,
   const Scope scope = scope_of(op);
   if (kind != AccessKind::kStore) {
     const Known seen = acquirable(address, record, block, thread, scope);
-    Known& to = acquires(op.order) ? own.known : own.pending;
-    if (seen) to = joined(to, seen);
+    const bool at_once = acquires(op.order);
+    Known& latest = at_once ? own.latest : own.latest_pending;
+    Known& to = at_once ? own.known : own.pending;
+    if (seen && seen != latest && seen != own.latest) {
+      to = join(to, seen);
+      latest = seen;  // who polls sees the same again and again
+    }
   }
   if (kind == AccessKind::kLoad) return;
   const bool continues = kind == AccessKind::kAtomic;
@@ -196,8 +256,10 @@ void Detector::fence(const Warp& warp, const Op& op) {
       thread.async_known = thread.known;
       continue;
     }
-    thread.known = joined(thread.known, thread.pending);
+    thread.known = join(thread.known, thread.pending);
     thread.pending = nullptr;
+    if (thread.latest_pending) thread.latest = std::move(thread.latest_pending);
+    thread.latest_pending = nullptr;
     thread.fenced = snapshot(record, warp.block->id, number);
     thread.fence_scope = op.scope;
   }
@@ -222,8 +284,8 @@ bool Detector::are_strong(const Epoch& a, const Epoch& b) const {
 void Detector::touch(uint64_t address, const Epoch& now, const Known& known, bool writes) {
   ShadowWord& word = shadow_.word(address);
   const auto conflicts = [&](const Epoch& before) {
-    return before.block != 0 && (before.bytes & now.bytes) != 0 &&
-           !is_ordered(before, now, known) && !are_strong(before, now);
+    return (before.bytes & now.bytes) != 0 && !is_ordered(before, now, known) &&
+           !are_strong(before, now);
   };
   if (conflicts(word.write)) report(address, word.write, true, now, writes);
   if (!writes) {
@@ -252,11 +314,12 @@ void Detector::access(const Warp& warp, const Op& op, const uint64_t* addresses,
     if (address - local < uint64_t{warp.local_stride} * kLanes) continue;
     const uint32_t number = thread_of(warp, lane);
     const Thread& thread = record.thread[number];
-    Epoch now{static_cast<uint32_t>(block), thread.clock, where, static_cast<uint16_t>(number),
-              scope};
-    if (bytes < 4) now.bytes = static_cast<uint8_t>(((1u << bytes) - 1) << (address & 3));
-    for (uint64_t at = address & ~uint64_t{3}; at < address + bytes; at += 4)
+    Epoch now{static_cast<uint32_t>(block),  thread.clock, where,
+              static_cast<uint16_t>(number), scope,        0};
+    for (uint64_t at = address & ~uint64_t{3}; at < address + bytes; at += 4) {
+      now.bytes = bytes_of_word(at, address, bytes);
       touch(at, now, thread.known, writes);
+    }
     if (scope != 0) order_access(op, address, record, block, number, kind);
   }
 }
@@ -274,8 +337,9 @@ std::shared_ptr<Ticket> Detector::issue(const Warp& warp, int lane) {
   ++record.tickets;
   const auto base = static_cast<uint32_t>(record.thread.size()) + 2 * place;
   const uint32_t where = site(warp, warp.code[warp.pc]);
-  ticket->read = {static_cast<uint32_t>(block), clock, where, static_cast<uint16_t>(base), 0};
-  ticket->write = {static_cast<uint32_t>(block), clock, where, static_cast<uint16_t>(base + 1), 0};
+  ticket->read = {static_cast<uint32_t>(block), clock, where, static_cast<uint16_t>(base), 0, 0};
+  ticket->write = {static_cast<uint32_t>(block),    clock, where,
+                   static_cast<uint16_t>(base + 1), 0,     0};
   return ticket;
 }
 
@@ -294,10 +358,11 @@ void Detector::engine_access(const std::shared_ptr<Ticket>& ticket, uint64_t add
                              uint32_t bytes, AccessKind kind) {
   const auto& engine = static_cast<const EngineTicket&>(*ticket);
   const bool writes = kind != AccessKind::kLoad;
-  const Epoch& now = writes ? engine.write : engine.read;
+  Epoch now = writes ? engine.write : engine.read;
   for (uint64_t at = address & ~uint64_t{3}; at < address + bytes; at += 4) {
+    now.bytes = bytes_of_word(at, address, bytes);
     const Epoch before = shadow_.word(at).write;
-    if (before.block != 0 && !is_visible_to_engines(before, engine))
+    if ((before.bytes & now.bytes) != 0 && !is_visible_to_engines(before, engine))
       report(at, before, true, now, writes);
     touch(at, now, engine.known, writes);
   }

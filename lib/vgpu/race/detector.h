@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -25,6 +26,7 @@ class Detector : public Observer {
               AccessKind kind) override;
   void fence(const Warp& warp, const Op& op) override;
   void block_begins(Block* block) override;
+  void block_exits(Block* block) override;
   void block_ends(Block* block) override;
   void barrier(Block* block, const NamedBarrier& barrier) override;
   void warp_barrier(const Warp& warp, uint32_t lanes) override;
@@ -43,6 +45,8 @@ class Detector : public Observer {
     Known fenced;  // what the latest fence released, with its scope
     Scope fence_scope = Scope::kCta;
     Known pending;  // what relaxed loads have seen, for the next fence
+    Known latest;   // the latest that `known` was joined with, or by relaxed loads `pending`
+    Known latest_pending;
     // At the latest fence.proxy.async: what engines may read of this thread's and others' stores.
     uint32_t async_clock = 0;
     Known async_known;
@@ -72,8 +76,13 @@ class Detector : public Observer {
     Epoch read, write;
   };
 
+  /// What every thread of the launch knows when it begins.
+  const Known& known_at_begin(const Launch& launch);
+  Known pruned(const Known& known) const;
   BlockRecord& record_of(uint64_t block) { return *blocks_[block]; }
   const BlockRecord& record_of(uint64_t block) const { return *blocks_[block]; }
+  /// joined(), which lanes of a warp ask for in a row with the same.
+  Known join(const Known& a, const Known& b);
   Known snapshot(BlockRecord& record, uint64_t block, uint32_t thread);
   void release(uint64_t address, BlockRecord& record, uint64_t block, uint32_t thread, Known known,
                Scope scope, bool continues);
@@ -99,6 +108,9 @@ class Detector : public Observer {
   Shadow shadow_;
   std::vector<std::unique_ptr<BlockRecord>> blocks_;  // by id
   std::unordered_map<uint64_t, Release> releases_;    // by address
+  std::map<uint64_t, Known> begins_, ends_;           // what launches knew, by number
+  Known join_of_[3];                                  // two and what they know together
+  Known below_floor_;  // the same in the end of all that the host has seen to be over
   std::unordered_map<const Op*, uint32_t> site_of_;
   std::vector<std::string> sites_;         // where they are, for reports
   std::unordered_set<uint64_t> reported_;  // pairs of sites

@@ -6,8 +6,18 @@
 namespace tw::vgpu {
 namespace {
 
+/// Whether `a` has all that `b` has.
+bool covers(const std::vector<uint32_t>& a, const std::vector<uint32_t>& b) {
+  const size_t both = std::min(a.size(), b.size());
+  uint32_t more = 0;
+  for (size_t i = 0; i < both; ++i) more |= static_cast<uint32_t>(b[i] > a[i]);
+  for (size_t i = both; i < b.size(); ++i) more |= b[i];
+  return more == 0;
+}
+
 Clocks joined_clocks(const Clocks& a, const Clocks& b) {
-  if (a == b) return a;
+  if (a == b || covers(*a, *b)) return a;
+  if (covers(*b, *a)) return b;
   const std::vector<uint32_t>& longer = a->size() >= b->size() ? *a : *b;
   const std::vector<uint32_t>& shorter = a->size() >= b->size() ? *b : *a;
   auto result = std::make_shared<std::vector<uint32_t>>(longer);
@@ -16,6 +26,19 @@ Clocks joined_clocks(const Clocks& a, const Clocks& b) {
 }
 
 bool before(const Knowledge::Entry& entry, uint64_t block) { return entry.block < block; }
+
+bool covers(const Knowledge& a, const Knowledge& b) {
+  if (b.floor > a.floor || b.blocks.size() > a.blocks.size() ||
+      !std::includes(a.launches.begin(), a.launches.end(), b.launches.begin(), b.launches.end()))
+    return false;
+  auto own = a.blocks.begin();
+  for (const Knowledge::Entry& entry : b.blocks) {
+    own = std::lower_bound(own, a.blocks.end(), entry.block, before);
+    if (own == a.blocks.end() || own->block != entry.block) return false;
+    if (own->clocks != entry.clocks && !covers(*own->clocks, *entry.clocks)) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -31,7 +54,8 @@ uint32_t Knowledge::clock(uint64_t block, uint32_t thread) const {
 
 Known joined(const Known& a, const Known& b) {
   if (a == b || !b) return a;
-  if (!a) return b;
+  if (!a || covers(*b, *a)) return b;
+  if (covers(*a, *b)) return a;
   auto result = std::make_shared<Knowledge>();
   result->floor = std::max(a->floor, b->floor);
   std::set_union(a->launches.begin(), a->launches.end(), b->launches.begin(), b->launches.end(),

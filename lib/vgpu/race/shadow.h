@@ -14,10 +14,11 @@ struct Epoch {
   uint32_t clock = 0;
   uint32_t site = 0;
   uint16_t thread = 0;
-  uint8_t scope = 0;    // 0: weak; else 1 + Scope
-  uint8_t bytes = 0xf;  // of the word's four: a bit each
+  uint8_t scope = 0;  // 0: weak; else 1 + Scope
+  uint8_t bytes = 0;  // of the word: a bit each
 };
 
+/// The latest store of any of the bytes, and two loads.
 struct ShadowWord {
   Epoch write;
   Epoch reads[2];

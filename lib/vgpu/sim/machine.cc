@@ -76,6 +76,7 @@ void Machine::enqueue(Stream* stream, Command command) {
   if (command.launch) {
     command.launch->id = ++launch_ids_;
     command.launch->known_floor = host_floor_;
+    command.launch->known_launches = host_launches_;
   }
   stream->commands.push_back(std::move(command));
   changed_.notify_all();
@@ -92,6 +93,18 @@ bool Machine::wait(Lock& lock, const std::function<bool()>& condition) {
   }
   if (!is_busy(-1)) host_floor_ = launch_ids_;
   return !fault_;
+}
+
+void Machine::host_learns(const std::vector<uint64_t>& launches) {
+  know(&host_launches_, launches);
+  for (const uint64_t id : host_launches_)
+    if (id == host_floor_ + 1) ++host_floor_;
+  std::erase_if(host_launches_, [&](uint64_t id) { return id <= host_floor_; });
+}
+
+void Machine::host_learns_of(int gpu) {
+  for (const auto& stream : streams_)
+    if (stream->gpu == gpu) host_learns(stream->known_launches);
 }
 
 bool Machine::is_busy(int gpu) const {
@@ -211,6 +224,7 @@ void Machine::finish_block(Block* block) {
   Gpu& gpu = gpus_[static_cast<size_t>(launch->gpu)];
   gpu.used -= launch->block_cost;
   if (launch->is_done()) std::erase(gpu.launches, launch);
+  if (observer_) observer_->block_exits(block);
   if (block->engines == 0) drop_block(block);
   note_progress();
   fill(static_cast<int>(&gpu - gpus_.data()));
@@ -276,7 +290,7 @@ bool Machine::advance(Stream* stream) {
       Launch* launch = command.launch.get();
       if (!launch->is_started) {
         launch->is_started = true;
-        launch->known_launches = stream->known_launches;
+        know(&launch->known_launches, stream->known_launches);
         gpus_[static_cast<size_t>(launch->gpu)].launches.push_back(launch);
         fill(launch->gpu);
       }

@@ -101,6 +101,10 @@ class Machine {
   bool is_idle(const Stream& stream) const { return stream.commands.empty(); }
   /// Waits until `condition` holds; false when a fault came first.
   bool wait(Lock& lock, const std::function<bool()>& condition);
+  /// The host has seen that these launches are complete: what it launches later comes after them.
+  void host_learns(const std::vector<uint64_t>& launches);
+  /// The same of all that the GPU's streams have done.
+  void host_learns_of(int gpu);
   /// The first fault, or null. It stays: all later work is dropped.
   const Fault* fault() const { return fault_.get(); }
   /// Streams of one GPU (all when gpu < 0) that still have commands.
@@ -155,7 +159,8 @@ class Machine {
   uint64_t tickets_ = 0;
   uint64_t block_ids_ = 0;
   uint64_t launch_ids_ = 0;
-  uint64_t host_floor_ = 0;  // launches up to here are complete, and the host knows it
+  uint64_t host_floor_ = 0;              // launches up to here are complete, and the host knows it
+  std::vector<uint64_t> host_launches_;  // and so are these
   uint64_t progress_ = 0;
   uint64_t seen_progress_ = 0;
   uint64_t quiet_turns_ = 0;

@@ -30,6 +30,8 @@ class Observer {
   /// A fence of the active lanes; op.kind: 0 of memory, else 1 + the proxy's number.
   virtual void fence(const Warp& warp, const Op& op) = 0;
   virtual void block_begins(Block* block) = 0;
+  /// Its threads have; then, when its asynchronous operations have finished, it ends.
+  virtual void block_exits(Block* block) = 0;
   virtual void block_ends(Block* block) = 0;
   /// All of the barrier's warps have arrived; those that wait go on.
   virtual void barrier(Block* block, const NamedBarrier& barrier) = 0;

@@ -221,8 +221,12 @@ class Block {
   }
 
   TW_FN bool last(uint64_t* finished) {
-    settle();
-    if (blocks_ == 1) return true;
+    if (blocks_ == 1) {
+      settle();
+      return true;
+    }
+    // In a block that had nothing to do, threads may not have read yet what the last block changes.
+    __syncthreads();
     bool is_last = true;
     if (this_thread() == 0) {
       const uint64_t others = static_cast<uint64_t>(blocks_) - 1;

@@ -161,7 +161,8 @@ TW_FN void finish_rows(char* region, const TileSums<f>& sum, const Epilogue& e, 
     for (int i = 0; i < kAtOnce; ++i) {
       const int row = begin + i * at.step + at.first;
       const bool exists = row < rows;
-      const float4 x = plus(chunk_at<f>(region, exists ? row : 0, at.q), add[i]);
+      float4 x = add[i];
+      if (exists) x = plus(chunk_at<f>(region, row, at.q), x);
       emit(first + row, 4 * at.q, exists ? at.count : 0, x);
     }
   }

@@ -147,16 +147,17 @@ template <int threads>
 TW_FN void turn_lines(char* image, const Lines& lines, int t) {
   const bool wide = lines.of->type == TW_FP32;
   const int across = wide ? 2 : 4, per_chunk = wide ? 4 : 8;
-  const size_t k_size = lines.k_size(), all = lines.is_b ? lines.of->cols : lines.of->rows;
+  const size_t k_size = lines.k_size();
 #pragma unroll 1
   for (int u = t; u < kLineChunks * kImageLines / across; u += threads) {
     const int q = u % kLineChunks, r = u / kLineChunks * across;
     if (!lines.has(r)) continue;
     const size_t line = lines.line(r), k = lines.k + q * per_chunk;
     const size_t exist = k < k_size ? k_size - k : 0;
-    if (line + across > all) {
+    // Beyond the tile's lines may be what a peer is writing, or nothing.
+    if (!lines.has(r + across - 1)) {
 #pragma unroll 1
-      for (int i = 0; line + i < all; ++i)
+      for (int i = 0; lines.has(r + i); ++i)
         *reinterpret_cast<uint4*>(image + image_at(r + i, q)) =
             gather_chunk(lines, line + i, k, exist);
       continue;
