@@ -103,11 +103,15 @@ TEST(GpuFailure, CallsThatDifferAreShown) {
 TEST(GpuFailure, AnAbortEndsKernelsThatWait) {
   TW_NEED_GPUS(2);
   const tw_comm_config_t config = TW_COMM_CONFIG_INIT;
-  const std::vector<Ended> all = end_two(config, [](int rank, tw_comm_t comm, void* memory) {
-    if (rank == 0)
+  std::atomic<bool> called{false};  // rank 0 is out of the barrier before, which an abort ends too
+  const std::vector<Ended> all = end_two(config, [&](int rank, tw_comm_t comm, void* memory) {
+    if (rank == 0) {
       EXPECT_EQ(tw_all_reduce(memory, memory, 64, TW_FP32, TW_SUM, comm, nullptr), TW_OK);
-    else
+      called = true;
+    } else {
+      while (!called) std::this_thread::yield();
       EXPECT_EQ(tw_comm_abort(comm), TW_OK);
+    }
   });
   for (const Ended& one : all) {
     EXPECT_EQ(one.status, TW_ERROR_ABORTED);

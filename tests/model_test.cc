@@ -387,7 +387,7 @@ TEST(ModelParts, DescriptionsThatDifferAreShown) {
       desc.hidden = desc.ffn = desc.vocab = 64;
       desc.heads = desc.kv_heads = 2;
       desc.head_size = 32;
-      desc.context = 64;
+      desc.context = 1024;
       desc.rms_norm_eps = 1e-5F;
       if (rank == 1 && what == std::string("rms_norm_eps")) desc.rms_norm_eps = 1e-6F;
       if (rank == 1 && what == std::string("rope_theta")) desc.rope_theta = 500000;

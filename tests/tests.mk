@@ -40,8 +40,8 @@ vgpu_cpu_tests := $(patsubst %,$(B)/obj/tests/%_test.o,llama_ops llama_sample)
 ifneq ($(vgpu_enabled),)
 $(filter-out $(vgpu_kernel_tests),$(vgpu_tests)): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_test_objects) $(vgpu_archive) $(vgpu_so)
 	$(call quiet,LINK)$(CXX) $< $(vgpu_test_objects) $(vgpu_archive) $(link_flags) $(GTEST_LIBS) -ldl -o $@
-$(vgpu_kernel_tests): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_entry_objects) $(vgpu_cpu_tests) $(support) $(internal) $(vgpu_so)
-	$(call quiet,LINK)$(CXX) $< $(vgpu_entry_objects) $(vgpu_cpu_tests) $(support) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) -o $@
+$(vgpu_kernel_tests): $(B)/tests/%: $(B)/obj/tests/%.o $(vgpu_entry_objects) $(vgpu_cpu_tests) $(support) $(internal) $(gpu_objects) $(vgpu_so)
+	$(call quiet,LINK)$(CXX) $< $(vgpu_entry_objects) $(vgpu_cpu_tests) $(support) $(gpu_objects) $(internal) $(link_flags) $(GTEST_LIBS) $(libs) -o $@
 else
 $(vgpu_tests): $(B)/obj/tests/vgpu/absent.o
 	$(call quiet,LINK)$(CXX) $< $(link_flags) $(GTEST_LIBS) -o $@
