@@ -304,6 +304,8 @@ TEST(ModelParts, LayersOneByOneAreTheWhole) {
     ModelRanks model(reference, {2, 1, limits(128, 16)});
     const std::vector<int> tokens = random_tokens(reference.config, rows, 4);
     const std::vector<float> want = model.step({{0, tokens}});
+    const int next = 7;
+    const std::vector<float> want_next = model.step({{0, {next}}});
     model.end(0);
     std::vector<int32_t> positions;
     std::vector<int64_t> slots;
@@ -322,6 +324,11 @@ TEST(ModelParts, LayersOneByOneAreTheWhole) {
       first.last_layer = 1;
       first.hidden_out = hidden.data();
       EXPECT_EQ(tw_model_step(model.model(rank), &first, nullptr), TW_OK) << tw_last_error();
+      // Another sequence in between: nothing of the first is left but its keys and values.
+      const std::vector<int32_t> others(tokens.size(), 9);
+      std::vector<int64_t> nowhere(tokens.size(), -1);
+      const tw_step_t between = layers_step(others, positions, nowhere, ends);
+      EXPECT_EQ(tw_model_step(model.model(rank), &between, nullptr), TW_OK) << tw_last_error();
       tw_step_t second = layers_step(tokens, positions, slots, ends);
       second.tokens = nullptr;
       second.first_layer = 1;
@@ -333,6 +340,18 @@ TEST(ModelParts, LayersOneByOneAreTheWhole) {
       second.logits = rank == 1 ? got.data() : nullptr;
       EXPECT_EQ(tw_model_step(model.model(rank), &second, nullptr), TW_OK) << tw_last_error();
       EXPECT_TRUE(rank != 1 || same_bits(got, want)) << rows << " rows";
+      // Layers that were left out have kept their keys and values.
+      const uint32_t next_ends[] = {0, 1, 0, 8}, row = 0;
+      const std::vector<int32_t> token{next}, position{rows};
+      const std::vector<int64_t> slot{kPage[rows / 16] * 16 + rows % 16};
+      tw_step_t third = layers_step(token, position, slot, next_ends);
+      third.logit_rows = 1;
+      third.logit_row = &row;
+      third.logits_to = TW_LOGITS_TO_ALL;
+      third.logits = got.data();
+      EXPECT_EQ(tw_model_step(model.model(rank), &third, nullptr), TW_OK) << tw_last_error();
+      got.resize(want_next.size());
+      EXPECT_TRUE(same_bits(got, want_next)) << "after " << rows << " rows";
     });
   }
 }
@@ -351,6 +370,112 @@ TEST(ModelParts, StepsThatDifferAreShown) {
     EXPECT_NE(said.find("rows 4"), std::string::npos) << said;
     EXPECT_NE(said.find("rank 0"), std::string::npos) << said;
     EXPECT_NE(said.find("rank 1"), std::string::npos) << said;
+  });
+}
+
+/// What a token is drawn by is part of the step.
+TEST(ModelParts, DrawsThatDifferAreShown) {
+  const ReferenceModel reference = random_model(small_config(), 11);
+  const size_t words = (static_cast<size_t>(reference.config.vocab) + 31) / 32;
+  for (const char* what : {"sampling", "allowed"}) {
+    ModelRanks model(reference, {2, 1, limits(32)});
+    model.ranks().run([&](int rank, tw_comm_t) {
+      const std::vector<int32_t> tokens{1, 2}, positions{0, 1};
+      const std::vector<int64_t> slots{48, 49};
+      const uint32_t ends[] = {0, 2, 0, 8}, last = 1;
+      tw_sampling_t draw{1.0F, 0, 1, -1, 5};
+      std::vector<uint32_t> allowed(words, UINT32_MAX);
+      if (rank == 1 && what == std::string("sampling")) draw.seed = 6;
+      if (rank == 1 && what == std::string("allowed")) allowed[0] = 1;
+      int32_t sampled = 0;
+      tw_step_t step = layers_step(tokens, positions, slots, ends);
+      step.logit_rows = 1;
+      step.logit_row = &last;
+      step.sampling = &draw;
+      step.allowed = allowed.data();
+      step.sampled = &sampled;
+      EXPECT_EQ(tw_model_step(model.model(rank), &step, nullptr), TW_ERROR_MISMATCH);
+      const std::string said = tw_last_error();
+      EXPECT_NE(said.find(std::string(what) + " #"), std::string::npos) << said;
+    });
+  }
+}
+
+/// A row's logits may be asked for more than once, more often than there are rows.
+TEST(ModelParts, MoreLogitsThanRows) {
+  const ReferenceModel reference = random_model(small_config(), 12);
+  ModelRanks model(reference, {2, 1, limits(32)});
+  const std::vector<float> want = model.step({{0, {3}}});
+  model.end(0);
+  model.ranks().run([&](int rank, tw_comm_t) {
+    const std::vector<int32_t> tokens{3}, positions{0};
+    const std::vector<int64_t> slots{48};
+    const uint32_t ends[] = {0, 1, 0, 8}, rows[9] = {};
+    std::vector<float> got(9 * want.size());
+    tw_step_t step = layers_step(tokens, positions, slots, ends);
+    step.logit_rows = 9;
+    step.logit_row = rows;
+    step.logits_to = TW_LOGITS_TO_ALL;
+    step.logits = got.data();
+    EXPECT_EQ(tw_model_step(model.model(rank), &step, nullptr), TW_OK) << tw_last_error();
+    for (size_t i = 0; i < 9; ++i)
+      EXPECT_TRUE(std::equal(want.begin(), want.end(),
+                             got.begin() + static_cast<ptrdiff_t>(i * want.size())))
+          << "row " << i;
+  });
+}
+
+/// Steps that are queued are taken as they were: their arrays are used again at once, and weights
+/// and pages change when they are done.
+TEST(ModelQueue, StepsAreTakenWhenTheyAreQueued) {
+  constexpr int kSteps = 24, kPrompt = 100;
+  const ReferenceModel reference = random_model(small_config(), 13);
+  const std::vector<int> prompt = random_tokens(reference.config, kPrompt, 3);
+  const std::vector<int> rest = random_tokens(reference.config, kSteps, 9);
+  ModelRanks model(reference, {2, 1, limits(128, 16)});
+  model.step({{0, prompt}});
+  std::vector<std::vector<float>> want;
+  for (const int token : rest) want.push_back(model.step({{0, {token}}}));
+  model.end(0);
+  static const int64_t kPage[] = {3, 1, 4, 0, 5, 9, 2, 6};
+  model.ranks().run([&](int rank, tw_comm_t) {
+    tw_stream_t stream;
+    ASSERT_EQ(tw_stream_create(nullptr, &stream), TW_OK) << tw_last_error();
+    std::vector<std::vector<float>> got(kSteps, std::vector<float>(want[0].size()));
+    std::vector<int32_t> tokens(prompt.begin(), prompt.end()), positions;
+    std::vector<int64_t> slots;
+    const auto slot = [](int i) { return kPage[i / 16] * 16 + i % 16; };
+    for (int i = 0; i < kPrompt; ++i) {
+      positions.push_back(i);
+      slots.push_back(slot(i));
+    }
+    uint32_t ends[] = {0, kPrompt, 0, 8};
+    tw_step_t step = layers_step(tokens, positions, slots, ends);
+    EXPECT_EQ(tw_model_step(model.model(rank), &step, stream), TW_OK) << tw_last_error();
+    const uint32_t row = 0;
+    ends[1] = 1;
+    step.rows = step.logit_rows = 1;
+    step.logit_row = &row;
+    step.logits_to = TW_LOGITS_TO_ALL;
+    for (int i = 0; i < kSteps; ++i) {
+      tokens[0] = rest[static_cast<size_t>(i)];
+      positions[0] = kPrompt + i;
+      slots[0] = slot(kPrompt + i);
+      step.logits = got[static_cast<size_t>(i)].data();
+      EXPECT_EQ(tw_model_step(model.model(rank), &step, stream), TW_OK) << tw_last_error();
+    }
+    const std::vector<float> other(static_cast<size_t>(reference.config.hidden), 3);
+    tw_weight_t norm = TW_WEIGHT_INIT;
+    norm.name = "model.norm.weight";
+    norm.data = other.data();
+    norm.type = TW_FP32;
+    norm.rows = 1;
+    norm.cols = other.size();
+    EXPECT_EQ(tw_model_set_weight(model.model(rank), &norm), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_stream_synchronize(stream), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_stream_destroy(stream), TW_OK) << tw_last_error();
+    for (size_t i = 0; i < kSteps; ++i)
+      EXPECT_TRUE(same_bits(got[i], want[i])) << "step " << i << " on rank " << rank;
   });
 }
 

@@ -199,7 +199,6 @@ ModelMemory Model::memory(const ModelLimits& limits) const {
 void Model::prepare(const ModelLimits& limits) {
   ModelRun::check(impl_->desc_, limits);
   impl_->run_.reset();
-  impl_->kv_ = {};
   impl_->own_kv_ = {};
   impl_->run_ = std::make_unique<ModelRun>(impl_->comm_, impl_->desc_, impl_->share_,
                                            impl_->weights_, limits);
