@@ -288,12 +288,12 @@ TEST(ModelDesc, NumbersOutOfRangeAreRefused) {
                          TW_ERROR_INVALID_ARGUMENT),
                  part);
   };
-  refused("block_count", 0, "number of layers is 0");
-  refused("block_count", 4000000000, "number of layers is 4000000000");
-  refused("attention.head_count", 0, "number of heads is 0");
-  refused("attention.head_count_kv", 3, "key/value heads is 3; valid: 1 to 1");
-  refused("attention.key_length", 7, "head size 7 is odd");
-  refused("attention.layer_norm_rms_epsilon", 0, "epsilon is 0");
+  refused("block_count", 0, "block_count) is 0");
+  refused("block_count", 4000000000, "block_count) is 4000000000");
+  refused("attention.head_count", 0, "attention.head_count) is 0");
+  refused("attention.head_count_kv", 3, "attention.head_count_kv) is 3; valid: 1 to 1");
+  refused("attention.key_length", 7, "attention.key_length) is 7; valid: even");
+  refused("attention.layer_norm_rms_epsilon", 0, "attention.layer_norm_rms_epsilon) is 0");
 }
 
 TEST(ModelDesc, LinearScalingDividesEveryPair) {

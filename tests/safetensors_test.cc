@@ -223,9 +223,10 @@ TEST(Config, WhatIsWrongIsNamed) {
   refused("hidden_act", "gelu", TW_ERROR_UNSUPPORTED, "\"hidden_act\" is \"gelu\"");
   refused("quantization_config", {{"bits", 4}}, TW_ERROR_UNSUPPORTED, "\"quantization_config\"");
   refused("hidden_size", "64", TW_ERROR_INVALID_ARGUMENT, "\"hidden_size\" is \"64\"; expected");
-  refused("num_key_value_heads", 3, TW_ERROR_INVALID_ARGUMENT, "no multiple of 3");
+  refused("num_key_value_heads", 3, TW_ERROR_INVALID_ARGUMENT,
+          "no multiple of 3 key/value heads (num_key_value_heads");
   refused("vocab_size", uint64_t{1} << 63, TW_ERROR_INVALID_ARGUMENT, "\"vocab_size\"");
-  refused("vocab_size", -1, TW_ERROR_INVALID_ARGUMENT, "vocabulary's size is -1");
+  refused("vocab_size", -1, TW_ERROR_INVALID_ARGUMENT, "vocab_size, tokenizer.ggml.tokens) is -1");
 }
 
 // ---- tokenizer.json -----------------------------------------------------------------------------

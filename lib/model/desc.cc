@@ -42,26 +42,36 @@ const char* family_name(Family family) {
   return "?";
 }
 
+// The names of a number in a config.json and in a GGUF, where the family's name stands before it.
 void check_desc(const ModelDesc& desc, const std::string& path) {
-  check(path, "the number of layers", desc.layers, kMaxLayers);
-  check(path, "the hidden size", desc.hidden, kMaxWidth);
-  check(path, "the number of heads", desc.heads, kMaxHeads);
-  check(path, "the number of key/value heads", desc.kv_heads, desc.heads);
-  check(path, "the head size", desc.head_size, kMaxHeadSize);
-  check(path, "the feed-forward size", desc.ffn, kMaxWidth);
-  check(path, "the vocabulary's size", desc.vocab, kMaxWidth);
-  check(path, "the context's length", desc.context, int64_t{1} << 31);
+  check(path, "the number of layers (num_hidden_layers, block_count)", desc.layers, kMaxLayers);
+  check(path, "the hidden size (hidden_size, embedding_length)", desc.hidden, kMaxWidth);
+  check(path, "the number of heads (num_attention_heads, attention.head_count)", desc.heads,
+        kMaxHeads);
+  check(path, "the number of key/value heads (num_key_value_heads, attention.head_count_kv)",
+        desc.kv_heads, desc.heads);
+  check(path, "the head size (head_dim, attention.key_length, or hidden size / heads)",
+        desc.head_size, kMaxHeadSize);
+  check(path, "the feed-forward size (intermediate_size, feed_forward_length)", desc.ffn,
+        kMaxWidth);
+  check(path, "the vocabulary's size (vocab_size, tokenizer.ggml.tokens)", desc.vocab, kMaxWidth);
+  check(path, "the context's length (max_position_embeddings, context_length)", desc.context,
+        int64_t{1} << 31);
   if (desc.heads % desc.kv_heads != 0)
-    fail(TW_ERROR_INVALID_ARGUMENT, "%s: %lld heads are no multiple of %lld key/value heads",
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: %lld heads (num_attention_heads, attention.head_count) are no multiple of %lld "
+         "key/value heads (num_key_value_heads, attention.head_count_kv)",
          path.c_str(), static_cast<long long>(desc.heads), static_cast<long long>(desc.kv_heads));
   if (desc.head_size % 2 != 0)
-    fail(TW_ERROR_INVALID_ARGUMENT, "%s: the head size %lld is odd", path.c_str(),
+    fail(TW_ERROR_INVALID_ARGUMENT,
+         "%s: the head size (head_dim, attention.key_length) is %lld; valid: even", path.c_str(),
          static_cast<long long>(desc.head_size));
   if (desc.sliding_window < 0)
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: the sliding window is %lld; valid: 0 and more",
          path.c_str(), static_cast<long long>(desc.sliding_window));
-  check_positive(path, "the norm's epsilon", desc.rms_epsilon);
-  check_positive(path, "RoPE's base", desc.rope_theta);
+  check_positive(path, "the norm's epsilon (rms_norm_eps, attention.layer_norm_rms_epsilon)",
+                 desc.rms_epsilon);
+  check_positive(path, "RoPE's base (rope_theta, rope.freq_base)", desc.rope_theta);
   const auto pairs = static_cast<size_t>(desc.head_size / 2);
   if (!desc.rope_divisors.empty() && desc.rope_divisors.size() != pairs)
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: %zu RoPE factors for %zu pairs of a head", path.c_str(),

@@ -101,6 +101,12 @@ ModelFile::ModelFile(const std::string& path) {
     open_gguf();
   else if (path_.ends_with(".safetensors") || path_.ends_with(".index.json"))
     open_safetensors();
+  else if (!fs::exists(path_, error))
+    fail(
+        TW_ERROR_INVALID_ARGUMENT,
+        "%s: there is no such file or folder; valid: .gguf, .safetensors, .index.json, or a folder "
+        "with one",
+        path_.c_str());
   else
     fail(TW_ERROR_INVALID_ARGUMENT,
          "%s: not a model's name; valid: .gguf, .safetensors, .index.json, or a folder with one",
