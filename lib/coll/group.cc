@@ -110,6 +110,12 @@ void check_queueable(const Share& share) {
     fail(TW_ERROR_UNSUPPORTED, "a group has %s of GPU %d; %s",
          share.calls.empty() ? "messages of several comms" : "collectives beside messages",
          share.device->ordinal(), valid);
+  for (const GroupItem& item : share.calls)
+    if (is_uneven(item.call->args.call))
+      share.device->check_stage(share.streams[0],
+                                array_bytes(item.call->args.call, item.comm->size()));
+  for (const Messages& m : share.messages)
+    share.device->check_stage(share.streams[0], transfer_bytes(m.peers.size()));
 }
 
 /// Everything that can fail without having reached a peer: own messages that do not match, helper

@@ -33,7 +33,7 @@ enum Attribute : int {
 
 inline constexpr unsigned kNonBlocking = 1;     // cuStreamCreate
 inline constexpr unsigned kDisableTiming = 2;   // cuEventCreate
-inline constexpr unsigned kPortable = 1;        // cuMemHostAlloc, cuMemHostRegister
+inline constexpr unsigned kPortable = 1;        // cuMemHostAlloc
 inline constexpr unsigned kDeviceMap = 2;       // the same
 inline constexpr int kMaxDynamicShared = 8;     // cuFuncSetAttribute
 inline constexpr int kErrorLogBuffer = 5;       // cuModuleLoadDataEx
