@@ -1,4 +1,4 @@
-// Collectives of comms on GPUs, by the C API: windows in GPU memory, kernels launched by the driver.
+// Collectives of comms on GPUs, by the C API: windows in GPU memory, kernels launched there.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

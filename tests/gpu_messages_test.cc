@@ -76,16 +76,18 @@ TEST_P(GpuMessages, GoRoundARing) {
   std::barrier meet(n);
   ranks.run([n, &meet](int rank, tw_comm_t comm) {
     const int next = (rank + 1) % n, last = (rank + n - 1) % n;
+    std::vector<std::unique_ptr<Buffers>> kept;
     for (const bool in_window : {false, true})
       for (const size_t count : {size_t{1}, size_t{777}, size_t{200000}}) {
-        Buffers b(rank, comm, in_window, count);
+        kept.push_back(std::make_unique<Buffers>(rank, comm, in_window, count));
+        Buffers& b = *kept.back();
         EXPECT_EQ(tw_group_begin(), TW_OK);
         EXPECT_EQ(tw_send(b.sent(), count, TW_UINT32, next, comm, nullptr), TW_OK);
         EXPECT_EQ(tw_recv(b.received(), count, TW_UINT32, last, comm, nullptr), TW_OK);
         EXPECT_EQ(tw_group_end(), TW_OK) << tw_last_error();
         b.expect_from(last);
-        meet.arrive_and_wait();
       }
+    meet.arrive_and_wait();
   });
 }
 

@@ -46,7 +46,6 @@ endif
 gpu_tests := $(patsubst tests/%.cc,$(B)/tests/%,$(filter-out tests/gpu_build%,$(wildcard tests/gpu_*_test.cc)))
 $(gpu_tests): $(gpu_objects) $(if $(vgpu_enabled),$(vgpu_so))
 $(gpu_tests): own_libs = $(gpu_objects)
-$(B)/obj/tests/gpu_driver_test.o: cxx_flags += $(if $(vgpu_cuda),-isystem $(vgpu_cuda))
 $(B)/tests/gpu_driver_test: $(B)/tests/old_driver/libcuda.so.1
 $(B)/tests/old_driver/libcuda.so.1: tests/gpu/old_driver.c
 	$(call quiet,SO)$(CC) -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@

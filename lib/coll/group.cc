@@ -97,8 +97,8 @@ Shares partition(std::vector<GroupItem> items) {
   return shares;
 }
 
-/// What a GPU does in a group is queued on one stream, launch by launch in this thread's order, which
-/// other ranks need not share: what could wait for each other in a circle is refused.
+/// What a GPU does in a group is queued on one stream, in this thread's order, which other ranks
+/// need not share: what could wait for each other in a circle is refused.
 void check_queueable(const Share& share) {
   const char* const valid =
       "valid on GPUs: collectives only, or messages of one comm only, on one "

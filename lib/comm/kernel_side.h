@@ -4,9 +4,9 @@
 // Waiting on a GPU. A kernel there cannot call the host. It polls a stop word and its clock (the
 // time-out of WaitContext), and a block that gives up writes a WaitFailure and the stop word
 // (tile/impl/gpu/shared.h). Both lie in memory where this process and its kernels meet
-// (MeetingWords). KernelWatch, a thread of the rank, looks at them every kLook: it turns a failure
-// into the comm's error, and the rank's abort word, which whoever ends the comm writes, into the stop
-// word.
+// (MeetingWords). KernelWatch, a thread of the rank, looks at them every 2 ms: it turns a failure
+// into the comm's error, and the rank's abort word, which whoever ends the comm writes, into the
+// stop word.
 #pragma once
 
 #include <condition_variable>

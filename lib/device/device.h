@@ -59,7 +59,7 @@ bool cpu_runs(CpuTarget target);
 /// A kernel as one device launches it: what Device::kernel returned.
 struct Kernel {
   Kernel() = default;
-  Kernel(CpuEntry on_cpu) : cpu(on_cpu) {}  // NOLINT(google-explicit-constructor)
+  Kernel(CpuEntry on_cpu) : cpu(on_cpu) {}  // NOLINT(google-explicit-constructor): an entry is one
   CpuEntry cpu = nullptr;                   // null on GPUs
   const void* gpu = nullptr;                // a gpu::LoadedKernel; null on CPUs
 };
@@ -163,8 +163,8 @@ class Device {
   virtual void write(void* to, const void* from, size_t bytes) = 0;
   virtual void read(void* to, const void* from, size_t bytes) = 0;
 
-  /// Copies between any memory that the device reaches, in the order of its launches: on GPUs on the
-  /// stream of the call being issued.
+  /// Copies between any memory that the device reaches, in the order of its launches: on GPUs on
+  /// the stream of the call being issued.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
 
   /// Null on CPUs, where all memory is that.

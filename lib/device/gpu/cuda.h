@@ -1,5 +1,5 @@
 // What the library uses of the CUDA driver API: its own declarations, so that it builds without the
-// toolkit. Values and layouts are those of cuda.h (tests/gpu_driver_test.cc compares them).
+// toolkit. Values and layouts are those of cuda.h (tests/vgpu/declarations.cc compares them).
 #pragma once
 
 #include <cstddef>
