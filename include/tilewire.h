@@ -13,9 +13,9 @@
  * - Structs begin with `size_t size`, set by their initialiser macro. A shorter struct is accepted
  *   with defaults for the rest; a longer one is refused when its unknown tail is not zero.
  * - "collective": every rank of the comm must make the call, in the same order.
- * - `stream`: NULL runs the call in the caller's thread and returns when it is done (CPU), or uses
- *   the default stream (GPU). A tw_stream_t queues it. Errors of queued calls surface at the next
- *   call on the comm and at tw_stream_synchronize.
+ * - `stream`: NULL runs the call in the caller's thread and returns when it is done (CPU), or
+ *   queues it on the default stream (GPU). A tw_stream_t queues it. Errors of queued calls surface
+ *   at the next call on the comm and at tw_stream_synchronize.
  * - One comm must not be used by two threads at once (TW_ERROR_INVALID_STATE). Different comms may.
  * - After fork() the child must not use the library (TW_ERROR_INVALID_STATE).
  */
@@ -140,7 +140,7 @@ typedef enum tw_op {
 } tw_op_t;
 
 typedef enum tw_device_kind {
-  TW_DEVICE_AUTO = 0, /* a GPU when there is one for this rank, else CPU */
+  TW_DEVICE_AUTO = 0, /* as TW_DEVICE_KIND says, else CPU */
   TW_DEVICE_CPU = 1,
   TW_DEVICE_GPU = 2
 } tw_device_kind_t;
@@ -148,7 +148,7 @@ typedef enum tw_device_kind {
 typedef struct tw_device {
   size_t size;
   tw_device_kind_t kind;
-  int ordinal; /* GPU ordinal; ignored on CPUs */
+  int ordinal; /* of the GPU; in tw_comm_create_all rank 0's: ranks take one after the other */
 } tw_device_t;
 #define TW_DEVICE_INIT \
   { sizeof(tw_device_t), TW_DEVICE_AUTO, 0 }

@@ -1,6 +1,7 @@
-// Collectives of comms on GPUs, by the C API: windows in GPU memory, kernels launched by the driver.
+// Collectives of comms on GPUs, by the C API: windows in GPU memory, kernels launched there.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -42,14 +43,33 @@ TEST(GpuColl, AWindowIsReducedInPlace) {
   });
 }
 
-/// The case tables of the collectives as they are on CPUs.
+/// The case tables of the collectives as they are on CPUs: whole on two GPUs, and with
+/// TW_TEST_LONG=1 on any number.
 class GpuCases : public testing::TestWithParam<std::tuple<int, CollOp>> {};
 
 TEST_P(GpuCases, BitForBit) {
   const auto [n, op] = GetParam();
   TW_NEED_GPUS(n);
   const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
-  run_cases(n, cases_of(op, n));
+  const bool whole = n == 2 || std::getenv("TW_TEST_LONG") != nullptr;
+  run_cases(n, whole ? cases_of(op, n) : few_cases_of(op, n));
+}
+
+/// Messages of several blocks and, through staging, several rounds.
+TEST(GpuColl, LargeMessages) {
+  TW_NEED_GPUS(2);
+  const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
+  std::vector<CollCase> cases;
+  for (const CollOp op : {kAllReduce, kAllGather, kReduceScatter, kAllToAll, kBroadcast})
+    for (const Memory memory : {Memory::kPrivate, Memory::kWindow, Memory::kMixed}) {
+      CollCase c;
+      c.call = op;
+      c.type = op == kAllReduce ? TW_BF16 : TW_FP32;
+      c.count = 250'003;
+      c.memory = memory;
+      cases.push_back(c);
+    }
+  run_cases(2, cases, 4 << 20);
 }
 
 std::string case_name(const testing::TestParamInfo<std::tuple<int, CollOp>>& info) {
@@ -58,7 +78,7 @@ std::string case_name(const testing::TestParamInfo<std::tuple<int, CollOp>>& inf
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, GpuCases,
-                         testing::Combine(testing::Values(1, 2, 3, 4),
+                         testing::Combine(testing::Values(1, 2, 3, 4, 5, 7, 8),
                                           testing::Values(kAllReduce, kReduce, kBroadcast,
                                                           kAllGather, kReduceScatter, kAllToAll,
                                                           kGather, kScatter, kAllGatherV,

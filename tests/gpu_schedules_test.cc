@@ -14,7 +14,7 @@ namespace tw::test {
 namespace {
 
 constexpr const char* kSchedulers[] = {"uniform", "priority", "slow_gpu", "slow_warp", "bounded"};
-constexpr int kSchedules = 10;
+constexpr int kSchedules = 10, kManySchedules = 100;
 constexpr CollOp kOps[] = {kAllReduce,     kReduce,         kBroadcast, kAllGather,
                            kReduceScatter, kAllToAll,       kGather,    kScatter,
                            kAllGatherV,    kReduceScatterV, kAllToAllV, kBarrier};
@@ -35,8 +35,9 @@ int run_schedule(int i) {
 TEST(GpuSchedules, NoRaceAndTheRightBits) {
   const std::string why = load_gpus();
   if (!why.empty()) GTEST_SKIP() << why;
-  const std::vector<int> results = run_children(kSchedules, 1, run_schedule);
-  for (int i = 0; i < kSchedules; ++i)
+  const int schedules = std::getenv("TW_TEST_LONG") != nullptr ? kManySchedules : kSchedules;
+  const std::vector<int> results = run_children(schedules, 1, run_schedule);
+  for (int i = 0; i < schedules; ++i)
     EXPECT_EQ(results[static_cast<size_t>(i)], 0)
         << "schedule " << i << " (TW_TEST_LOUD=1 shows its output)";
 }

@@ -52,6 +52,9 @@ endif
 gpu_tests := $(patsubst tests/%.cc,$(B)/tests/%,$(filter-out tests/gpu_build%,$(wildcard tests/gpu_*_test.cc)))
 $(gpu_tests): $(gpu_objects) $(if $(vgpu_enabled),$(vgpu_so))
 $(gpu_tests): own_libs = $(gpu_objects)
+$(B)/tests/gpu_driver_test: $(B)/tests/old_driver/libcuda.so.1
+$(B)/tests/old_driver/libcuda.so.1: tests/gpu/old_driver.c
+	$(call quiet,SO)$(CC) -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
 
 # Tests of the programs' parts.
 $(B)/tests/cli_model_test: $(cli_archive) $(text_archive)

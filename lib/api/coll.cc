@@ -54,6 +54,7 @@ void run(tw_comm_t handle, const Call& call, tw_stream_t stream) {
   Device& device = comm.device();
   if (stream != nullptr) device.check_stream(stream);
   device.check_queued(&comm);
+  if (is_uneven(call.call)) device.check_stage(stream, array_bytes(call.call, comm.size()));
   if (stream != nullptr) return queue(comm, call, stream);
   Collectives& collectives = comm.collectives();
   const Launch how = collectives.prepare(call);
@@ -78,6 +79,7 @@ void run(tw_comm_t handle, const Message& message, tw_stream_t stream) {
   Device& device = comm.device();
   if (stream != nullptr) device.check_stream(stream);
   device.check_queued(&comm);
+  device.check_stage(stream, transfer_bytes(1));
   check_message(message, {comm.rank(), comm.size()}, false);
   comm.collectives().check_reach(message);
   Transfer transfer = comm.collectives().number(message);

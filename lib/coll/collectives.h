@@ -28,6 +28,12 @@ struct Launch {
   int blocks;
 };
 
+/// Bytes of the arrays that an uneven call takes with it, as launch_call rounds them; 0 for others.
+constexpr size_t array_bytes(CollOp call, int ranks) {
+  return is_uneven(call) ? 4 * (static_cast<size_t>(ranks) * sizeof(size_t) + 64) : 0;
+}
+constexpr size_t transfer_bytes(size_t transfers) { return transfers * sizeof(Transfer); }
+
 /// Launches a call on its comm's device, with the arrays of uneven forms where its kernel reaches
 /// them. Within Device::issue.
 void launch_call(Device& device, const Launch& launch, CollArgs args);

@@ -97,8 +97,8 @@ Shares partition(std::vector<GroupItem> items) {
   return shares;
 }
 
-/// What a GPU does in a group is queued on one stream, launch by launch in this thread's order, which
-/// other ranks need not share: what could wait for each other in a circle is refused.
+/// What a GPU does in a group is queued on one stream, in this thread's order, which other ranks
+/// need not share: what could wait for each other in a circle is refused.
 void check_queueable(const Share& share) {
   const char* const valid =
       "valid on GPUs: collectives only, or messages of one comm only, on one "
@@ -110,6 +110,12 @@ void check_queueable(const Share& share) {
     fail(TW_ERROR_UNSUPPORTED, "a group has %s of GPU %d; %s",
          share.calls.empty() ? "messages of several comms" : "collectives beside messages",
          share.device->ordinal(), valid);
+  for (const GroupItem& item : share.calls)
+    if (is_uneven(item.call->args.call))
+      share.device->check_stage(share.streams[0],
+                                array_bytes(item.call->args.call, item.comm->size()));
+  for (const Messages& m : share.messages)
+    share.device->check_stage(share.streams[0], transfer_bytes(m.peers.size()));
 }
 
 /// Everything that can fail without having reached a peer: own messages that do not match, helper

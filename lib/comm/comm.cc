@@ -336,12 +336,12 @@ void Comm::set_up_waiting(const std::vector<Card>& cards) {
 void Comm::fill_view() {
   for (const auto& heap : heaps_) heap_starts_.push_back(heap->segment(0));
   for (const auto& control : controls_) control_starts_.push_back(control->segment(0));
-  RankControl& own = control_block(rank_);
-  wait_.abort = &own.abort;
-  kernels_ = std::make_unique<KernelSide>(*device_, heap_starts_, &wait_, own);
+  wait_.abort = &control_block(rank_).abort;
+  kernels_ = std::make_unique<KernelSide>(*device_, heap_starts_, &wait_);
   completed_ = kernels_->completed();
   view_ = kernels_->view(rank_, layout_);
-  if (!device_->is_host()) kernel_watch_ = std::make_unique<KernelWatch>(*this);
+  if (KernelSide::Meeting* const meeting = kernels_->meeting())
+    kernel_watch_ = std::make_unique<KernelWatch>(*this, *meeting);
 }
 
 void Comm::watch_peers() {

@@ -73,9 +73,6 @@ struct HostControl {
   ShrinkAttempt shrink[kShrinkAttempts];
   Mailbox mailboxes[2];
   FusedNote notes[kCallRecords];  // notes[seq % kCallRecords]
-  // Of a rank on a GPU, whose kernels see them (kernel_side.h):
-  alignas(128) uint64_t stop;  // not 0: leave. Written by whoever ends the comm, and by blocks
-  WaitFailure kernel_failure;  // why a block gave up
 };
 static_assert(sizeof(HostControl) <= sizeof(RankControl::host));
 

@@ -34,8 +34,6 @@ void Comm::end(tw_status_t status, const std::string& sentence) {
   const uint64_t why = static_cast<uint64_t>(status) | static_cast<uint64_t>(rank_ + 1) << 8;
   for (int i = 1; i <= size_; ++i)  // the first to end a rank's comm is the one it quotes
     publish_first(Published::kError, &control_block((rank_ + i) % size_).abort, why);
-  for (int r = 0; r < size_; ++r)  // for kernels that look at these
-    __atomic_store_n(&host_control(control_block(r)).stop, why, __ATOMIC_RELEASE);
   keep_told_error();  // this one, or another's that came first meanwhile
 }
 

@@ -22,25 +22,26 @@ struct KernelSide::Words {
   char* heaps[kMaxRanks];
 };
 
-KernelSide::KernelSide(Device& device, const std::vector<char*>& heaps, WaitContext* wait,
-                       RankControl& own)
+KernelSide::KernelSide(Device& device, const std::vector<char*>& heaps, WaitContext* wait)
     : device_(device),
       ranks_(heaps.size()),
       memory_(device.allocate(sizeof(Words) + size_t{kMaxSegments} * ranks_ * sizeof(char*))),
+      words_met_(device.meeting_words()),
       wait_(wait) {
   device.write(words()->heaps, heaps.data(), heaps.size() * sizeof(char*));
-  if (device.is_host()) return;
-  shown_ = device.show(&own, sizeof own);
-  const auto seen = [&](const void* host) {
-    return shown_->data() + (static_cast<const char*>(host) - reinterpret_cast<char*>(&own));
-  };
-  HostControl& control = host_control(own);
+  if (words_met_ == nullptr) return;
+  static_assert(sizeof(Meeting) <= MeetingWords::kBytes);
+  Meeting* const seen = reinterpret_cast<Meeting*>(words_met_->device());
   WaitContext there{};
-  there.abort = reinterpret_cast<uint64_t*>(seen(&control.stop));
+  there.abort = &seen->stop;
   there.timeout_ns = wait->timeout_ns;
-  there.failure = reinterpret_cast<WaitFailure*>(seen(&control.kernel_failure));
+  there.failure = &seen->failure;
   wait_ = &words()->wait;
   device.write(wait_, &there, sizeof there);
+}
+
+KernelSide::Meeting* KernelSide::meeting() const {
+  return words_met_ == nullptr ? nullptr : reinterpret_cast<Meeting*>(words_met_->host());
 }
 
 KernelSide::Words* KernelSide::words() const { return reinterpret_cast<Words*>(memory_->data()); }
@@ -76,10 +77,8 @@ const uint64_t* KernelSide::completed() const {
   return device_.is_host() ? &words()->epoch : &none;
 }
 
-KernelWatch::KernelWatch(Comm& comm)
-    : comm_(comm),
-      failure_(host_control(comm.control_block(comm.rank())).kernel_failure),
-      thread_(start_thread("tw-gpu-watch", [this] { run(); })) {}
+KernelWatch::KernelWatch(Comm& comm, KernelSide::Meeting& meeting)
+    : comm_(comm), meeting_(meeting), thread_(start_thread("tw-gpu-watch", [this] { run(); })) {}
 
 KernelWatch::~KernelWatch() {
   {
@@ -93,11 +92,12 @@ KernelWatch::~KernelWatch() {
 void KernelWatch::run() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!ending_) {
-    if (__atomic_load_n(&failure_.status, __ATOMIC_ACQUIRE) != 0) {
-      lock.unlock();
-      return end_by_failure(comm_, failure_);
-    }
-    changed_.wait_for(lock, kLook);
+    lock.unlock();
+    if (__atomic_load_n(&meeting_.failure.status, __ATOMIC_ACQUIRE) != 0)
+      end_by_failure(comm_, meeting_.failure);
+    if (comm_.ended()) return __atomic_store_n(&meeting_.stop, 1, __ATOMIC_RELEASE);
+    lock.lock();
+    changed_.wait_for(lock, kLook, [this] { return ending_; });
   }
 }
 

@@ -3,9 +3,10 @@
 //
 // Waiting on a GPU. A kernel there cannot call the host. It polls a stop word and its clock (the
 // time-out of WaitContext), and a block that gives up writes a WaitFailure and the stop word
-// (tile/impl/gpu/shared.h). Both lie in this rank's control block, host memory that the device is
-// shown: whoever ends the comm stores every rank's stop word after its abort word, and KernelWatch
-// turns a failure into the comm's error.
+// (tile/impl/gpu/shared.h). Both lie in memory where this process and its kernels meet
+// (MeetingWords). KernelWatch, a thread of the rank, looks at them every 2 ms: it turns a failure
+// into the comm's error, and the rank's abort word, which whoever ends the comm writes, into the
+// stop word.
 #pragma once
 
 #include <condition_variable>
@@ -27,9 +28,15 @@ constexpr int kMostBlocks = 64;
 
 class KernelSide {
  public:
-  /// `heaps`: each rank's as the device maps them. `wait`: the host's, which kernels on CPUs share;
-  /// `own`: this rank's control block.
-  KernelSide(Device& device, const std::vector<char*>& heaps, WaitContext* wait, RankControl& own);
+  /// `heaps`: each rank's as the device maps them. `wait`: the host's, which kernels on CPUs share.
+  KernelSide(Device& device, const std::vector<char*>& heaps, WaitContext* wait);
+
+  /// Where kernels and the watch meet; null on CPUs.
+  struct Meeting {
+    alignas(128) uint64_t stop;  // not 0: leave. Written by the watch, and by blocks that give up
+    WaitFailure failure;         // why a block gave up
+  };
+  Meeting* meeting() const;
 
   CommView view(int rank, const CommLayout& layout) const;
 
@@ -50,14 +57,14 @@ class KernelSide {
   Device& device_;
   const size_t ranks_;
   std::unique_ptr<DeviceMemory> memory_;
-  std::unique_ptr<DeviceMemory> shown_;  // the control block, to a GPU
-  WaitContext* wait_;                    // as kernels see it
+  std::unique_ptr<MeetingWords> words_met_;
+  WaitContext* wait_;  // as kernels see it
 };
 
-/// The thread that watches for what this rank's kernels on a GPU give up, and ends the comm.
+/// The thread between a comm and this rank's kernels on a GPU.
 class KernelWatch {
  public:
-  explicit KernelWatch(Comm& comm);
+  KernelWatch(Comm& comm, KernelSide::Meeting& meeting);
   KernelWatch(const KernelWatch&) = delete;
   KernelWatch& operator=(const KernelWatch&) = delete;
   ~KernelWatch();
@@ -66,7 +73,7 @@ class KernelWatch {
   void run();
 
   Comm& comm_;
-  const WaitFailure& failure_;
+  KernelSide::Meeting& meeting_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ending_ = false;

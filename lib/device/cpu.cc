@@ -87,10 +87,8 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
   void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }
-  std::unique_ptr<DeviceMemory> show(void* host, size_t /*bytes*/) override {
-    return std::make_unique<Shown>(static_cast<char*>(host));
-  }
   const void* stage(const void* data, size_t /*bytes*/) override { return data; }
+  void check_stage(tw_stream_t /*stream*/, size_t /*bytes*/) override {}
   void check_reach(const void* /*data*/, const char* /*name*/) override {}
 
  private:
@@ -105,11 +103,6 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
     }
     static constexpr size_t kLine = 128;
     void* const memory;  // pages exist when they are touched
-  };
-  struct Shown : DeviceMemory {
-    explicit Shown(char* host) : at(host) {}
-    char* data() const override { return at; }
-    char* const at;
   };
 
   /// Waits for a ticket's turn, and passes the turn on at the end.

@@ -59,17 +59,27 @@ bool cpu_runs(CpuTarget target);
 /// A kernel as one device launches it: what Device::kernel returned.
 struct Kernel {
   Kernel() = default;
-  Kernel(CpuEntry on_cpu) : cpu(on_cpu) {}  // NOLINT(google-explicit-constructor)
+  Kernel(CpuEntry on_cpu) : cpu(on_cpu) {}  // NOLINT(google-explicit-constructor): an entry is one
   CpuEntry cpu = nullptr;                   // null on GPUs
   const void* gpu = nullptr;                // a gpu::LoadedKernel; null on CPUs
 };
 
-/// Memory of a device for its kernels, or that they were given rights to. Ends with the object.
+/// Memory of a device for its kernels. Ends with the object, which waits for nobody: a call that
+/// waited for the launches of a GPU could wait for one whose peer waits for this thread.
 class DeviceMemory {
  public:
   virtual ~DeviceMemory() = default;
   /// The address by which the device's kernels know it.
   virtual char* data() const = 0;
+};
+
+/// Words that this process and the device's kernels both read and write while the kernels run.
+class MeetingWords {
+ public:
+  virtual ~MeetingWords() = default;
+  static constexpr size_t kBytes = 512;  // zeroed, aligned to 128
+  virtual char* host() const = 0;
+  virtual char* device() const = 0;
 };
 
 /// What queued work does: throws Error, or returns a status whose sentence it has reported.
@@ -153,16 +163,19 @@ class Device {
   virtual void write(void* to, const void* from, size_t bytes) = 0;
   virtual void read(void* to, const void* from, size_t bytes) = 0;
 
-  /// Copies between any memory that the device reaches, in the order of its launches: on GPUs on the
-  /// stream of the call being issued.
+  /// Copies between any memory that the device reaches, in the order of its launches: on GPUs on
+  /// the stream of the call being issued.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
 
-  /// Lets kernels reach host memory of whole pages while the result lives.
-  virtual std::unique_ptr<DeviceMemory> show(void* host, size_t bytes) = 0;
+  /// Null on CPUs, where all memory is that.
+  virtual std::unique_ptr<MeetingWords> meeting_words() { return nullptr; }
 
   /// `data` itself, or a copy that the kernel of the next launch may read and write; the copy stays
-  /// until that launch is done. Throws UNSUPPORTED where a launch cannot have one.
+  /// until that launch is done. Within `issue`.
   virtual const void* stage(const void* data, size_t bytes) = 0;
+  /// Throws UNSUPPORTED when a launch on `stream` cannot have copies (it is being captured), and
+  /// OUT_OF_RESOURCES when it cannot have so many bytes of them. Before the call is numbered.
+  virtual void check_stage(tw_stream_t stream, size_t bytes) = 0;
 
   /// Throws INVALID_ARGUMENT naming `name` when kernels cannot reach what a caller passed.
   virtual void check_reach(const void* data, const char* name) = 0;

@@ -10,8 +10,8 @@ namespace tw {
 enum class GpuTarget { kSm90a, kSm80 };
 inline constexpr int kGpuTargets = 2;
 
-/// One module. All null and 0 where the target was not built (no nvcc), or the program does not link
-/// the images.
+/// One module. All null and 0 where the target was not built (no nvcc), or the program does not
+/// link the images.
 struct GpuImage {
   const void* cubin;
   size_t cubin_bytes;

@@ -34,6 +34,7 @@ class Gpu {
   Gpu& operator=(const Gpu&) = delete;
   ~Gpu();
 
+  int ordinal() const { return ordinal_; }
   void* allocate(size_t bytes);
   void free(void* memory);
   void write(void* to, const void* from, size_t bytes);
@@ -42,6 +43,12 @@ class Gpu {
   void destroy_stream(void* stream);
   /// Returns when what was queued is done. Null: the default stream.
   void synchronize(void* stream = nullptr);
+
+  /// What is queued on `stream` between the two becomes a graph, which does not run.
+  void begin_capture(void* stream);
+  void* end_capture(void* stream);
+  void launch_graph(void* graph, void* stream);
+  void destroy_graph(void* graph);
 
  private:
   const gpu::Driver& driver_;

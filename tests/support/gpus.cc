@@ -30,6 +30,15 @@ std::string load_driver() {
   return "";
 }
 
+/// A function that tests use and the library does not.
+template <class... Parameters>
+void call(const char* name, Parameters... parameters) {
+  static void* const library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  const auto function = reinterpret_cast<gpu::Result (*)(Parameters...)>(::dlsym(library, name));
+  ASSERT_NE(function, nullptr) << name;
+  ASSERT_EQ(function(parameters...), gpu::kSuccess) << name;
+}
+
 gpu::StreamHandle stream_of(void* stream) { return static_cast<gpu::StreamHandle>(stream); }
 gpu::Address address_of(const void* memory) { return reinterpret_cast<gpu::Address>(memory); }
 
@@ -57,13 +66,13 @@ Gpu::~Gpu() { driver_.cuDevicePrimaryCtxRelease(ordinal_); }
 void* Gpu::allocate(size_t bytes) {
   const gpu::ContextScope scope(driver_, context_);
   gpu::Address address = 0;
-  TW_GPU(driver_, cuMemAlloc, &address, bytes);
+  call("cuMemAlloc_v2", &address, bytes);
   return reinterpret_cast<void*>(address);
 }
 
 void Gpu::free(void* memory) {
   const gpu::ContextScope scope(driver_, context_);
-  TW_GPU(driver_, cuMemFree, address_of(memory));
+  call("cuMemFree_v2", address_of(memory));
 }
 
 void Gpu::write(void* to, const void* from, size_t bytes) {
@@ -93,6 +102,31 @@ void Gpu::destroy_stream(void* stream) {
 void Gpu::synchronize(void* stream) {
   const gpu::ContextScope scope(driver_, context_);
   TW_GPU(driver_, cuStreamSynchronize, stream_of(stream));
+}
+
+void Gpu::begin_capture(void* stream) {
+  const gpu::ContextScope scope(driver_, context_);
+  constexpr int kThreadLocal = 1;
+  call("cuStreamBeginCapture_v2", stream, kThreadLocal);
+}
+
+void* Gpu::end_capture(void* stream) {
+  const gpu::ContextScope scope(driver_, context_);
+  void *graph = nullptr, *instance = nullptr;
+  call("cuStreamEndCapture", stream, &graph);
+  call("cuGraphInstantiateWithFlags", &instance, graph, 0ull);
+  call("cuGraphDestroy", graph);
+  return instance;
+}
+
+void Gpu::launch_graph(void* graph, void* stream) {
+  const gpu::ContextScope scope(driver_, context_);
+  call("cuGraphLaunch", graph, stream);
+}
+
+void Gpu::destroy_graph(void* graph) {
+  const gpu::ContextScope scope(driver_, context_);
+  call("cuGraphExecDestroy", graph);
 }
 
 }  // namespace tw::test

@@ -1,11 +1,14 @@
-// How hosts launch tile programs on GPUs: threads of a block, and bytes of dynamic shared memory
-// (more than 48 KiB: cuFuncSetAttribute comes first). The same for all programs of a target, which
-// check them against what they need.
+// How hosts launch kernels on GPUs. Tile programs: threads of a block, and bytes of dynamic shared
+// memory (more than 48 KiB: cuFuncSetAttribute comes first). The same for all programs of a target,
+// which check them against what they need.
 #pragma once
 
 #include <cstddef>
 
 namespace tw {
+
+/// Threads of a block of the others: collectives and messages, on any target.
+inline constexpr int kMessageThreads = 256;
 
 struct TileLaunch {
   int threads;

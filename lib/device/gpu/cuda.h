@@ -1,5 +1,5 @@
 // What the library uses of the CUDA driver API: its own declarations, so that it builds without the
-// toolkit. Values and layouts are those of cuda.h (tests/gpu_driver_test.cc compares them).
+// toolkit. Values and layouts are those of cuda.h (tests/vgpu/declarations.cc compares them).
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,7 @@ enum Attribute : int {
 
 inline constexpr unsigned kNonBlocking = 1;     // cuStreamCreate
 inline constexpr unsigned kDisableTiming = 2;   // cuEventCreate
-inline constexpr unsigned kPortable = 1;        // cuMemHostAlloc, cuMemHostRegister
+inline constexpr unsigned kPortable = 1;        // cuMemHostAlloc
 inline constexpr unsigned kDeviceMap = 2;       // the same
 inline constexpr int kMaxDynamicShared = 8;     // cuFuncSetAttribute
 inline constexpr int kErrorLogBuffer = 5;       // cuModuleLoadDataEx

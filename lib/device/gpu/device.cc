@@ -8,49 +8,16 @@
 namespace tw::gpu {
 namespace {
 
-constexpr unsigned kMessageThreads = 256;  // Target::kThreads of both targets (tile/impl/gpu)
-
 Address address_of(const void* pointer) { return reinterpret_cast<Address>(pointer); }
 
+/// Not of cuMemAlloc: cuMemFree waits for launches.
 class Allocation : public DeviceMemory {
  public:
-  Allocation(GpuDevice& device, size_t bytes) : device_(device) {
-    const ContextScope scope(device.driver(), device.context());
-    TW_GPU(device.driver(), cuMemAlloc, &address_, bytes);
-    device.zero(address_, bytes);
-  }
-  Allocation(const Allocation&) = delete;
-  Allocation& operator=(const Allocation&) = delete;
-  ~Allocation() override {
-    const ContextScope scope(device_.driver(), device_.context());
-    device_.driver().cuMemFree(address_);
-  }
-  char* data() const override { return reinterpret_cast<char*>(address_); }
+  Allocation(Heaps& heaps, size_t bytes) : heap_(heaps.create()) { heap_->grow(0, bytes); }
+  char* data() const override { return heap_->segment(0); }
 
  private:
-  GpuDevice& device_;
-  Address address_ = 0;
-};
-
-class ShownHost : public DeviceMemory {
- public:
-  ShownHost(GpuDevice& device, void* host, size_t bytes) : device_(device), host_(host) {
-    const ContextScope scope(device.driver(), device.context());
-    TW_GPU(device.driver(), cuMemHostRegister, host, bytes, kPortable | kDeviceMap);
-    TW_GPU(device.driver(), cuMemHostGetDevicePointer, &address_, host, 0);
-  }
-  ShownHost(const ShownHost&) = delete;
-  ShownHost& operator=(const ShownHost&) = delete;
-  ~ShownHost() override {
-    const ContextScope scope(device_.driver(), device_.context());
-    device_.driver().cuMemHostUnregister(host_);
-  }
-  char* data() const override { return reinterpret_cast<char*>(address_); }
-
- private:
-  GpuDevice& device_;
-  void* const host_;
-  Address address_ = 0;
+  const std::shared_ptr<Heap> heap_;
 };
 
 int attribute(const Driver& driver, DeviceId device, Attribute which) {
@@ -101,6 +68,7 @@ GpuDevice::~GpuDevice() {
   {
     const ContextScope scope(driver_, context_);
     stages_.reset();
+    words_.free_all();
     for (const auto& [image, kernel] : kernels_) driver_.cuModuleUnload(kernel.module);
     driver_.cuEventDestroy(tail_);
     driver_.cuStreamDestroy(utility_);
@@ -183,7 +151,7 @@ void GpuDevice::drain() {
 }
 
 std::unique_ptr<DeviceMemory> GpuDevice::allocate(size_t bytes) {
-  return std::make_unique<Allocation>(*this, bytes);
+  return std::make_unique<Allocation>(heaps_, bytes);
 }
 
 void GpuDevice::write(void* to, const void* from, size_t bytes) {
@@ -209,17 +177,26 @@ void GpuDevice::zero(Address at, size_t bytes) {
   TW_GPU(driver_, cuStreamSynchronize, utility_);
 }
 
-std::unique_ptr<DeviceMemory> GpuDevice::show(void* host, size_t bytes) {
-  return std::make_unique<ShownHost>(*this, host, bytes);
+std::unique_ptr<MeetingWords> GpuDevice::meeting_words() {
+  const ContextScope scope(driver_, context_);
+  return words_.take();
 }
 
 const void* GpuDevice::stage(const void* data, size_t bytes) {
   const ContextScope scope(driver_, context_);
-  if (is_capturing(stream_))
+  return stages_->add(data, bytes);
+}
+
+void GpuDevice::check_stage(tw_stream_t stream, size_t bytes) {
+  const ContextScope scope(driver_, context_);
+  if (is_capturing(static_cast<StreamHandle>(stream)))
     fail(TW_ERROR_UNSUPPORTED,
          "a call that takes arrays of counts, or a message, cannot be captured into a graph on a "
          "GPU; valid: outside of capture, or a collective with equal counts");
-  return stages_->add(data, bytes);
+  if (bytes > StageRing::kSlotBytes)
+    fail(TW_ERROR_OUT_OF_RESOURCES,
+         "a launch on a GPU takes %zu bytes of counts or messages with it; valid: up to %zu", bytes,
+         StageRing::kSlotBytes);
 }
 
 void GpuDevice::check_reach(const void* data, const char* name) {

@@ -9,6 +9,7 @@
 #include "lib/device/gpu/driver.h"
 #include "lib/device/gpu/heap.h"
 #include "lib/device/gpu/stage.h"
+#include "lib/device/gpu/words_pool.h"
 #include "lib/device/gpu_images.h"
 
 namespace tw::gpu {
@@ -50,8 +51,9 @@ class GpuDevice : public Device {
   void write(void* to, const void* from, size_t bytes) override;
   void read(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
-  std::unique_ptr<DeviceMemory> show(void* host, size_t bytes) override;
+  std::unique_ptr<MeetingWords> meeting_words() override;
   const void* stage(const void* data, size_t bytes) override;
+  void check_stage(tw_stream_t stream, size_t bytes) override;
   void check_reach(const void* data, const char* name) override;
 
   const Driver& driver() const { return driver_; }
@@ -72,6 +74,8 @@ class GpuDevice : public Device {
   std::string identity_;
   StreamHandle utility_ = nullptr;  // copies and fills of the library's own
   GpuHeaps heaps_{*this};
+
+  WordsPool words_{driver_};
 
   std::mutex kernels_mutex_;
   std::map<const KernelImage*, LoadedKernel> kernels_;  // its places are what Kernel points to

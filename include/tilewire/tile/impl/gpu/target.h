@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "tilewire/tile/comm_view.h"
+#include "tilewire/tile/gpu_launch.h"
 
 /// Everything that runs in a kernel is inlined, but for functions that say otherwise: those are
 /// called, without a stack, and must not take part in matrix multiplication (a wgmma would wait).
@@ -23,7 +24,7 @@ struct Target {
   static constexpr bool kMulticast = true;
 #endif
   /// Threads of a block: launches use exactly this many.
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = kMessageThreads;
   /// A packet is one 16-byte access: 8 bytes of payload, then the word that makes it valid.
   static constexpr size_t kPacketBytes = kGpuFraming.packet_bytes;
   static constexpr size_t kPacketPayload = kGpuFraming.packet_payload;

@@ -1,0 +1,126 @@
+// Calls of comms on GPUs on streams and in graphs: captured, replayed, and mixed with others.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/runner/gpus.h"
+#include "tests/runner/ranks.h"
+
+namespace tw::test {
+namespace {
+
+constexpr size_t kCount = 3000;
+
+/// A window of floats at one rank on a GPU, and a stream.
+class RankOnGpu {
+ public:
+  RankOnGpu(int rank, tw_comm_t comm) : comm_(comm), gpu_(rank), stream_(gpu_.create_stream()) {
+    EXPECT_EQ(tw_window_create(comm, kCount * sizeof(float), &window_), TW_OK) << tw_last_error();
+    EXPECT_EQ(tw_window_ptr(window_, rank, &memory_), TW_OK) << tw_last_error();
+    write(static_cast<float>(rank + 1));
+  }
+  RankOnGpu(const RankOnGpu&) = delete;
+  RankOnGpu& operator=(const RankOnGpu&) = delete;
+  ~RankOnGpu() {
+    gpu_.synchronize(stream_);
+    EXPECT_EQ(tw_window_destroy(window_), TW_OK) << tw_last_error();
+    gpu_.destroy_stream(stream_);
+  }
+
+  Gpu& gpu() { return gpu_; }
+  void* stream() const { return stream_; }
+  void* memory() const { return memory_; }
+
+  void write(float value) {
+    const std::vector<float> data(kCount, value);
+    gpu_.write(memory_, data.data(), kCount * sizeof(float));
+  }
+  /// In place in the window: every rank's values become the sum.
+  void sum(void* stream) {
+    EXPECT_EQ(tw_all_reduce(memory_, memory_, kCount, TW_FP32, TW_SUM, comm_, stream), TW_OK)
+        << tw_last_error();
+  }
+  void expect(float value, const char* when) {
+    std::vector<float> data(kCount);
+    gpu_.synchronize(stream_);
+    gpu_.synchronize();
+    gpu_.read(data.data(), memory_, kCount * sizeof(float));
+    for (size_t i = 0; i < kCount; ++i) ASSERT_EQ(data[i], value) << when << ", element " << i;
+  }
+
+ private:
+  tw_comm_t comm_;
+  Gpu gpu_;
+  void* stream_;
+  tw_window_t window_ = nullptr;
+  void* memory_ = nullptr;
+};
+
+template <class Body>
+void on_two_gpus(Body body) {
+  const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
+  const ThreadRanks ranks(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    RankOnGpu mine(rank, comm);
+    body(mine, comm);
+  });
+}
+
+// Nothing that a call takes with it tells its number: epochs are read where the kernel runs.
+TEST(GpuGraph, ReplaysAndEagerCallsFollowEachOther) {
+  TW_NEED_GPUS(2);
+  on_two_gpus([](RankOnGpu& mine, tw_comm_t comm) {
+    mine.gpu().begin_capture(mine.stream());
+    for (int i = 0; i < 3; ++i) mine.sum(mine.stream());
+    EXPECT_EQ(tw_broadcast(mine.memory(), mine.memory(), kCount, TW_FP32, 1, comm, mine.stream()),
+              TW_OK)
+        << tw_last_error();
+    void* const graph = mine.gpu().end_capture(mine.stream());
+    mine.expect(mine.gpu().ordinal() + 1.f, "capturing runs nothing");
+    float value = 1.5f;  // what doubles with each sum: (1 + 2) / 2
+    for (int i = 0; i < 4; ++i) {
+      mine.gpu().launch_graph(graph, mine.stream());
+      mine.sum(mine.stream());
+      value *= 16;
+      mine.expect(value, "after a replay and a call");
+    }
+    mine.gpu().destroy_graph(graph);
+  });
+}
+
+TEST(GpuGraph, StreamsOfOneRankAreOneOrder) {
+  TW_NEED_GPUS(2);
+  on_two_gpus([](RankOnGpu& mine, tw_comm_t /*comm*/) {
+    void* const other = mine.gpu().create_stream();
+    float value = 1.5f;
+    for (int i = 0; i < 12; ++i) {
+      mine.sum(i % 3 == 0 ? mine.stream() : i % 3 == 1 ? other : nullptr);
+      value *= 2;
+    }
+    mine.gpu().synchronize(other);
+    mine.expect(value, "after calls on three streams");
+    mine.gpu().destroy_stream(other);
+  });
+}
+
+TEST(GpuGraph, CallsWithArraysAreNotCaptured) {
+  TW_NEED_GPUS(2);
+  on_two_gpus([](RankOnGpu& mine, tw_comm_t comm) {
+    const std::vector<size_t> counts = {10, 20};
+    mine.gpu().begin_capture(mine.stream());
+    EXPECT_EQ(tw_all_gather_v(static_cast<float*>(mine.memory()) + 100, mine.memory(),
+                              counts.data(), nullptr, TW_FP32, comm, mine.stream()),
+              TW_ERROR_UNSUPPORTED);
+    EXPECT_NE(std::string(tw_last_error()).find("cannot be captured"), std::string::npos)
+        << tw_last_error();
+    mine.sum(mine.stream());
+    void* const graph = mine.gpu().end_capture(mine.stream());
+    mine.gpu().launch_graph(graph, mine.stream());
+    mine.expect(3, "the comm goes on");
+    mine.gpu().destroy_graph(graph);
+  });
+}
+
+}  // namespace
+}  // namespace tw::test
