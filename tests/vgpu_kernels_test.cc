@@ -1,6 +1,6 @@
 // The library's own GPU kernels on virtual GPUs: the PTX that nvcc made of them for each target,
-// with races looked for. Collectives, GEMM and the fused ops, attention: the CPU tests' cases, small
-// and ragged, on 1 to 4 GPUs, against the same references. The tests of Llama ops
+// with races looked for. Collectives, GEMM and the fused ops, attention: the CPU tests' cases,
+// small and ragged, on 1 to 4 GPUs, against the same references. The tests of Llama ops
 // (llama_ops_test.cc, llama_sample_test.cc) are linked in as they are, with GPU targets.
 #include <gtest/gtest.h>
 

@@ -65,8 +65,8 @@ class Distant : public GpuTest {
     use(0);
   }
 
-  /// Runs `test(memory, out, first)` of `text`, whose thread n has number first + its block's number
-  /// + its warp's number, with `threads` threads so far from each other.
+  /// Runs `test(memory, out, first)` of `text`, whose thread n has number first + its block's
+  /// number + its warp's number, with `threads` threads so far from each other.
   void run(const std::string& text, int threads, Distance distance, CUdeviceptr memory,
            CUdeviceptr out) {
     for (int gpu = 0; gpu < (distance == kSys ? threads : 1); ++gpu) {

@@ -30,7 +30,8 @@ namespace tw {
   X(sampling)               \
   X(allowed)
 
-/// Numbers as they are, results by whether they are wanted, arrays by a digest (0: not given). Plain data, which peers read.
+/// Numbers as they are, results by whether they are wanted, arrays by a digest (0: not
+/// given). Plain data, which peers read.
 struct StepNote {
 #define TW_STEP_NOTE_FIELD(name) uint64_t name = 0;
   TW_STEP_NOTE_MAP(TW_STEP_NOTE_FIELD)

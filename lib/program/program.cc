@@ -16,8 +16,8 @@ bool contains(size_t a, size_t n, size_t b, size_t m) {
   return m == 0 || (b >= a && b - a <= n && m <= n - (b - a));
 }
 
-/// Of a .. a + n - 1 what lies before and after b .. b + m - 1, which it meets: `before` numbers from
-/// a, and `after` of them from `after_at`. Ends may be those of size_t.
+/// Of a .. a + n - 1 what lies before and after b .. b + m - 1, which it meets: `before` numbers
+/// from a, and `after` of them from `after_at`. Ends may be those of size_t.
 void cut(size_t a, size_t n, size_t b, size_t m, size_t* before, size_t* after_at, size_t* after) {
   *before = b > a ? b - a : 0;
   const size_t within = m - (a > b ? a - b : 0);  // of the cut, from where both begin

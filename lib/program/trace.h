@@ -31,7 +31,7 @@ class TraceFile {
   std::FILE* file_;
   uint64_t first_ = 0;  // the first device's earliest start; times are from there
   bool any_ = false;
-  int error_ = 0;       // errno of the first failure
+  int error_ = 0;  // errno of the first failure
 };
 
 }  // namespace tw

@@ -16,7 +16,7 @@
 
 namespace tw::test {
 
-/// The program of tests/support/attention_program.cu on one target, or another one that has its ops.
+/// The program of tests/support/attention_program.cu on one target, or another that has its ops.
 struct AttentionTarget {
   std::string name;
   CpuEntry entry;

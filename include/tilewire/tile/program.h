@@ -12,9 +12,10 @@
 //   static TW_FN void run(ProgramBlock<Block>& block, const Args& args, const uint32_t* at);
 // which waits (`come`) before it touches what other instructions touch, and meets the peers
 // before it stores to one or reads one's memory. Within one op, A of a product stays as it was when
-// the op's first instruction read it: rows that were packed are used again. An op of rows, attention or plain C++, without products and copies,
-// says `static constexpr bool kConsumerOnly = true;`: other roles leave it out. Any other is run by
-// all roles, and what decides its way must not change while the launch runs.
+// the op's first instruction read it: rows that were packed are used again. An op of rows,
+// attention or plain C++, without products and copies, says `static constexpr bool kConsumerOnly = true;`:
+// other roles leave it out. Any other is run by all roles, and what decides its way must not change
+// while the launch runs.
 //
 // Protocol. Blocks take the next instruction from the list's head (TileBlock::items). An
 // instruction waits for counters, each full when a word of (sender, counter) in own memory is this
@@ -24,10 +25,10 @@
 // counts are 0 between launches and nothing needs to know how many launches there were.
 // Instructions wait only for earlier ones of one global order, of which each list is a part: so no
 // program deadlocks with any number of blocks.
-// Reuse between launches: TileCall's rule. An access to a peer comes after `meet`, when the peer has
-// left its launch before this one; and what peers store here in a launch is waited for in it (the
-// checker sees to both). So programs that share a tile set may follow each other in any sequence
-// that is the same on all ranks.
+// Reuse between launches: TileCall's rule. An access to a peer comes after `meet`, when the peer
+// has left its launch before this one; and what peers store here in a launch is waited for in it
+// (the checker sees to both). So programs that share a tile set may follow each other in any
+// sequence that is the same on all ranks.
 #pragma once
 
 #include <cstddef>

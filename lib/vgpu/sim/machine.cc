@@ -83,8 +83,8 @@ void Machine::enqueue(Stream* stream, Command command) {
 }
 
 bool Machine::wait(Lock& lock, const std::function<bool()>& condition) {
-  // Not by a condition variable: one takes the lock again beside `waiting_`, and a worker that never
-  // rests would not let it have it.
+  // Not by a condition variable: one takes the lock again beside `waiting_`, and a worker that
+  // never rests would not let it have it.
   while (!fault_ && !condition()) {
     const uint64_t seen = completions_.load(std::memory_order_relaxed);
     lock.unlock();

@@ -9,8 +9,8 @@
 
 namespace tw::test {
 
-/// Block 0's call runs all of the launch's blocks on the GPU of the rank that the arguments name and
-/// waits for them; the other blocks' calls do nothing. Ranks may call at the same time.
+/// Block 0's call runs all of the launch's blocks on the GPU of the rank that the arguments name
+/// and waits for them; the other blocks' calls do nothing. Ranks may call at the same time.
 struct GpuEntries {
   std::string name;
 #define TW_KERNEL_ROW(name, Args) CpuEntry name;
