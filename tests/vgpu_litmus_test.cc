@@ -6,8 +6,11 @@
 // at every scope: the race detector reports exactly what does not synchronise.
 #include <cstdlib>
 #include <fstream>
+#include <initializer_list>
 #include <map>
 #include <set>
+#include <string>
+#include <string_view>
 
 #include "tests/vgpu/gpu_test.h"
 
@@ -37,6 +40,12 @@ constexpr Distance kDistances[] = {kCta, kGpu, kSys};
 const char* const kScopes[] = {"cta", "gpu", "sys"};
 
 /// Up to the branch to the thread's own part, T<n>; only lane 0 of each warp gets there.
+std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string text;
+  for (const std::string_view part : parts) text += part;
+  return text;
+}
+
 std::string begin_of(int threads) {
   std::string text = ptx_head("sm_90") +
                      ".visible .entry test(.param .u64 memory, .param .u64 out, .param .u32 "
@@ -145,24 +154,24 @@ std::string text_of(const Litmus& litmus, int repeats, const char* scope) {
   int result = 0;
   for (int t = 0; t < threads; ++t) {
     const std::string n = std::to_string(t);
-    text += "T" + n + ":\nadd.u32 %r7, %i, 1; mul.lo.u32 %r7, %r7, " + std::to_string(threads) +
-            ";\nred.relaxed.sys.global.add.u32 [%m], 1;\nW" + n +
-            ": ld.relaxed.sys.global.u32 %r6, [%m]; setp.lt.u32 %p, %r6, %r7; @%p bra W" + n +
-            ";\nmul.wide.u32 %d, %i, 128; add.s64 %d, %d, %m;\n";
+    text += joined({"T", n, ":\nadd.u32 %r7, %i, 1; mul.lo.u32 %r7, %r7, ", std::to_string(threads),
+                    ";\nred.relaxed.sys.global.add.u32 [%m], 1;\nW", n,
+                    ": ld.relaxed.sys.global.u32 %r6, [%m]; setp.lt.u32 %p, %r6, %r7; @%p bra W", n,
+                    ";\nmul.wide.u32 %d, %i, 128; add.s64 %d, %d, %m;\n"});
     int own = 0;
     for (const Access& a : litmus.threads[static_cast<size_t>(t)]) {
       const std::string at = "[%d+" + std::to_string(128 + 64 * a.word) + "]";
       const std::string how = std::string(".") + a.order + "." + scope;
       switch (a.kind) {
         case Access::kLoad:
-          text += "ld" + how + ".global.u32 %r" + std::to_string(own++) + ", " + at + ";\n";
+          text += joined({"ld", how, ".global.u32 %r", std::to_string(own++), ", ", at, ";\n"});
           break;
         case Access::kStore:
-          text += "st" + how + ".global.u32 " + at + ", " + std::to_string(a.value) + ";\n";
+          text += joined({"st", how, ".global.u32 ", at, ", ", std::to_string(a.value), ";\n"});
           break;
         case Access::kAdd:
-          text += "atom" + how + ".global.add.u32 %r" + std::to_string(own++) + ", " + at + ", " +
-                  std::to_string(a.value) + ";\n";
+          text += joined({"atom", how, ".global.add.u32 %r", std::to_string(own++), ", ", at, ", ",
+                          std::to_string(a.value), ";\n"});
           break;
         case Access::kFence:
           text += "fence" + how + ";\n";

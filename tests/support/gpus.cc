@@ -50,7 +50,7 @@ std::string load_gpus() {
 }
 
 std::string find_gpus(int ranks) {
-  if (const std::string why = load_gpus(); !why.empty()) return why;
+  if (std::string why = load_gpus(); !why.empty()) return why;
   if (!gpu::Driver::why_not().empty()) return gpu::Driver::why_not();
   const int gpus = gpu::Driver::get().gpus();
   if (gpus >= ranks) return "";
