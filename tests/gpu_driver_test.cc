@@ -1,14 +1,13 @@
 // The CUDA driver as the library finds it: a missing or too old one is a sentence.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <climits>
 #include <cstdio>
 #include <string>
 
 #include "lib/device/gpu/driver.h"
 #include "tests/runner/children.h"
+#include "tests/runner/own_folder.h"
 #include "tests/runner/ranks.h"
 
 namespace tw::test {
@@ -29,14 +28,6 @@ int expect_refusal(const std::string& driver, const char* part) {
   return refused && described ? 0 : 1;
 }
 
-std::string old_driver() {
-  char own[PATH_MAX];
-  const ssize_t length = ::readlink("/proc/self/exe", own, sizeof own - 1);
-  std::string path(own, static_cast<size_t>(length > 0 ? length : 0));
-  path.resize(path.find_last_of('/'));
-  return path + "/old_driver/libcuda.so.1";
-}
-
 TEST(GpuDriver, AMissingOneIsASentence) {
   if (::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr)
     GTEST_SKIP() << "this machine has a CUDA driver: a GPU";
@@ -46,7 +37,7 @@ TEST(GpuDriver, AMissingOneIsASentence) {
 TEST(GpuDriver, ATooOldOneIsASentence) {
   EXPECT_EQ(run_children(1, 1,
                          [](int) {
-                           return expect_refusal(old_driver(),
+                           return expect_refusal(own_folder() + "/old_driver/libcuda.so.1",
                                                  "the CUDA driver is for CUDA 11.8; valid: 12.0");
                          })[0],
             0);

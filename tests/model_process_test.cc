@@ -2,8 +2,8 @@
 // of it in time, make a comm of what is left, load again, and the text goes on.
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <cstring>
+#include <algorithm>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,21 +13,8 @@
 namespace tw::test {
 namespace {
 
-constexpr int kRanks = 3, kVictim = 1;
+constexpr int kRanks = 3;
 constexpr int kPrompt = 12, kBefore = 6, kAfter = 8;
-
-struct Shared {
-  std::atomic<int64_t> died;
-  int64_t noticed[kRanks];
-  int written[kRanks][kAfter];
-  char complaint[kRanks][512];
-};
-
-[[noreturn]] void complain(Shared& shared, int rank, const std::string& what) {
-  std::snprintf(shared.complaint[rank], sizeof shared.complaint[rank], "%s: %s", what.c_str(),
-                tw_last_error());
-  _exit(1);
-}
 
 tw_model_limits_t limits() {
   tw_model_limits_t l = TW_MODEL_LIMITS_INIT;
@@ -81,66 +68,52 @@ class Writer {
   tw_status_t status_ = TW_OK;
 };
 
-/// Writes on from `text` with a model of its own on `comm`.
-std::vector<int> write_on(Shared& shared, int rank, tw_comm_t comm, const ReferenceModel& reference,
+/// Writes on from `text` with a model of its own on `comm`: -1 where something failed.
+std::vector<int> write_on(tw_comm_t comm, const ReferenceModel& reference,
                           const std::vector<int>& text) {
   const tw_model_t model = make_model(comm, reference, limits());
   Writer writer(model);
   std::vector<int> written{writer.next(text)};
   while (written.size() < kAfter) written.push_back(writer.next({written.back()}));
-  if (writer.status() != TW_OK) complain(shared, rank, "a step on the new comm");
-  if (tw_model_destroy(model) != TW_OK) complain(shared, rank, "the new model's end");
+  if (writer.status() != TW_OK || tw_model_destroy(model) != TW_OK) written.back() = -1;
   return written;
 }
 
-[[noreturn]] void run_rank(Shared& shared, const Root& root, int rank) {
-  tw_comm_t comm = nullptr, rest = nullptr;
-  if (tw_comm_create(kRanks, rank, &root.id(), nullptr, &comm) != TW_OK)
-    complain(shared, rank, "create");
+TEST(ModelProcess, ADeadRankEndsTheStepAndTheTextGoesOn) {
   LlamaConfig config;
   config.heads = 4;
   config.kv_heads = 2;
   const ReferenceModel reference = random_model(config, 21);
-  const tw_model_t model = make_model(comm, reference, limits());
-  std::vector<int> text = random_tokens(config, kPrompt, 2);
-  Writer writer(model);
-  int token = writer.next(text);
-  for (int i = 0; token >= 0 && i < 40; ++i) {
-    if (rank == kVictim && i == kBefore) {
-      shared.died.store(now_us());
-      raise(SIGKILL);
-    }
-    text.push_back(token);
-    token = writer.next({token});
-  }
-  shared.noticed[rank] = now_us();
-  if (writer.status() != TW_ERROR_PEER_LOST) complain(shared, rank, "no PEER_LOST");
-  if (std::strstr(tw_last_error(), "rank 1") == nullptr) complain(shared, rank, "no name");
-  text.resize(kPrompt + kBefore);  // what every survivor has
-  if (tw_model_destroy(model) != TW_OK) complain(shared, rank, "the model's end");
-  if (tw_comm_shrink(comm, nullptr, &rest) != TW_OK) complain(shared, rank, "shrink");
-  const std::vector<int> written = write_on(shared, rank, rest, reference, text);
-  if (write_on(shared, rank, rest, reference, text) != written)
-    complain(shared, rank, "another text the second time");
-  std::copy(written.begin(), written.end(), shared.written[rank]);
-  if (tw_comm_destroy(rest) != TW_OK || tw_comm_destroy(comm) != TW_OK)
-    complain(shared, rank, "destroy");
-  _exit(0);
-}
-
-TEST(ModelProcess, ADeadRankEndsTheStepAndTheTextGoesOn) {
+  std::vector<int> text = random_tokens(config, kPrompt, 2);  // each process writes its own
+  struct Shared {
+    int written[kRanks][kAfter];
+  };
   const InSharedMemory<Shared> shared;
-  const Root root;
-  run_mortal_ranks(
-      kRanks, kVictim, [&](int rank) { run_rank(*shared, root, rank); },
-      [&](int rank) { return shared->complaint[rank]; });
-  for (const int rank : {0, 2}) {
-    EXPECT_LT(shared->noticed[rank] - shared->died.load(), 1000000) << "rank " << rank;
+  MortalWork work;
+  work.until_it_fails = [&](tw_comm_t comm, int /*rank*/, const std::function<void()>& die) {
+    const tw_model_t model = make_model(comm, reference, limits());
+    Writer writer(model);
+    int token = writer.next(text);
+    for (int i = 0; token >= 0 && i < 40; ++i) {
+      if (i == kBefore) die();
+      text.push_back(token);
+      token = writer.next({token});
+    }
+    const Ended ended{writer.status(), tw_last_error()};
+    text.resize(kPrompt + kBefore);  // what every survivor has
+    return tw_model_destroy(model) == TW_OK ? ended : Ended{TW_OK, "the model's end"};
+  };
+  work.go_on = [&](tw_comm_t rest, int rank) -> std::string {
+    const std::vector<int> written = write_on(rest, reference, text);
+    std::copy(written.begin(), written.end(), shared->written[rank]);
+    return write_on(rest, reference, text) == written ? "" : "another text the second time";
+  };
+  run_mortal_ranks(kRanks, /*victim=*/1, work);
+  for (const int rank : {0, 2})
     for (int i = 0; i < kAfter; ++i) {
       EXPECT_GE(shared->written[rank][i], 0);
       EXPECT_EQ(shared->written[rank][i], shared->written[0][i]);
     }
-  }
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstring>
+#include <functional>
 #include <string>
 
 #include "tests/runner/mortal_ranks.h"
@@ -14,7 +14,7 @@
 namespace tw::test {
 namespace {
 
-constexpr int kRanks = 3, kVictim = 1;
+constexpr int kRanks = 3;
 
 const BlockCase kCases[] = {
     {5, 33, 40, TW_BF16, TW_BF16, Places::kWindow},
@@ -47,58 +47,25 @@ TEST(ProgramProcess, HasTheBitsOfTheCalls) {
     });
 }
 
-struct Shared {
-  std::atomic<int64_t> died;
-  int64_t noticed[kRanks];
-  char complaint[kRanks][512];
-};
-
-[[noreturn]] void complain(Shared& shared, int rank, const std::string& what) {
-  std::snprintf(shared.complaint[rank], sizeof shared.complaint[rank], "%s: %s", what.c_str(),
-                tw_last_error());
-  _exit(1);
-}
-
-/// Launches until one fails; the victim dies after some.
-void launch_until_it_fails(Shared& shared, int rank, tw_comm_t comm) {
-  ProgramBlockRank part(comm, kCases[1]);
-  part.fill(1);
-  tw_status_t status = TW_OK;
-  for (int i = 0; status == TW_OK && i < 100000; ++i) {
-    if (rank == kVictim && i == 20) {
-      shared.died.store(now_us());
-      raise(SIGKILL);
-    }
-    status = tw_program_launch(part.program(), kCases[1].rows, nullptr);
-  }
-  shared.noticed[rank] = now_us();
-  if (status != TW_ERROR_PEER_LOST) complain(shared, rank, "no PEER_LOST");
-  if (std::strstr(tw_last_error(), "rank 1") == nullptr) complain(shared, rank, "no name");
-}
-
-void run_rank(Shared& shared, const Root& root, int rank) {
-  tw_comm_t comm = nullptr, rest = nullptr;
-  if (tw_comm_create(kRanks, rank, &root.id(), nullptr, &comm) != TW_OK)
-    complain(shared, rank, "create");
-  launch_until_it_fails(shared, rank, comm);
-  if (tw_comm_shrink(comm, nullptr, &rest) != TW_OK) complain(shared, rank, "shrink");
-  for (const BlockCase& c : kCases) {
-    const std::string what = wrong(rest, c);
-    if (!what.empty()) complain(shared, rank, what);
-  }
-  if (tw_comm_destroy(rest) != TW_OK || tw_comm_destroy(comm) != TW_OK)
-    complain(shared, rank, "destroy");
-  _exit(0);
-}
-
 TEST(ProgramProcess, ADeadRankEndsTheLaunchAndANewProgramGoesOn) {
-  const InSharedMemory<Shared> shared;
-  const Root root;
-  run_mortal_ranks(
-      kRanks, kVictim, [&](int rank) { run_rank(*shared, root, rank); },
-      [&](int rank) { return shared->complaint[rank]; });
-  for (const int rank : {0, 2})
-    EXPECT_LT(shared->noticed[rank] - shared->died.load(), 1000000) << "rank " << rank;
+  MortalWork work;
+  work.until_it_fails = [](tw_comm_t comm, int /*rank*/, const std::function<void()>& die) {
+    ProgramBlockRank part(comm, kCases[1]);
+    part.fill(1);
+    for (int i = 0; i < 100000; ++i) {
+      if (i == 20) die();
+      const tw_status_t status = tw_program_launch(part.program(), kCases[1].rows, nullptr);
+      if (status != TW_OK) return Ended{status, tw_last_error()};
+    }
+    return Ended{};
+  };
+  work.go_on = [](tw_comm_t rest, int /*rank*/) {
+    std::string what;
+    for (const BlockCase& c : kCases)
+      if (what.empty()) what = wrong(rest, c);
+    return what;
+  };
+  run_mortal_ranks(kRanks, /*victim=*/1, work);
 }
 
 }  // namespace

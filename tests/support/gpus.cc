@@ -1,24 +1,14 @@
 #include "tests/runner/gpus.h"
 
 #include <dlfcn.h>
-#include <unistd.h>
 
-#include <climits>
 #include <cstdlib>
 
 #include "lib/device/gpu_images.h"
+#include "tests/runner/own_folder.h"
 
 namespace tw::test {
 namespace {
-
-/// build/lib/vgpu beside build/tests.
-std::string virtual_driver() {
-  char own[PATH_MAX];
-  const ssize_t length = ::readlink("/proc/self/exe", own, sizeof own - 1);
-  std::string path(own, static_cast<size_t>(length > 0 ? length : 0));
-  for (int up = 0; up < 2; ++up) path.resize(path.find_last_of('/'));
-  return path + "/lib/vgpu/libcuda.so.1";
-}
 
 std::string load_driver() {
   if (gpu_images::all_reduce[0].ptx == nullptr) return "this build has no GPU kernels (nvcc)";

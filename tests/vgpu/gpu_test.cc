@@ -1,23 +1,14 @@
 #include "tests/vgpu/gpu_test.h"
 
 #include <dlfcn.h>
-#include <unistd.h>
 
-#include <climits>
 #include <cstdio>
 #include <cstdlib>
 
+#include "tests/runner/own_folder.h"
+
 namespace tw::test {
 namespace {
-
-/// build/lib/vgpu beside build/tests.
-std::string own_driver() {
-  char own[PATH_MAX];
-  const ssize_t length = ::readlink("/proc/self/exe", own, sizeof own - 1);
-  std::string path(own, static_cast<size_t>(length > 0 ? length : 0));
-  for (int up = 0; up < 2; ++up) path.resize(path.find_last_of('/'));
-  return path + "/lib/vgpu/libcuda.so.1";
-}
 
 [[noreturn]] void give_up(const std::string& sentence) {
   std::fprintf(stderr, "%s\n", sentence.c_str());
@@ -26,7 +17,7 @@ std::string own_driver() {
 
 CudaDriver load_driver() {
   const char* named = std::getenv("TW_CONFORMANCE_DRIVER");
-  const std::string path = named != nullptr ? named : own_driver();
+  const std::string path = named != nullptr ? named : virtual_driver();
   ::setenv("TW_VGPU", "8", 0);
   ::setenv("TW_VGPU_ON_REPORT", "continue", 0);
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
