@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "lib/base/error.h"
+#include "lib/base/round.h"
 
 namespace tw {
 namespace {
@@ -14,14 +15,12 @@ constexpr size_t kHuge = size_t{2} << 20;
 constexpr size_t kSmall = size_t{64} << 10;  // below, allocations share pages
 constexpr size_t kFirstSegment = size_t{16} << 20;
 
-size_t up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
-
 }  // namespace
 
 size_t RangeAllocator::rounded(size_t bytes) {
   if (bytes == 0) bytes = 1;
   if (bytes > SIZE_MAX / 2) fail(TW_ERROR_OUT_OF_MEMORY, "%zu bytes are too many", bytes);
-  return bytes < kSmall ? up(bytes, kLine) : up(bytes, kPage);
+  return bytes < kSmall ? round_up(bytes, kLine) : round_up(bytes, kPage);
 }
 
 RangeAllocator::Place RangeAllocator::allocate(size_t bytes) {
@@ -29,7 +28,7 @@ RangeAllocator::Place RangeAllocator::allocate(size_t bytes) {
   const size_t align = need < kSmall ? kLine : need < kHuge ? kPage : kHuge;
   for (size_t i = 0; i < free_.size(); ++i) {
     const Range range = free_[i];
-    const size_t at = up(range.offset, align);
+    const size_t at = round_up(range.offset, align);
     if (at + need > range.offset + range.bytes) continue;
     const Range before{range.segment, range.offset, at - range.offset};
     const Range after{range.segment, at + need, range.offset + range.bytes - at - need};
@@ -60,7 +59,8 @@ void RangeAllocator::release(const Place& place) {
 }
 
 size_t RangeAllocator::next_segment_bytes(size_t bytes) const {
-  return up(std::max({rounded(bytes), kFirstSegment, std::min(total_, size_t{1} << 30)}), kHuge);
+  return round_up(std::max({rounded(bytes), kFirstSegment, std::min(total_, size_t{1} << 30)}),
+                  kHuge);
 }
 
 void RangeAllocator::add_segment(size_t bytes, size_t used) {

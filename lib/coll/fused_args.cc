@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/base/round.h"
 #include "lib/coll/gemm_grid.h"
 #include "lib/device/kernels.h"
 
@@ -10,14 +11,12 @@ namespace {
 
 constexpr size_t kLine = 128;
 
-constexpr size_t up(size_t a, size_t to) { return divide_up(a, to) * to; }
-
 /// Hands out parts of the workspace's data.
 class Places {
  public:
   size_t add(size_t bytes) {
     const size_t at = end_;
-    end_ += up(bytes, kLine);
+    end_ += round_up(bytes, kLine);
     return at;
   }
   size_t end() const { return end_; }
@@ -67,7 +66,7 @@ GemmLaunch all_gather_gemm(const GemmCall& call, const Place& place, int blocks)
   args.b = call.b;
   args.c = call.c;
   args.epilogue = call.epilogue;
-  args.gathered_stride = up(turned ? call.m : call.k, kLine / element);
+  args.gathered_stride = round_up(turned ? call.m : call.k, kLine / element);
   args.all = call.a;
   args.all.rows = call.m;
   args.all.stride = args.gathered_stride;
@@ -152,7 +151,7 @@ GemmLaunch all_reduce_norm(const GemmCall& call, const Place& place, ReducePath 
   args.eps = call.norm_eps;
   Places places;
   const size_t owned = by_owner ? nearly_equal(call.m, place.size)[0] : call.m;
-  args.sender_bytes = up(owned * call.n * call.out_element(), kLine);
+  args.sender_bytes = round_up(owned * call.n * call.out_element(), kLine);
   args.partials = places.add(static_cast<size_t>(place.size) * args.sender_bytes);
   args.staged_c = staged(call, path, true, places);
   args.staged_hidden = staged(call, path, call.hidden.data != nullptr, places);

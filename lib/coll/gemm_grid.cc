@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lib/base/round.h"
+
 namespace tw {
 namespace {
 
@@ -10,12 +12,10 @@ constexpr size_t kTilesPerBlock = 4;                // so that blocks end at abo
 constexpr size_t kLeastRows = 64;                   // of a tile that is cut for that
 constexpr size_t kRowTileBytes = size_t{64} << 10;  // of whole rows
 
-constexpr size_t up(size_t a, size_t to) { return divide_up(a, to) * to; }
-
 /// `size` in equal steps of at most `most`, each a multiple of `unit`.
 uint32_t equal_steps(size_t size, size_t most, size_t unit) {
   const size_t count = std::max<size_t>(1, divide_up(size, most));
-  return static_cast<uint32_t>(std::max(unit, up(divide_up(size, count), unit)));
+  return static_cast<uint32_t>(std::max(unit, round_up(divide_up(size, count), unit)));
 }
 
 size_t tiles(const size_t* sizes, int n, size_t step) {
@@ -79,7 +79,8 @@ TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int 
            tiles(col_sizes.data(), col_parts, col_step);
   };
   while (count() < wanted && col_step > kColUnit) col_step /= 2;
-  while (count() < wanted && row_step >= 2 * kLeastRows) row_step = up(row_step / 2, kRowUnit);
+  while (count() < wanted && row_step >= 2 * kLeastRows)
+    row_step = round_up(row_step / 2, kRowUnit);
 
   const Segments rows = segments_of(row_sizes.data(), row_parts, static_cast<uint32_t>(row_step));
   const Segments cols = segments_of(col_sizes.data(), col_parts, static_cast<uint32_t>(col_step));

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/base/round.h"
 #include "lib/comm/control.h"
 
 namespace tw {
@@ -13,8 +14,6 @@ constexpr size_t kLeastWorkspaceSlots = size_t{16} << 10;
 constexpr size_t kBytesPerSlot = 2048;  // of a large workspace
 constexpr size_t kLeastWorkspace = size_t{1} << 20;
 constexpr size_t kScratchUnit = size_t{64} << 10;  // blocks' scratch shares no pages
-
-constexpr size_t up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 /// What ranks tell each other when the workspace grows. A failure's sentence follows it.
 struct Growth {
@@ -52,11 +51,11 @@ size_t workspace_bytes(int ranks, size_t slots, size_t data) {
   const size_t fixed = n * (2 * 128 + 128) + n * kLeastWorkspaceSlots * 8 + 4096;
   const size_t with_words = (data + fixed) * kBytesPerSlot / (kBytesPerSlot - 8 * n);
   const size_t with_slots = slots > kLeastWorkspaceSlots ? slots * kBytesPerSlot : 0;
-  return up(std::max({with_words, with_slots, kLeastWorkspace}), 4096);
+  return round_up(std::max({with_words, with_slots, kLeastWorkspace}), 4096);
 }
 
 size_t scratch_bytes(size_t tile_rows, size_t k, bool least) {
-  return up(least ? kTileScratch : tile_scratch(tile_rows, k), kScratchUnit);
+  return round_up(least ? kTileScratch : tile_scratch(tile_rows, k), kScratchUnit);
 }
 
 LocalNeed larger(const LocalNeed& a, const LocalNeed& b) {

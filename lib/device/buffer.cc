@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "lib/base/error.h"
+#include "lib/base/round.h"
 #include "lib/device/shared_memory.h"
 
 namespace tw {
@@ -13,10 +14,7 @@ size_t unit_of(size_t bytes) { return bytes >= kHugePage ? kHugePage : 4096; }
 
 }  // namespace
 
-size_t Buffer::rounded(size_t bytes) {
-  const size_t unit = unit_of(bytes);
-  return (bytes + unit - 1) / unit * unit;
-}
+size_t Buffer::rounded(size_t bytes) { return round_up(bytes, unit_of(bytes)); }
 
 Buffer::Buffer(size_t bytes) {
   if (bytes == 0) return;
@@ -27,8 +25,7 @@ Buffer::Buffer(size_t bytes) {
   void* const at = room < bytes ? MAP_FAILED
                                 : mmap(nullptr, room, PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at == MAP_FAILED)
-    fail(TW_ERROR_OUT_OF_MEMORY, "no memory: %zu bytes of scratch for tile programs", bytes);
+  if (at == MAP_FAILED) fail(TW_ERROR_OUT_OF_MEMORY, "no memory: %zu bytes", bytes);
   char* const begin = static_cast<char*>(at);
   const size_t skip = (unit - reinterpret_cast<size_t>(begin) % unit) % unit;
   if (skip != 0) munmap(begin, skip);

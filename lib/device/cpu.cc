@@ -5,12 +5,12 @@
 // launches run one after the other in issue order, across comms and streams of this rank.
 #include <algorithm>
 #include <condition_variable>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 
 #include "lib/base/error.h"
+#include "lib/device/buffer.h"
 #include "lib/device/device.h"
 #include "lib/device/pool.h"
 #include "lib/device/stream.h"
@@ -93,16 +93,9 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
 
  private:
   struct HostMemory : DeviceMemory {
-    explicit HostMemory(size_t bytes) : memory(std::calloc(1, bytes + kLine)) {
-      if (memory == nullptr) fail(TW_ERROR_OUT_OF_MEMORY, "no memory: %zu bytes", bytes);
-    }
-    ~HostMemory() override { std::free(memory); }
-    char* data() const override {
-      return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine *
-                                     kLine);
-    }
-    static constexpr size_t kLine = 128;
-    void* const memory;  // pages exist when they are touched
+    explicit HostMemory(size_t bytes) : buffer(bytes) {}
+    char* data() const override { return buffer.data(); }
+    const Buffer buffer;
   };
 
   /// Waits for a ticket's turn, and passes the turn on at the end.

@@ -153,8 +153,8 @@ class Device {
 
   /// Heaps in the device's own memory; null where that is the host's (host_heaps).
   virtual Heaps* heaps() { return nullptr; }
-  /// Whether kernels, and the host, reach what the other has: then waits in kernels call the host
-  /// (WaitContext::slow), and the two functions below this one copy nothing but bytes.
+  /// Whether kernels and the host reach all that the other has. Then waits in kernels call the host
+  /// (WaitContext::slow).
   bool is_host() const { return kind() == TW_DEVICE_CPU; }
 
   /// Zeroed memory for this device's kernels. Throws OUT_OF_MEMORY.

@@ -1,29 +1,16 @@
 #include "lib/device/heap.h"
 
-#include <map>
 #include <mutex>
 #include <vector>
 
 #include "lib/base/error.h"
 #include "lib/base/random.h"
+#include "lib/base/round.h"
+#include "lib/device/heap_registry.h"
 #include "lib/device/shared_memory.h"
 
 namespace tw {
 namespace {
-
-size_t up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
-
-class HostHeap;
-
-struct Registry {
-  std::mutex mutex;
-  std::map<uint64_t, std::weak_ptr<HostHeap>> heaps;
-};
-
-Registry& registry() {
-  static Registry* const instance = new Registry;  // outlives every static destructor
-  return *instance;
-}
 
 /// A memfd: the owner grows the file, peers map further segments of the same file, so that a window
 /// costs no file descriptor.
@@ -33,9 +20,7 @@ class HostHeap : public Heap {
   HostHeap(const HostHeap&) = delete;
   HostHeap& operator=(const HostHeap&) = delete;
   ~HostHeap() override {
-    if (!own_) return;
-    const std::lock_guard<std::mutex> lock(registry().mutex);
-    registry().heaps.erase(id_);
+    if (own_) HeapRegistry<HostHeap>::get().remove(id_);
   }
 
   uint64_t id() const override { return id_; }
@@ -45,7 +30,7 @@ class HostHeap : public Heap {
     if (static_cast<size_t>(index) < segments_.size()) return;
     if (static_cast<size_t>(index) > segments_.size())
       fail(TW_ERROR_INTERNAL, "heap segment %d grown before segment %zu", index, segments_.size());
-    bytes = up(bytes, kHugePage);
+    bytes = round_up(bytes, kHugePage);
     if (own_) grow_memfd(file_, bytes_ + bytes);
     segments_.push_back({bytes_, Mapping(file_, bytes_, bytes)});
     bytes_ += bytes;
@@ -100,15 +85,12 @@ class HostHeaps : public Heaps {
   std::shared_ptr<Heap> create() override {
     const auto id = random_value<uint64_t>();
     auto heap = std::make_shared<HostHeap>(id, create_memfd("tilewire"), true);
-    const std::lock_guard<std::mutex> lock(registry().mutex);
-    registry().heaps[id] = heap;
+    HeapRegistry<HostHeap>::get().add(id, heap);
     return heap;
   }
 
   std::shared_ptr<Heap> find(uint64_t id) override {
-    const std::lock_guard<std::mutex> lock(registry().mutex);
-    const auto found = registry().heaps.find(id);
-    return found == registry().heaps.end() ? nullptr : found->second.lock();
+    return HeapRegistry<HostHeap>::get().find(id);
   }
 
   std::shared_ptr<Heap> adopt(uint64_t id) override {

@@ -4,13 +4,14 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/base/round.h"
 #include "lib/comm/comm.h"
 #include "lib/program/trace.h"
 
 namespace tw {
 namespace {
 
-size_t lines(size_t bytes) { return divide_up(bytes, 128) * 128; }
+size_t lines(size_t bytes) { return round_up(bytes, 128); }
 
 }  // namespace
 

@@ -7,13 +7,12 @@
 #include "lib/base/config.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/base/round.h"
 
 namespace tw {
 namespace {
 
 constexpr size_t kScratchUnit = 4096;
-
-size_t in_units(size_t size, size_t unit) { return divide_up(size, unit) * unit; }
 
 }  // namespace
 
@@ -54,9 +53,9 @@ void UserProgram::build(StorePolicy store) {
   uint32_t rows = 1;
   for (const DeclaredTensor& tensor : mine_.tensors) rows = std::max(rows, tensor.terms.rows);
   needs.scratch =
-      in_units(tile_scratch(std::min<size_t>(rows, kCpuTile.rows), longest_k(mine_)), kScratchUnit);
-  needs.row = in_units(std::max(longest_row(mine_), kernel_.row), 16);
-  needs.op_scratch = in_units(kernel_.op_scratch, kScratchUnit);
+      round_up(tile_scratch(std::min<size_t>(rows, kCpuTile.rows), longest_k(mine_)), kScratchUnit);
+  needs.row = round_up(std::max(longest_row(mine_), kernel_.row), 16);
+  needs.op_scratch = round_up(kernel_.op_scratch, kScratchUnit);
   needs.store = store;
   launcher_ = std::make_unique<ProgramLauncher>(comm_, kernel_.entry, needs,
                                                 std::vector<const ProgramImage*>{&built_.image},

@@ -1,18 +1,17 @@
 #include "lib/device/gpu/heap.h"
 
-#include <map>
 #include <mutex>
 #include <vector>
 
 #include "lib/base/error.h"
 #include "lib/base/random.h"
+#include "lib/base/round.h"
 #include "lib/device/gpu/device.h"
+#include "lib/device/heap_registry.h"
 #include "lib/device/shared_memory.h"
 
 namespace tw::gpu {
 namespace {
-
-size_t up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 AllocationProp properties_of(int ordinal) {
   AllocationProp properties{};
@@ -88,16 +87,6 @@ struct Segments {
   std::vector<std::shared_ptr<Segment>> all;
 };
 
-struct Registry {
-  std::mutex mutex;
-  std::map<uint64_t, std::weak_ptr<Segments>> heaps;
-};
-
-Registry& registry() {
-  static Registry* const instance = new Registry;  // outlives every static destructor
-  return *instance;
-}
-
 /// One rank's view of a rank's heap: the segments that its own GPU has rights to.
 class GpuHeap : public Heap {
  public:
@@ -108,9 +97,7 @@ class GpuHeap : public Heap {
   GpuHeap(const GpuHeap&) = delete;
   GpuHeap& operator=(const GpuHeap&) = delete;
   ~GpuHeap() override {
-    if (whose_ != Whose::kOwn) return;
-    const std::lock_guard<std::mutex> lock(registry().mutex);
-    registry().heaps.erase(id_);
+    if (whose_ == Whose::kOwn) HeapRegistry<Segments>::get().remove(id_);
   }
 
   uint64_t id() const override { return id_; }
@@ -118,7 +105,7 @@ class GpuHeap : public Heap {
   void grow(int index, size_t bytes) override {
     if (static_cast<size_t>(index) < used_.size()) return;
     const ContextScope scope(device_.driver(), device_.context());
-    bytes = up(bytes, kHugePage);
+    bytes = round_up(bytes, kHugePage);
     used_.push_back(whose_ == Whose::kOwn           ? make(bytes)
                     : whose_ == Whose::kThisProcess ? ask(index)
                                                     : import(index, bytes));
@@ -187,16 +174,12 @@ class GpuHeap : public Heap {
 std::shared_ptr<Heap> GpuHeaps::create() {
   const auto id = random_value<uint64_t>();
   auto segments = std::make_shared<Segments>();
-  const std::lock_guard<std::mutex> lock(registry().mutex);
-  registry().heaps[id] = segments;
+  HeapRegistry<Segments>::get().add(id, segments);
   return std::make_shared<GpuHeap>(device_, id, GpuHeap::Whose::kOwn, std::move(segments));
 }
 
 std::shared_ptr<Heap> GpuHeaps::find(uint64_t id) {
-  const std::lock_guard<std::mutex> lock(registry().mutex);
-  const auto found = registry().heaps.find(id);
-  std::shared_ptr<Segments> segments =
-      found == registry().heaps.end() ? nullptr : found->second.lock();
+  std::shared_ptr<Segments> segments = HeapRegistry<Segments>::get().find(id);
   if (segments == nullptr) return nullptr;
   return std::make_shared<GpuHeap>(device_, id, GpuHeap::Whose::kThisProcess, std::move(segments));
 }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/base/round.h"
 
 namespace tw::gpu {
 namespace {
@@ -40,7 +41,7 @@ const void* StageRing::add(const void* data, size_t bytes) {
   }
   const size_t at = used_;
   std::memcpy(slot.host + at, data, bytes);
-  used_ = (used_ + bytes + kAlignment - 1) / kAlignment * kAlignment;
+  used_ = round_up(used_ + bytes, kAlignment);
   return reinterpret_cast<const void*>(slot.device + at);
 }
 
