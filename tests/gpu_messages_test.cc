@@ -1,9 +1,12 @@
 // Messages, groups and copies of comms on GPUs.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <barrier>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/runner/gpus.h"
@@ -162,6 +165,44 @@ TEST(GpuWindow, PutsAndGetsReachPeers) {
     for (size_t i = 0; i < kCount; ++i) ASSERT_EQ(data[i], value_of(1 - rank, i));
     EXPECT_EQ(tw_barrier(comm, nullptr), TW_OK) << tw_last_error();
     b.gpu().synchronize();
+  });
+}
+
+/// More calls with arrays than the device keeps arrays for (64), all queued before the first can
+/// run: each is carried out by its own.
+TEST(GpuUnevenCalls, KeepTheirArraysUntilTheyAreDone) {
+  TW_NEED_GPUS(2);
+  const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
+  constexpr size_t kCalls = 80, kAtOnce = 64;
+  const ThreadRanks ranks(2);
+  std::atomic<size_t> queued{0};
+  std::barrier meet(2);
+  ranks.run([&](int rank, tw_comm_t comm) {
+    Gpu gpu(rank);
+    auto* const sent = static_cast<uint32_t*>(gpu.allocate(sizeof(uint32_t)));
+    auto* const received = static_cast<uint32_t*>(gpu.allocate(2 * kCalls * sizeof(uint32_t)));
+    const uint32_t own = value_of(rank, 0);
+    gpu.write(sent, &own, sizeof own);
+    const std::vector<uint32_t> nothing(2 * kCalls, 0);
+    gpu.write(received, nothing.data(), nothing.size() * sizeof(uint32_t));
+    if (rank == 1) {
+      while (queued < kAtOnce) std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));  // rank 0 goes as far as it can
+    }
+    for (size_t i = 0; i < kCalls; ++i) {
+      const size_t counts[] = {1, 1}, displs[] = {2 * i + 1, 2 * i};
+      EXPECT_EQ(tw_all_gather_v(sent, received, counts, displs, TW_INT32, comm, nullptr), TW_OK)
+          << tw_last_error();
+      if (rank == 0) ++queued;
+    }
+    gpu.synchronize();
+    std::vector<uint32_t> data(2 * kCalls);
+    gpu.read(data.data(), received, data.size() * sizeof(uint32_t));
+    for (size_t i = 0; i < data.size(); ++i)
+      EXPECT_EQ(data[i], value_of(i % 2 == 0 ? 1 : 0, 0)) << "rank " << rank << ", element " << i;
+    meet.arrive_and_wait();  // freeing memory waits for launches
+    gpu.free(sent);
+    gpu.free(received);
   });
 }
 
