@@ -8,9 +8,11 @@
 namespace tw {
 namespace {
 
-/// `size` elements in units of a panel where each rank gets one or more, else in single ones.
+/// Panels where each rank can get one or more, else single elements.
+size_t unit_of(size_t size, size_t ranks) { return size >= kPanelCols * ranks ? kPanelCols : 1; }
+
 std::vector<size_t> parts_of(size_t size, int ranks) {
-  const size_t unit = size >= kPanelCols * static_cast<size_t>(ranks) ? kPanelCols : 1;
+  const size_t unit = unit_of(size, static_cast<size_t>(ranks));
   std::vector<size_t> begin = nearly_equal_parts(divide_up(size, unit), ranks);
   for (size_t& b : begin) b = std::min(size, b * unit);
   return begin;
@@ -19,8 +21,7 @@ std::vector<size_t> parts_of(size_t size, int ranks) {
 }  // namespace
 
 ModelShare::ModelShare(const ModelDesc& desc, int ranks)
-    : ffn(parts_of(static_cast<size_t>(desc.ffn), ranks)),
-      vocab(parts_of(static_cast<size_t>(desc.vocab), ranks)),
+    : vocab(parts_of(static_cast<size_t>(desc.vocab), ranks)),
       embedding(parts_of(static_cast<size_t>(desc.hidden), ranks)) {
   const auto group = static_cast<size_t>(desc.heads / desc.kv_heads);
   const size_t unit = desc.kv_heads >= ranks ? group : 1;
@@ -38,6 +39,25 @@ ModelShare::ModelShare(const ModelDesc& desc, int ranks)
     }
     heads.push_back(share);
   }
+  divide_ffn(static_cast<size_t>(desc.ffn));
+}
+
+/// Unit by unit to the rank that reads the fewest weights so far.
+void ModelShare::divide_ffn(size_t columns) {
+  const size_t ranks = heads.size(), unit = unit_of(columns, ranks);
+  std::vector<size_t> sizes(ranks), read(ranks);  // read: in thirds of a column's weights
+  for (size_t r = 0; r < ranks; ++r)
+    read[r] = qkv_size(static_cast<int>(r)) + q_size(static_cast<int>(r));
+  for (size_t left = columns; left != 0;) {
+    const auto least =
+        static_cast<size_t>(std::min_element(read.begin(), read.end()) - read.begin());
+    const size_t taken = std::min(left, unit);
+    sizes[least] += taken;
+    read[least] += 3 * taken;
+    left -= taken;
+  }
+  ffn.assign(1, 0);
+  for (const size_t size : sizes) ffn.push_back(ffn.back() + size);
 }
 
 size_t ModelShare::qkv_size(int rank) const {

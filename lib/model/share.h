@@ -1,6 +1,8 @@
 // What each rank has of a model: query heads with the K and V heads that they read, columns of the
-// feed-forward network, of the embedding, and tokens of the vocabulary. Nearly equal whole units;
-// every rank computes all of it alike.
+// feed-forward network, of the embedding, and tokens of the vocabulary, in whole units; every rank
+// computes all of it alike. Heads, embedding and vocabulary are nearly equal; who has fewer heads
+// has more of the feed-forward network, so that all read as many weights in a layer (that they
+// wait for each other within it costs little: tile/fetch_ahead.h).
 #pragma once
 
 #include <cstddef>
@@ -29,6 +31,7 @@ struct ModelShare {
   size_t q_size(int rank) const;
 
  private:
+  void divide_ffn(size_t columns);
   static size_t size(const std::vector<size_t>& begin, int rank) {
     const auto r = static_cast<size_t>(rank);
     return begin[r + 1] - begin[r];

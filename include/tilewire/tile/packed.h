@@ -15,6 +15,7 @@
 
 #include "tilewire.h"
 #include "tilewire/tile/grid.h"
+#include "tilewire/tile/matrix.h"
 
 namespace tw {
 
@@ -53,6 +54,18 @@ constexpr size_t panel_bytes(size_t k, tw_type_t type) {
   const size_t at = type == TW_BF16 ? (in_k / 2 * kPanelTileCols + in_j) * 2 + in_k % 2
                                     : in_k * kPanelTileCols + in_j;
   return tile * kPackedK * kPanelTileCols + at;
+}
+
+/// A piece of packed weights.
+struct PackedPart {
+  const char* data;
+  size_t bytes;
+};
+/// CPUs: the panels that have columns col .. col + cols - 1 of a packed operand.
+constexpr PackedPart packed_columns(const Operand& b, size_t col, size_t cols) {
+  const size_t bytes = panel_bytes(b.rows, b.type);
+  const size_t first = col / kPanelCols, end = divide_up(col + cols, kPanelCols);
+  return {static_cast<const char*>(b.data) + kPackedHeader + first * bytes, (end - first) * bytes};
 }
 
 inline constexpr size_t kGpuPackedTile = 16 << 10;

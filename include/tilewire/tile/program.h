@@ -35,6 +35,7 @@
 #include <cstdint>
 
 #include "tilewire/kernels/program.h"
+#include "tilewire/tile/fetch_ahead.h"
 #include "tilewire/tile/tile_call.h"
 #include "tilewire/tile/tile_kernel.h"
 
@@ -44,8 +45,8 @@ namespace TW_NS {
 template <class Block>
 class ProgramBlock {
  public:
-  TW_FN ProgramBlock(Block& block, const ProgramArgs& args)
-      : block_(block), args_(args), call_(block, args.tiles) {}
+  TW_FN ProgramBlock(Block& block, const ProgramArgs& args, FetchAhead::RightOf right_of)
+      : block_(block), args_(args), call_(block, args.tiles), ahead_(right_of, block.blocks()) {}
 
   /// The block, for the tile layer's ops.
   TW_FN Block& tile_block() { return block_; }
@@ -61,9 +62,14 @@ class ProgramBlock {
   /// Role: consumer, loader. Scope: system. Order: acquire. Blocks: yes.
   TW_FN void come(At at = At::here()) {
     const ProgramWait* const waits = args_.waits + now_->first_wait;
-    block_.wait_all(at, now_->waits, [&](uint32_t i) {
+    const auto when = [&](uint32_t i) {
       return call_.when(static_cast<int>(waits[i].sender), waits[i].counter, at);
-    });
+    };
+    if constexpr (Block::kFetchesAhead) {
+      for (uint32_t i = 0; i < now_->waits; ++i)
+        while (!block_.has_come(when(i)) && ahead_.more(block_, args_, number_)) continue;
+    }
+    block_.wait_all(at, now_->waits, when);
     block_.bind_left(waits, now_->waits, call_.epoch());
     if (args_.trace != nullptr) block_.put(&args_.trace[number_].ready, block_.clock());
   }
@@ -139,8 +145,16 @@ class ProgramBlock {
   const ProgramArgs& args_;
   TileCall<Block> call_;
   const ProgramInstruction* now_ = nullptr;
+  FetchAhead ahead_;
   uint32_t number_ = 0;
   uint32_t op_ = UINT32_MAX;
+};
+
+/// An op may tell what an instruction multiplies by, packed, in one or two parts, so that it is
+/// fetched while the block waits: `static PackedPart right(const Args&, const uint32_t* at, int)`.
+template <class Op>
+concept HasRight = requires(const typename Op::Args& args, const uint32_t* at) {
+  Op::right(args, at, 0);
 };
 
 template <class Op>
@@ -161,7 +175,25 @@ struct ProgramOps {
      ...);
   }
 
+  /// FetchAhead::RightOf.
+  TW_FN static PackedPart right(const ProgramArgs& args, const ProgramInstruction& instruction,
+                                int part) {
+    const ProgramOp& op = args.ops[instruction.op];
+    PackedPart found{};
+    uint32_t kind = 0;
+    ((op.kind == kind++ ? right_one<Ops>(args.arguments + op.offset, instruction.at, part, &found)
+                        : static_cast<void>(0)),
+     ...);
+    return found;
+  }
+
  private:
+  template <class Op>
+  TW_FN static void right_one(const char* args, const uint32_t* at, int part, PackedPart* found) {
+    if constexpr (HasRight<Op>)
+      *found = Op::right(*reinterpret_cast<const typename Op::Args*>(args), at, part);
+  }
+
   template <class Op, class Block>
   TW_FN static void run_one(ProgramBlock<Block>& block, const char* args, const uint32_t* at) {
     if constexpr (ConsumerOnly<Op>) block.tile_block().consume_alone();
@@ -174,7 +206,9 @@ struct ProgramOps {
 /// Role: all. Scope: system. Order: acquire, release. Blocks: yes.
 template <class Ops, class Block>
 TW_FN void run_program(Block& block, const ProgramArgs& args) {
-  ProgramBlock<Block> program(block, args);
+  FetchAhead::RightOf right_of = nullptr;
+  if constexpr (Block::kFetchesAhead) right_of = &Ops::right;
+  ProgramBlock<Block> program(block, args, right_of);
   for (const uint32_t i : block.items(args.count, 0)) {
     program.begin(i);
     Ops::run(program, args, args.list[i]);

@@ -39,6 +39,12 @@ struct GemmOp {
         },
         TilePlace{}, sum, args.epilogue);
   }
+  TW_FN static PackedPart right(const Args& args, const uint32_t* at, int part) {
+    const Tile tile = args.grid.tile(at[0], at[1]);
+    const bool absent = part == 1 && tile.pair == 0;
+    if (args.live.of(tile.row, tile.rows) == 0 || absent) return {};
+    return packed_columns(args.b, tile.col + (part == 0 ? 0 : tile.pair), tile.cols);
+  }
 };
 
 /// Norms a row for the next product: into y at every rank of `receivers`.

@@ -261,6 +261,13 @@ class TileBlockOps {
   /// Role: loader, in mma. Scope: system. Order: acquire. Blocks: mma does.
   void bind_left(const ProgramWait* waits, uint32_t n, uint64_t value);
 
+  /// Whether a block that waits can use the time: then there are `fetch` and `has_come`.
+  static constexpr bool kFetchesAhead;
+  /// Hints that what lies there will be read by this block soon. Order: none. Blocks: no.
+  void fetch(const char* data, size_t bytes);
+  /// Whether a wait for `when` would end at once. Scope: system. Order: none. Blocks: no.
+  bool has_come(const Ready& when);
+
   /// Adds 1 to *count after everything that any role of this block stored before is complete, as
   /// for `signal`. Who makes it `full` sets it to 0, then stores `value` into word(0 .. n-1)
   /// (uint64_t*, null: left out): after what all who added had stored.

@@ -320,6 +320,11 @@ class CpuTileBlock {
   TW_FN void raise(At at, uint64_t* count, uint64_t full, int n, Word word, uint64_t value) {
     if (ok_ && Hook::signals(at) && block_.count_to(full, count)) signal(at, n, word, value);
   }
+  static constexpr bool kFetchesAhead = true;
+  TW_FN void fetch(const char* data, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(data + i, 0, 2);
+  }
+  TW_FN bool has_come(const Ready& when) { return block_.load(when.word) >= when.value; }
   static constexpr bool kConsumes = true;
   TW_FN void consume_alone() {}
   TW_FN bool leads() const { return true; }

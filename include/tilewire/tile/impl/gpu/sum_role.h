@@ -158,6 +158,7 @@ class SumRole : public Role {
   // ---- For programs ----
 
   static constexpr bool kConsumes = true;
+  static constexpr bool kFetchesAhead = false;
   TW_FN void consume_alone() {}
   TW_FN bool leads() const { return this_thread() == 0; }
   TW_FN void bind_left(const ProgramWait* /*waits*/, uint32_t /*n*/, uint64_t /*value*/) {}

@@ -87,6 +87,7 @@ class Sm90Role : public TileRole<Self, Sm90Memory> {
   TW_FN void store(const TilePlace& /*to*/, const Sum& /*sum*/) {}
 
   static constexpr bool kConsumes = false;
+  static constexpr bool kFetchesAhead = false;  // the loader runs ahead
   TW_FN void consume_alone() {}
   TW_FN bool leads() const { return false; }
   TW_FN void bind_left(const ProgramWait* /*waits*/, uint32_t /*n*/, uint64_t /*value*/) {}
