@@ -10,12 +10,12 @@
  *   tw_model_step        as often as wanted, each alike on all ranks
  *   tw_model_destroy     before the comm's, which names the models that live
  *
- * Matrices are held as bf16; ranks hold nearly equal shares of heads, of feed-forward columns and
- * of the vocabulary, which need not divide. 1 to TW_MAX_FUSED_RANKS ranks. Several models may live
- * on one comm (a draft and its target): the order of their steps is then the same on all ranks. A
- * model belongs to its comm's thread (INVALID_STATE for a second one), and its collective calls are
- * not allowed in a group (INVALID_STATE); their errors are also those of collectives. A struct that
- * a call fills in is given with its size set, by the initialiser. */
+ * Matrices are held as bf16; ranks hold nearly equal shares of heads and of the vocabulary, which
+ * need not divide; who has fewer heads has more feed-forward columns. 1 to TW_MAX_FUSED_RANKS
+ * ranks. Several models may live on one comm (a draft and its target), their steps in the same
+ * order on all ranks. A model belongs to its comm's thread (INVALID_STATE for a second one), and
+ * its collective calls are not allowed in a group (INVALID_STATE); their errors are also those of
+ * collectives. A struct that a call fills in is given with its size set, by the initialiser. */
 #ifndef TILEWIRE_MODEL_H_
 #define TILEWIRE_MODEL_H_
 

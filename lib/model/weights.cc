@@ -107,9 +107,9 @@ void ModelWeights::add_layer(size_t l) {
   const auto floats = [](size_t n) { return Buffer(n * sizeof(float)); };
   if (desc_.q_bias || desc_.k_bias || desc_.v_bias) w.qkv_bias = floats(q + 2 * kv);
   if (desc_.mlp_bias) w.gate_up_bias = floats(2 * ffn);
-  // Added once, by the first rank.
-  if (desc_.o_bias && rank_ == 0) w.o_bias = floats(hidden);
-  if (desc_.mlp_bias && rank_ == 0) w.down_bias = floats(hidden);
+  // Added once, by the first rank that has a part of the sum.
+  if (desc_.o_bias && heads.first_query == 0 && q != 0) w.o_bias = floats(hidden);
+  if (desc_.mlp_bias && first_ffn == 0 && ffn != 0) w.down_bias = floats(hidden);
 
   /// Outputs first .. of a product's weight, as columns of `to` from `at`, with their bias.
   const auto outputs = [&](const std::string& name, size_t first, size_t count, char* to, size_t at,
