@@ -42,18 +42,20 @@ ModelShare::ModelShare(const ModelDesc& desc, int ranks)
   divide_ffn(static_cast<size_t>(desc.ffn));
 }
 
-/// Unit by unit to the rank that reads the fewest weights so far.
+/// Unit by unit to the rank that has the least to do so far. Of a rank's heads half the weights
+/// count: all of them would balance products of a few rows, none of them those of a prompt, in
+/// which nothing can be fetched for what a wait costs.
 void ModelShare::divide_ffn(size_t columns) {
   const size_t ranks = heads.size(), unit = unit_of(columns, ranks);
-  std::vector<size_t> sizes(ranks), read(ranks);  // read: in thirds of a column's weights
+  std::vector<size_t> sizes(ranks), work(ranks);  // work: in thirds of a column's weights
   for (size_t r = 0; r < ranks; ++r)
-    read[r] = qkv_size(static_cast<int>(r)) + q_size(static_cast<int>(r));
+    work[r] = (qkv_size(static_cast<int>(r)) + q_size(static_cast<int>(r))) / 2;
   for (size_t left = columns; left != 0;) {
     const auto least =
-        static_cast<size_t>(std::min_element(read.begin(), read.end()) - read.begin());
+        static_cast<size_t>(std::min_element(work.begin(), work.end()) - work.begin());
     const size_t taken = std::min(left, unit);
     sizes[least] += taken;
-    read[least] += 3 * taken;
+    work[least] += 3 * taken;
     left -= taken;
   }
   ffn.assign(1, 0);

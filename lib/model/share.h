@@ -1,8 +1,8 @@
 // What each rank has of a model: query heads with the K and V heads that they read, columns of the
 // feed-forward network, of the embedding, and tokens of the vocabulary, in whole units; every rank
 // computes all of it alike. Heads, embedding and vocabulary are nearly equal; who has fewer heads
-// has more of the feed-forward network, so that all read as many weights in a layer (that they
-// wait for each other within it costs little: tile/fetch_ahead.h).
+// has more of the feed-forward network: ranks that then wait for each other within a layer fetch
+// weights meanwhile (tile/fetch_ahead.h).
 #pragma once
 
 #include <cstddef>
