@@ -43,8 +43,8 @@ ModelShare::ModelShare(const ModelDesc& desc, int ranks)
 }
 
 /// Unit by unit to the rank that has the least to do so far. Of a rank's heads half the weights
-/// count: all of them would balance products of a few rows, none of them those of a prompt, in
-/// which nothing can be fetched for what a wait costs.
+/// count: with all of them ranks read as many weights, which is all that a few rows' products do; a
+/// prompt's are bound by multiplying, and what a rank waits within a layer is lost to it.
 void ModelShare::divide_ffn(size_t columns) {
   const size_t ranks = heads.size(), unit = unit_of(columns, ranks);
   std::vector<size_t> sizes(ranks), work(ranks);  // work: in thirds of a column's weights
