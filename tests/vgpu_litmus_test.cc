@@ -4,6 +4,7 @@
 // out. Virtual GPUs are sequentially consistent, so outcomes that the model allows beyond these are
 // not modelled; each test says whether there are any. Then message passing by every signal and wait
 // at every scope: the race detector reports exactly what does not synchronise.
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <initializer_list>
@@ -263,6 +264,17 @@ class Outcomes : public Distant {
     }
     return seen;
   }
+  /// Of rounds until each that can be has been seen: when the host is late with a launch, the
+  /// threads of a round hardly overlap.
+  std::map<Outcome, int> outcomes_until(const std::set<Outcome>& can_be, const Litmus& litmus,
+                                        Distance distance) {
+    constexpr int kRounds = 20;
+    std::map<Outcome, int> seen;
+    const auto is_seen = [&](const Outcome& outcome) { return seen.count(outcome) != 0; };
+    for (int i = 0; i < kRounds && (i == 0 || !std::ranges::all_of(can_be, is_seen)); ++i)
+      for (const auto& [outcome, times] : outcomes_of(litmus, distance)) seen[outcome] += times;
+    return seen;
+  }
   static constexpr size_t kRepeats = 500;
 };
 
@@ -277,7 +289,7 @@ TEST_F(Outcomes, AreThoseOfInterleavings) {
     const std::set<Outcome> can_be = interleavings(litmus);
     for (const Distance distance : kDistances) {
       const std::string what = std::string(litmus.name) + ", " + kScopes[distance];
-      const auto seen = outcomes_of(litmus, distance);
+      const auto seen = outcomes_until(can_be, litmus, distance);
       for (const auto& [outcome, times] : seen)
         EXPECT_TRUE(can_be.count(outcome) != 0)
             << what << ": " << text_of(outcome) << times << " times"
