@@ -33,7 +33,7 @@ class Recorder {
   const char* base_;
 };
 
-/// Instruction i multiplies by `at[0]` bytes in part 0 and `at[1]` in part 1, from byte at[2], at[3].
+/// An instruction multiplies by at[0] bytes in part 0 and at[1] in part 1, from byte at[2], at[3].
 PackedPart right_of(const ProgramArgs& args, const ProgramInstruction& instruction, int part) {
   return {args.arguments + instruction.at[2 + part], instruction.at[part]};
 }
