@@ -41,7 +41,7 @@ struct GemmOp {
   }
   TW_FN static PackedPart right(const Args& args, const uint32_t* at, int part) {
     const Tile tile = args.grid.tile(at[0], at[1]);
-    const bool absent = part == 1 && tile.pair == 0;
+    const bool absent = args.b.rows == 0 || (part == 1 && tile.pair == 0);
     if (args.live.of(tile.row, tile.rows) == 0 || absent) return {};
     return packed_columns(args.b, tile.col + (part == 0 ? 0 : tile.pair), tile.cols);
   }
