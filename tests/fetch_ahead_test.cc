@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "tilewire/tile/program_ops.h"
+
 namespace TW_NS {
 namespace {
 
@@ -119,6 +121,33 @@ TEST(PackedColumns, AreThePanelsOfTheColumns) {
     const size_t panels_read = (col + cols + kPanelCols - 1) / kPanelCols - col / kPanelCols;
     EXPECT_EQ(part.bytes, panels_read * panel_bytes(kK, TW_BF16));
   }
+}
+
+TEST(RightOfAProduct, IsWhatItsTileMultipliesBy) {
+  constexpr size_t kK = 40, kCols = 96;  // of the result: in columns 0 .. 95 and 96 .. 191 of B
+  const std::vector<char> data(packed_bytes(PackedFor::kCpu, kK, 2 * kCols, TW_BF16));
+  uint32_t live = 3;
+  ProgramGemm gemm{};
+  gemm.live = {&live};
+  gemm.b = {data.data(), 2 * kCols, kK, 2 * kCols, TW_BF16, MatrixLayout::kPacked, nullptr};
+  gemm.grid = tile_grid(whole(5, 64), whole(kCols, 64), Raster::kRowsOuter, kCols);
+  const uint32_t at[4] = {0, 1, 1, 0};
+  const auto expect_part = [&](int part, size_t col, size_t cols) {
+    const PackedPart is = GemmOp::right(gemm, at, part), want = packed_columns(gemm.b, col, cols);
+    EXPECT_EQ(is.data, want.data) << part;
+    EXPECT_EQ(is.bytes, want.bytes) << part;
+  };
+  expect_part(0, 64, 32);
+  expect_part(1, kCols + 64, 32);
+  gemm.grid = tile_grid(whole(5, 64), whole(kCols, 64), Raster::kRowsOuter, 0);
+  expect_part(0, 64, 32);
+  EXPECT_EQ(GemmOp::right(gemm, at, 1).bytes, 0u) << "one product";
+  live = 0;
+  EXPECT_EQ(GemmOp::right(gemm, at, 0).bytes, 0u) << "no rows in this launch";
+  live = 3;
+  gemm.b.data = nullptr;
+  gemm.b.rows = 0;
+  EXPECT_EQ(GemmOp::right(gemm, at, 0).data, nullptr) << "weights of no columns of A";
 }
 
 }  // namespace

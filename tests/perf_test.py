@@ -271,10 +271,11 @@ def test_model_figures():
     module = tool("perf_model")
     run_model = module.Run(None, None)
     case, other = model_bars.decode(1, 64), model_bars.Case("prefill", 512)
-    run_model.rates = {case: {module.ONE: [90.0, 110.0, 100.0], module.OPS: [80.0], "llama.cpp": [40.0], "llama.cpp:huge,plain": [50.0]},
+    run_model.rates = {case: {module.ONE: [90.0, 110.0, 100.0], module.OPS: [80.0, 100.0, 50.0], "llama.cpp": [40.0], "llama.cpp:huge,plain": [50.0]},
                        other: {module.ONE: [7.0], module.OPS: [7.0]}}
     line = run_model.result(case)
     expect("model.jsonl", (line["tokens_per_s"], line["peer"], line["peer_tokens_per_s"], line["ratio"]) == (100, "llama.cpp:huge,plain", 50, 2), line)
+    expect("rounds are compared in turns", run_model.figures()["one_launch", case] == 1.125, run_model.figures())
     line = run_model.result(other)
     expect("without a peer", line["peer"] is None and line["ratio"] is None and ("ratio", other) not in run_model.figures(), line)
     run_layer = tool("perf_layer").Run(argparse.Namespace(shape="llama-70b"), None)

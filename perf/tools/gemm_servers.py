@@ -71,6 +71,11 @@ def median(values):
     return statistics.median(values) if values else None
 
 
+def median_ratio(over, under):
+    """Of what was measured in turns: the median of the rounds' ratios, as the machine's pace changes."""
+    return median([a / b for a, b in zip(over, under)])
+
+
 def write_results(path, results):
     """path.jsonl, a line per case, and path.md, the table of perf/README.md."""
     with open(f"{path}.jsonl", "w", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
 // What a core does while its block waits: it fetches weights that the instructions to come multiply
 // by. They depend on nothing, and products of a few rows read them at the speed of memory; so the
-// time of a wait is not lost. (On GPUs the loader runs ahead of waits by itself.)
+// time of a wait is not lost. (On sm_90a the loader runs ahead of waits by itself, sm_80 does not.)
 #pragma once
 
 #include <cstddef>

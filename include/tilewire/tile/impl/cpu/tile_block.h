@@ -479,8 +479,7 @@ class CpuTileBlock {
         const size_t row_bytes = kPanelCols * packed_element(b.of->type);
         s.ahead =
             last && !stream ? s.panels * s.panel_bytes - b.row * row_bytes : kTileK * row_bytes;
-        s.b = static_cast<const char*>(b.of->data) + kPackedHeader +
-              col / kPanelCols * s.panel_bytes + b.row * kPanelCols * packed_element(b.of->type);
+        s.b = packed_columns(*b.of, col, sum.tile.cols).data + b.row * row_bytes;
       } else {
         s.panel_bytes = panel_bytes(kTileK, b.of->type);
         s.ahead = 0;
