@@ -24,7 +24,9 @@
  *
  * 1 to TW_MAX_FUSED_RANKS ranks. A program belongs to its comm's thread (INVALID_STATE for a second
  * one), and its collective calls are not allowed in a group (INVALID_STATE). Several programs may
- * live on one comm: the order of their launches is then the same on all ranks. Once it is built
+ * live on one comm: the order of their launches, with the comm's other calls, is then the same on
+ * all ranks, or the comm ends (MISMATCH) naming both; in messages programs and prepared models are
+ * numbered from 1 in the order in which they were built on the comm. Once it is built
  * nothing can be added (INVALID_STATE); before, it cannot be launched (INVALID_STATE). Memory and
  * windows that it is given stay the caller's and outlive it. Functions that add something are
  * local; INVALID_ARGUMENT names field, value and what is valid. */

@@ -153,11 +153,11 @@ tw_status_t tw_program_launch(tw_program_t program, uint32_t rows, tw_stream_t s
     require_range(rows, 0, most, "tw_program_launch", "rows");
     check_windows(p.handle());
     UserProgram& run = *p;
-    const uint32_t live = rows != 0 ? rows : most;
+    const TileRecord call = run.number(rows != 0 ? rows : most);
     return run.comm().device().issue(
         stream,
-        [&run, live] {
-          run.run(live);
+        [&run, call] {
+          run.run(call);
           return TW_OK;
         },
         &run.comm());

@@ -92,6 +92,8 @@ class Collectives {
     return h ^ h >> 32;
   }
   uint64_t next_number() const { return numbered_ + 1; }
+  /// Programs have numbers too, from 1, in the order in which the ranks make them.
+  uint32_t number_program() { return ++programs_; }
 
   /// As prepare, self-contained: for queued calls and groups.
   PreparedCall prepare_copy(const Call& call);
@@ -159,6 +161,7 @@ class Collectives {
   CollArgs args_{};
   uint64_t history_ = 0;   // digest of all calls so far
   uint64_t numbered_ = 0;  // calls so far
+  uint32_t programs_ = 0;
   std::vector<ScaledSum> scaled_;
   MessageNumbers numbers_;
   std::unique_ptr<Lane> lanes_[kLanes];

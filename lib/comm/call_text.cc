@@ -12,7 +12,8 @@ namespace tw {
 namespace {
 
 #define TW_NAME(value, name) #name,
-constexpr const char* kCallNames[] = {TW_COLL_MAP(TW_NAME) TW_FUSED_MAP(TW_NAME)};
+constexpr const char* kCallNames[] = {TW_COLL_MAP(TW_NAME) TW_FUSED_MAP(TW_NAME)
+                                          TW_PROGRAM_MAP(TW_NAME)};
 #undef TW_NAME
 #define TW_NAME(name, ...) #name,
 constexpr const char* kTypeNames[] = {TW_TYPE_MAP(TW_NAME)};
@@ -37,6 +38,9 @@ std::string call_text(const CallRecord& record) {
   if (is_fused(static_cast<CollOp>(record.call)))
     return text("%s(m %u, n %u, k %u, %s)", call_name(record.call), record.part[0], record.part[1],
                 record.part[2], type_name(static_cast<int>(record.type)));
+  if (is_program(static_cast<CollOp>(record.call)))
+    return text("%s(program %u, rows %u%s)", call_name(record.call), record.part[1], record.part[0],
+                record.part[2] == 0 ? "" : text(", op %u alone", record.part[2]).c_str());
   std::string counts = text("count %llu", static_cast<unsigned long long>(record.count));
   if (record.parts != 0) {
     counts = "counts";

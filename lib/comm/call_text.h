@@ -13,7 +13,8 @@ const char* call_name(uint32_t call);
 const char* type_name(int type);
 const char* op_name(int op);
 
-/// "all_reduce(count 1024, TW_FP32, TW_SUM)", "gemm_all_reduce(m 8, n 8192, k 4096, TW_BF16)".
+/// "all_reduce(count 1024, TW_FP32, TW_SUM)", "gemm_all_reduce(m 8, n 8192, k 4096, TW_BF16)",
+/// "program_launch(program 1, rows 8)".
 std::string call_text(const CallRecord& record);
 
 /// What ranks compare in a fused call beyond sizes and type: the fields by name, and what they are.

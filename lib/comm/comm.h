@@ -62,6 +62,14 @@ struct CollectivesDeleter {
 };
 using CollectivesPtr = std::unique_ptr<Collectives, CollectivesDeleter>;
 
+/// What the running launch of a program says in messages.
+struct LaunchWords {
+  /// Of a peer that launches the same program in another way, or ""; may be null.
+  std::function<std::string(int peer)> mismatch;
+  /// What waits for signal `index` of `peer`, or "".
+  std::function<std::string(int peer, uint64_t index)> waiting;
+};
+
 class Comm {
  public:
   /// Collective over the exchange. Throws what tw_comm_create documents, on all ranks alike.
@@ -166,20 +174,18 @@ class Comm {
   const Comm* parent() const { return parent_; }
   const std::vector<int>& parent_ranks() const { return parent_ranks_; }
 
-  /// While it lives: what is said of a peer in another launch than this rank.
-  class MismatchText {
+  /// While it lives, a program is launched, which says in messages what only it knows.
+  class Launching {
    public:
-    MismatchText(Comm& comm, std::function<std::string(int peer)> text) : comm_(comm) {
-      comm.mismatch_text_ = std::move(text);
-    }
-    MismatchText(const MismatchText&) = delete;
-    MismatchText& operator=(const MismatchText&) = delete;
-    ~MismatchText() { comm_.mismatch_text_ = nullptr; }
+    Launching(Comm& comm, const LaunchWords* words) : comm_(comm) { comm.launch_words_ = words; }
+    Launching(const Launching&) = delete;
+    Launching& operator=(const Launching&) = delete;
+    ~Launching() { comm_.launch_words_ = nullptr; }
 
    private:
     Comm& comm_;
   };
-  const std::function<std::string(int peer)>& mismatch_text() const { return mismatch_text_; }
+  const LaunchWords* launch_words() const { return launch_words_; }
 
   // ---- For the layer above ----
 
@@ -247,7 +253,7 @@ class Comm {
   Comm* parent_ = nullptr;
   std::vector<int> parent_ranks_;
   CollectivesPtr collectives_;
-  std::function<std::string(int peer)> mismatch_text_;  // of the running launch
+  const LaunchWords* launch_words_ = nullptr;
   std::atomic<bool>* busy_ = nullptr;
   alignas(64) mutable std::atomic<tw_status_t> status_{TW_OK};
   mutable std::mutex error_mutex_;

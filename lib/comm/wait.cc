@@ -16,6 +16,7 @@
 #include "lib/comm/comm.h"
 #include "lib/comm/control.h"
 #include "lib/comm/host_wait.h"
+#include "tilewire/kernels/coll.h"
 
 namespace tw {
 namespace {
@@ -122,6 +123,21 @@ std::pair<std::string, std::string> calls_text(const Comm& comm, int peer, const
           other_fused ? fused_text(other, other) : call_text(theirs)};
 }
 
+/// The same program of the comm, launched by both.
+bool same_program(const CallRecord& mine, const CallRecord& theirs) {
+  return is_program(static_cast<CollOp>(mine.call)) && mine.call == theirs.call &&
+         mine.part[1] == theirs.part[1];
+}
+
+/// Whether the running launch knows better than records how it differs from the peer's.
+bool end_by_words(Comm& comm, int peer) {
+  const LaunchWords* const words = comm.launch_words();
+  if (words == nullptr || !words->mismatch) return false;
+  const std::string difference = words->mismatch(peer);
+  if (!difference.empty()) comm.end(TW_ERROR_MISMATCH, difference);
+  return !difference.empty();
+}
+
 /// Ends the comm by the first call up to `sequence` in which this rank and `peer` differ. Digests
 /// are chained (each holds all calls before), so that a call in which nobody heard of the peer is
 /// found out in the next one; the first digest that differs is the culprit's. False when none does.
@@ -136,6 +152,7 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence) {
                       mine.type == theirs.type && mine.op == theirs.op &&
                       mine.root == theirs.root && mine.count == theirs.count;
     if (same) continue;
+    if (s == this_call(comm) && same_program(mine, theirs) && end_by_words(comm, peer)) return true;
     const auto [a, b] = calls_text(comm, peer, mine, theirs);
     comm.end(
         TW_ERROR_MISMATCH,
@@ -221,6 +238,8 @@ void time_out(const Waiting& w, int64_t timeout_ns, uint64_t seen) {
     where = text("call %llu, block %d, step %llu: signal is %llu, expected %llu",
                  static_cast<unsigned long long>(this_call(w.comm)), w.site.block, index,
                  static_cast<unsigned long long>(seen), static_cast<unsigned long long>(w.want));
+  if (w.site.block != kHostBlock && w.comm.launch_words() != nullptr)
+    where += w.comm.launch_words()->waiting(w.site.peer, index);
   w.comm.end(TW_ERROR_TIMEOUT, text("rank %d waited %lld ms in %s for %s%s: %s", w.comm.rank(),
                                     static_cast<long long>(timeout_ns / 1000000), w.site.op,
                                     peer_text(w).c_str(), hint(w), where.c_str()));
@@ -415,7 +434,6 @@ void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uin
                   message_text(got).c_str(), comm.rank(), message_text(want).c_str()));
     return;
   }
-  if (comm.mismatch_text()) return comm.end(TW_ERROR_MISMATCH, comm.mismatch_text()(site->peer));
   const unsigned long long call = this_call(comm);
   // Blocks, here and at the peer, may be ahead of the one that writes their rank's record.
   CallRecord record;

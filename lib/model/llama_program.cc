@@ -12,8 +12,6 @@
 namespace tw {
 namespace {
 
-constexpr uint32_t kNoLayer = UINT32_MAX;
-
 class LlamaWriter {
  public:
   LlamaWriter(const LlamaContext& context, const StepSize& size)

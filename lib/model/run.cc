@@ -191,6 +191,7 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
     make_programs();
   });
   LaunchNeeds needs = sizes.needs();
+  needs.call = kModelStep;
   needs.data = activations_.bytes;
   needs.store = comm.collectives().table().choose(kAllReduce, activations_.sender_bytes).store;
   std::vector<const ProgramImage*> images;
@@ -337,6 +338,7 @@ Matrix ModelRun::own(const SharedMatrix& m) const {
 
 std::string ModelRun::mismatch(int peer) const {
   const StepNote &mine = note_at(comm_.rank()), &theirs = note_at(peer);
+  if (mine.digest() == theirs.digest()) return "";
   return text(
       "tw_model_step: ranks' steps differ: rank %d has %s; rank %d has %s; valid: equal "
       "steps on all ranks",
@@ -344,10 +346,10 @@ std::string ModelRun::mismatch(int peer) const {
 }
 
 void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
-                      bool traced) {
+                      const TileRecord& call, bool traced) {
   note_at(comm_.rank()) = note;
   launcher_->launch(
-      program, image, note.digest(), [this](int peer) { return mismatch(peer); }, traced);
+      program, image, call, [this](int peer) { return mismatch(peer); }, traced);
 }
 
 void ModelRun::begin(const StagedStep& staged) {
@@ -361,19 +363,21 @@ void ModelRun::begin(const StagedStep& staged) {
       own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
 }
 
-void ModelRun::run(StagedStep& staged) {
+void ModelRun::run(StagedStep& staged, const TileRecord& call) {
   comm_.check();  // what was queued before may have ended it
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   if (tracing_) traced_ = &program.whole;
-  launch(program.whole, program.whole.image, staged.note(), tracing_);
+  launch(program.whole, program.whole.image, staged.note(), call, tracing_);
   finish(staged);
 }
 
 void ModelRun::run_by_ops(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
-  for (const ProgramImage& part : program.parts) launch(program.whole, part, staged.note(), false);
+  uint32_t part = 0;
+  for (const ProgramImage& image : program.parts)
+    launch(program.whole, image, staged.note(), number(staged, ++part), false);
   finish(staged);
 }
 

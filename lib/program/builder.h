@@ -14,6 +14,9 @@
 
 namespace tw {
 
+/// Of ops that belong to none.
+inline constexpr uint32_t kNoLayer = UINT32_MAX;
+
 /// A program that has been checked, and this rank's part of it.
 struct BuiltProgram {
   ProgramImage image;

@@ -13,7 +13,6 @@ namespace tw {
 namespace {
 
 constexpr size_t kAlign = 4096;
-constexpr uint32_t kNoLayer = UINT32_MAX;
 
 class DeclaredWriter {
  public:

@@ -2,16 +2,34 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/base/round.h"
-#include "lib/comm/comm.h"
+#include "lib/coll/collectives.h"
 #include "lib/program/trace.h"
 
 namespace tw {
 namespace {
 
 size_t lines(size_t bytes) { return round_up(bytes, 128); }
+
+/// ", for which instruction 7 (down, layer 3) waits", where one does.
+std::string waiting_text(const BuiltProgram& program, const ProgramImage& image, int peer,
+                         uint64_t counter) {
+  for (size_t i = 0; i < image.list.size(); ++i) {
+    const ProgramInstruction& instruction = image.list[i];
+    for (uint32_t w = 0; w < instruction.waits; ++w) {
+      const ProgramWait& wait = image.waits[instruction.first_wait + w];
+      if (static_cast<int>(wait.sender) != peer || wait.counter != counter) continue;
+      const uint32_t layer = program.ops[instruction.op].layer;
+      return text(", for which instruction %zu (%s%s) waits", i,
+                  program.op_names[instruction.op].c_str(),
+                  layer == kNoLayer ? "" : text(", layer %u", layer).c_str());
+    }
+  }
+  return "";
+}
 
 }  // namespace
 
@@ -20,6 +38,7 @@ ProgramLauncher::ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& 
     : comm_(comm),
       entry_(entry),
       needs_(needs),
+      number_(comm.collectives().number_program()),
       blocks_(comm.max_blocks()),
       note_at_(lines(needs.data)),
       records_at_(note_at_ + lines(needs.note)) {
@@ -49,27 +68,35 @@ ProgramLauncher::~ProgramLauncher() {
   }
 }
 
-tw_tile_view ProgramLauncher::view(uint64_t digest) {
+TileRecord ProgramLauncher::number(uint32_t rows, uint64_t digest, uint32_t part) {
+  TileRecord record{needs_.call, TW_FP32, {rows, number_, part}, 0, 0};
+  for (const uint32_t word : {static_cast<uint32_t>(needs_.call), rows, number_, part}) {
+    digest = (digest ^ word) * UINT64_C(0x94D049BB133111EB);
+    digest ^= digest >> 32;
+  }
+  comm_.collectives().number(digest, &record);
+  return record;
+}
+
+tw_tile_view ProgramLauncher::view(const TileRecord& call) {
   tw_tile_view v{};
   v.comm = comm_.view();
   v.layout = layout_;
   v.parts = window_->table().data();
-  v.epoch = &epoch_;
+  v.epoch = v.comm.epoch;
   v.counters = &counters_;
   v.scratch = scratch_.data();
   v.scratch_bytes = needs_.scratch;
   v.store = needs_.store;
-  v.record.call = kCollOps;
-  v.record.history = digest;
-  v.record.digest = static_cast<uint16_t>(digest >> 48);
+  v.record = call;
   return v;
 }
 
 void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& image,
-                             uint64_t digest, const std::function<std::string(int peer)>& mismatch,
+                             const TileRecord& call, std::function<std::string(int peer)> mismatch,
                              bool traced) {
   ProgramArgs args = program.args(image);
-  args.tiles = view(digest);
+  args.tiles = view(call);
   args.counts = reinterpret_cast<uint64_t*>(counts_.data());
   args.row = static_cast<uint32_t>(needs_.row);
   args.rows = reinterpret_cast<float*>(rows_.data());
@@ -78,7 +105,11 @@ void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& im
   args.trace = traced ? records(comm_.rank()) : nullptr;
   const int blocks =
       std::clamp(static_cast<int>(args.count), 1, std::min(blocks_, comm_.max_blocks()));
-  const Comm::MismatchText text(comm_, mismatch);
+  const LaunchWords words{std::move(mismatch),
+                          [of = &program, in = &image](int peer, uint64_t counter) {
+                            return waiting_text(*of, *in, peer, counter);
+                          }};
+  const Comm::Launching launching(comm_, &words);
   comm_.device().launch(entry_, &args, blocks);
   comm_.check();
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/comm/comm.h"
 #include "lib/comm/control.h"
 #include "lib/comm/window.h"
 #include "lib/device/buffer.h"
@@ -18,8 +19,9 @@
 
 namespace tw {
 
-/// What launches need.
+/// What launches are and need.
 struct LaunchNeeds {
+  CollOp call{};          // as the comm's calls are told apart
   size_t data = 0;        // bytes of each rank's part that the ops divide among themselves
   size_t note = 0;        // bytes in which a rank says what it launches, for messages
   size_t scratch = 0;     // bytes of a block, for the tile layer
@@ -50,10 +52,15 @@ class ProgramLauncher {
   /// Bytes of this rank: what peers reach, and its own.
   size_t bytes() const { return layout_.end + needs_.local_bytes(blocks_); }
 
-  /// In the device's order. `digest` is equal on all ranks, or the comm ends with what `mismatch`
-  /// says of a peer; the rank's note has been written. Throws what ended the comm.
-  void launch(const BuiltProgram& program, const ProgramImage& image, uint64_t digest,
-              const std::function<std::string(int peer)>& mismatch, bool traced);
+  /// Makes a launch the next of the comm's calls: from now on it must be launched. Its rows, the
+  /// part of the program (0: all of it) and a digest of the rest are equal on all ranks. In the
+  /// caller's thread.
+  TileRecord number(uint32_t rows, uint64_t digest, uint32_t part = 0);
+  /// In the device's order. A peer in another call ends the comm: with what `mismatch` (of
+  /// LaunchWords), which reads notes that have been written, says of it when the programs are the
+  /// same. Throws what ended the comm.
+  void launch(const BuiltProgram& program, const ProgramImage& image, const TileRecord& call,
+              std::function<std::string(int peer)> mismatch, bool traced);
 
   /// Collective: rank 0 writes what the last traced launch, of `program` in whole, noted on all
   /// ranks. Throws SYSTEM; `program` null: INVALID_STATE with `why`, when all ranks have said so.
@@ -62,7 +69,7 @@ class ProgramLauncher {
 
  private:
   void allocate(size_t counters);
-  tw_tile_view view(uint64_t digest);
+  tw_tile_view view(const TileRecord& call);
   ProgramRecord* records(int rank) const {
     return reinterpret_cast<ProgramRecord*>(data(rank) + records_at_);
   }
@@ -70,12 +77,12 @@ class ProgramLauncher {
   Comm& comm_;
   const CpuEntry entry_;
   const LaunchNeeds needs_;
+  const uint32_t number_;        // of what is launched, on its comm
   const int blocks_;             // the most of a launch: what there is memory for
   size_t note_at_, records_at_;  // in the data
   TileLayout layout_{};
   std::unique_ptr<Window> window_;
   TileCounters counters_{};
-  uint64_t epoch_ = 0;
   Buffer scratch_, rows_, op_scratch_, counts_;
 };
 

@@ -48,8 +48,8 @@ void UserProgram::build(StorePolicy store) {
   });
 
   LaunchNeeds needs;
+  needs.call = kProgramLaunch;
   needs.data = layout.bytes;
-  needs.note = sizeof(Note);
   uint32_t rows = 1;
   for (const DeclaredTensor& tensor : mine_.tensors) rows = std::max(rows, tensor.terms.rows);
   needs.scratch =
@@ -87,20 +87,10 @@ void UserProgram::set_args(int op, const void* args) {
   std::memcpy(built_.arguments.data() + built_.ops[number].offset, args, declared.args.size());
 }
 
-std::string UserProgram::mismatch(int peer) const {
-  return text(
-      "tw_program_launch: rank %d launches with rows = %u, rank %d with rows = %u; valid: equal on "
-      "all ranks",
-      comm_.rank(), note_at(comm_.rank()).rows, peer, note_at(peer).rows);
-}
-
-void UserProgram::run(uint32_t rows) {
+void UserProgram::run(const TileRecord& call) {
   comm_.check();  // what was queued before may have ended it
-  live_ = rows;
-  note_at(comm_.rank()) = {rows};
-  launcher_->launch(
-      built_, built_.image, (uint64_t{rows} + 1) * UINT64_C(0x9E3779B97F4A7C15),
-      [this](int peer) { return mismatch(peer); }, tracing_);
+  live_ = call.size[0];
+  launcher_->launch(built_, built_.image, call, nullptr, tracing_);
   traced_ |= tracing_;
 }
 

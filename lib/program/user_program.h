@@ -47,20 +47,16 @@ class UserProgram {
   /// Another argument struct for a declared op of the user's own. Nothing is running.
   void set_args(int op, const void* args);
 
+  /// A launch of so many rows, as ProgramLauncher::number.
+  TileRecord number(uint32_t rows) { return launcher_->number(rows, 0); }
   /// In the device's order.
-  void run(uint32_t rows);
+  void run(const TileRecord& call);
   /// Later launches note their instructions' times. In the device's order.
   void set_tracing(bool on) { tracing_ = on; }
   /// Collective.
   void write_trace(const std::string& path);
 
  private:
-  struct Note {
-    uint32_t rows;
-  };
-  Note& note_at(int rank) const { return *reinterpret_cast<Note*>(launcher_->note(rank)); }
-  std::string mismatch(int peer) const;
-
   Comm& comm_;
   const UserProgramKernel kernel_;
   Declaration mine_;

@@ -6,8 +6,8 @@
 
 namespace tw {
 
-/// The collective of a call, as recorded and compared between ranks: the plain ones (kernels/coll),
-/// then those fused with a GEMM or a norm (kernels/{gemm,norm}).
+/// What a call is, as recorded and compared between ranks: the plain collectives (kernels/coll),
+/// those fused with a GEMM or a norm (kernels/{gemm,norm}), and launches of programs.
 #define TW_COLL_MAP(X)                 \
   X(kAllReduce, all_reduce)            \
   X(kReduce, reduce)                   \
@@ -27,18 +27,21 @@ namespace tw {
   X(kGemmAllReduce, gemm_all_reduce)         \
   X(kGemmAllToAll, gemm_all_to_all)          \
   X(kAllReduceResidualRmsNorm, all_reduce_residual_rms_norm)
+#define TW_PROGRAM_MAP(X)           \
+  X(kProgramLaunch, program_launch) \
+  X(kModelStep, model_step)
 
 enum CollOp : uint32_t {
 #define TW_COLL_ENUM(value, name) value,
-  TW_COLL_MAP(TW_COLL_ENUM) TW_FUSED_MAP(TW_COLL_ENUM)
+  TW_COLL_MAP(TW_COLL_ENUM) TW_FUSED_MAP(TW_COLL_ENUM) TW_PROGRAM_MAP(TW_COLL_ENUM)
 #undef TW_COLL_ENUM
       kCollOps
 };
 /// The plain collectives are below it.
 inline constexpr uint32_t kCollectives = kAllGatherGemm;
-inline constexpr uint32_t kFusedOps = kCollOps - kCollectives;
 
-constexpr bool is_fused(CollOp op) { return op >= kCollectives && op < kCollOps; }
+constexpr bool is_fused(CollOp op) { return op >= kCollectives && op < kProgramLaunch; }
+constexpr bool is_program(CollOp op) { return op >= kProgramLaunch && op < kCollOps; }
 
 constexpr bool reduces(CollOp op) {
   return op == kAllReduce || op == kReduce || op == kReduceScatter || op == kReduceScatterV;
