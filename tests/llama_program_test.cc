@@ -134,10 +134,44 @@ TEST(LlamaProgramOrder, SomeWaitsAreForAPartOfAnOp) {
   }
 }
 
+/// Whether on a device an instruction of `between` stands after one of `op` and before another of
+/// the same op.
+bool stands_between(const Program& program, int device, const std::string& between,
+                    const std::string& op) {
+  int last = -1;
+  bool after = false;
+  for (const Instruction& instruction : program.instructions) {
+    if (instruction.device != device) continue;
+    const std::string& name = program.ops[static_cast<size_t>(instruction.op)];
+    if (name == between) after = last >= 0;
+    if (name != op) continue;
+    if (after && instruction.op == last) return true;
+    last = instruction.op;
+    after = false;
+  }
+  return false;
+}
+
+/// Rows that are done are added, normed and placed while products compute other rows.
+TEST(LlamaProgramOrder, WhatIsBoundByMemoryStandsBetweenTilesOfProducts) {
+  for (const ProgramCase& c : {ProgramCase{9, 3, 2, 1, 2200}, ProgramCase{9, 3, 3, 2, 6000}}) {
+    const Program program = Built(c).program();
+    for (int d = 0; d < c.ranks; ++d) {
+      EXPECT_TRUE(stands_between(program, d, "rope, append", "qkv")) << "device " << d;
+      EXPECT_TRUE(stands_between(program, d, "add, norm", "o")) << "device " << d;
+      EXPECT_TRUE(stands_between(program, d, "add, norm", "down")) << "device " << d;
+    }
+  }
+  // One tile of rows is done when all are.
+  const Program program = Built({9, 3, 2, 1, 4}).program();
+  EXPECT_FALSE(stands_between(program, 0, "add, norm", "down"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, LlamaProgramTest,
                          testing::Values(ProgramCase{9, 3, 1, 1, 1}, ProgramCase{9, 3, 2, 1, 4},
                                          ProgramCase{9, 3, 3, 2, 20}, ProgramCase{2, 1, 4, 1, 8},
-                                         ProgramCase{9, 3, 2, 2, 128}));
+                                         ProgramCase{9, 3, 2, 2, 128},
+                                         ProgramCase{9, 3, 2, 1, 2100}));
 
 // ---- Shares ----
 

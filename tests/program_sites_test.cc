@@ -220,7 +220,8 @@ void run_scenario(size_t index, Results& expected, bool write) {
   }
 }
 
-/// Ranks come with different steps, in which nobody stores to a peer: all ranks are told.
+/// Ranks come with different steps, in which nobody stores to a peer: all ranks are told how they
+/// differ, which takes that each has written down what it is in.
 void run_mismatch() {
   hook.tempo = {};
   ModelRanks model(random_model(config(), 5), {kRanks, 1, limits()});
@@ -229,6 +230,9 @@ void run_mismatch() {
     Result result;
     if (Steps(differing, model.model(rank)).run(0, &result) != TW_ERROR_MISMATCH)
       std::_Exit(kWrong);
+    const std::string said = tw_last_error();
+    for (const char* rows : {"rows 3", "rows 4"})
+      if (said.find(rows) == std::string::npos) std::_Exit(kWrong);
   });
 }
 

@@ -2,6 +2,7 @@
 // which the instructions of two launches can be done.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <random>
 #include <string>
@@ -11,6 +12,7 @@
 #include "lib/program/check.h"
 #include "lib/program/derive.h"
 #include "lib/program/image.h"
+#include "lib/program/interleave.h"
 #include "lib/program/parts.h"
 
 namespace tw {
@@ -323,6 +325,47 @@ TEST(Program, WhoMeetsNeedsNoWaitForTheLaunchBefore) {
   }
   EXPECT_GT(waits, 1000U);
   EXPECT_GT(refused, 100U);
+}
+
+/// Instructions bound by memory go ahead, just as far as they may; the others stay in their order.
+TEST(Program, InterleavedInstructionsKeepWhatTheyComeAfter) {
+  Random random(15);
+  size_t moved = 0;
+  for (int turn = 0; turn < kPrograms && !HasFailure(); ++turn) {
+    Program program = random_program(random);
+    const size_t count = program.instructions.size(), distance = below(random, 3);
+    const std::vector<Bound> bounds{below(random, 2) == 0 ? Bound::kMemory : Bound::kArithmetic,
+                                    Bound::kMemory};
+    const auto ahead = [&](size_t i) {
+      return bounds[static_cast<size_t>(program.instructions[i].op)] == Bound::kMemory;
+    };
+    std::vector<size_t> place(count);
+    for (size_t i = 0; i < count; ++i) {
+      program.instructions[i].at[0] = static_cast<uint32_t>(i);
+      for (size_t j = 0; j < i; ++j)
+        if (conflict(program.instructions[j], program.instructions[i]))
+          place[i] = std::max(place[i], place[j] + distance);
+      place[i] = ahead(i) ? std::min(place[i], i) : i;
+    }
+    Program after = program;
+    interleave(&after, bounds, distance);
+    ASSERT_EQ(after.instructions.size(), count);
+    const auto number = [&](size_t i) { return size_t{after.instructions[i].at[0]}; };
+    for (size_t i = 0; i < count; ++i) {
+      EXPECT_EQ(after.instructions[i].op, program.instructions[number(i)].op);
+      moved += number(i) > i ? 1 : 0;
+      for (size_t j = i + 1; j < count; ++j) {
+        const size_t a = number(i), b = number(j);
+        EXPECT_TRUE(place[a] < place[b] || (place[a] == place[b] && a < b)) << "program " << turn;
+        const bool fixed = !ahead(a) && !ahead(b);
+        EXPECT_TRUE(a < b ||
+                    (!fixed && !conflict(program.instructions[a], program.instructions[b])));
+      }
+    }
+    derive_waits(&after);
+    EXPECT_TRUE(explore(after).good()) << "program " << turn;
+  }
+  EXPECT_GT(moved, 1000U);
 }
 
 /// The parts of a program, each launched when the one before is over, are right by themselves, and

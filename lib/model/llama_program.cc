@@ -18,7 +18,7 @@ class LlamaWriter {
       : c_(context),
         size_(size),
         owned_(size.rows >= kOwnedRows && context.ranks > 1),
-        builder_(context.ranks),
+        builder_(context.ranks, context.workers),
         hidden_(static_cast<size_t>(context.desc.hidden)),
         x_(builder_.tensor("x", size.rows, hidden_)),
         y_(builder_.tensor("y", size.rows, hidden_)),
@@ -36,9 +36,8 @@ class LlamaWriter {
 
   LlamaProgram build() {
     const int take = write();
-    LlamaProgram built{builder_.build(c_.rank), {}};
-    built.parts = parts_of(builder_.program(), take, c_.rank);
-    return built;
+    std::vector<ProgramImage> parts = parts_of(builder_.program(), take, c_.rank);
+    return {builder_.build(c_.rank), std::move(parts)};
   }
   std::vector<char> arguments() {
     write();
@@ -83,7 +82,8 @@ class LlamaWriter {
   }
   template <class Args>
   int op(const std::string& name, LlamaKind kind, uint32_t l, const Args& args) {
-    return builder_.op(name, static_cast<uint32_t>(kind), l, args);
+    const Bound bound = kind == LlamaKind::kAttend ? Bound::kArithmetic : Bound::kMemory;
+    return builder_.op(name, static_cast<uint32_t>(kind), l, bound, args);
   }
 
   // ---- Accesses ----

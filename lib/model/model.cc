@@ -219,11 +219,11 @@ void Model::kv_copy(const uint32_t* from, const uint32_t* to, size_t count) {
 tw_status_t Model::step(const Step& step, tw_stream_t stream) {
   ModelRun& run = impl_->ready(step);
   StagedStep& staged = run.stage(step);
-  const TileRecord call = run.number(staged);
+  run.number(&staged);
   return impl_->comm_.device().issue(
       stream,
-      [&run, &staged, call] {
-        run.run(staged, call);
+      [&run, &staged] {
+        run.run(staged);
         return TW_OK;
       },
       &impl_->comm_);

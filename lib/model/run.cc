@@ -345,11 +345,11 @@ std::string ModelRun::mismatch(int peer) const {
       comm_.rank(), difference(mine, theirs).c_str(), peer, difference(theirs, mine).c_str());
 }
 
-void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
-                      const TileRecord& call, bool traced) {
-  note_at(comm_.rank()) = note;
+void ModelRun::launch(const BuiltProgram& program, const ProgramImage& image,
+                      const StagedStep& staged, bool traced) {
+  note_at(comm_.rank()) = staged.note();
   launcher_->launch(
-      program, image, call, [this](int peer) { return mismatch(peer); }, traced);
+      program, image, staged.call(), [this](int peer) { return mismatch(peer); }, traced);
 }
 
 void ModelRun::begin(const StagedStep& staged) {
@@ -363,12 +363,12 @@ void ModelRun::begin(const StagedStep& staged) {
       own(activations_.x), step.rows, static_cast<size_t>(desc_.hidden));
 }
 
-void ModelRun::run(StagedStep& staged, const TileRecord& call) {
+void ModelRun::run(StagedStep& staged) {
   comm_.check();  // what was queued before may have ended it
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   if (tracing_) traced_ = &program.whole;
-  launch(program.whole, program.whole.image, staged.note(), call, tracing_);
+  launch(program.whole, program.whole.image, staged, tracing_);
   finish(staged);
 }
 
@@ -376,8 +376,10 @@ void ModelRun::run_by_ops(StagedStep& staged) {
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   uint32_t part = 0;
-  for (const ProgramImage& image : program.parts)
-    launch(program.whole, image, staged.note(), number(staged, ++part), false);
+  for (const ProgramImage& image : program.parts) {
+    number(&staged, ++part);
+    launch(program.whole, image, staged, false);
+  }
   finish(staged);
 }
 

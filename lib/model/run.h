@@ -39,12 +39,12 @@ class ModelRun {
 
   /// A checked step, copied; in the caller's thread. Waits when all places are in use.
   StagedStep& stage(const Step& step);
-  /// Of a staged step, as ProgramLauncher::number.
-  TileRecord number(const StagedStep& staged, uint32_t part = 0) {
-    return launcher_->number(staged.step().rows, staged.note().digest(), part);
+  /// Makes a launch of a staged step the comm's next call: ProgramLauncher::number.
+  void number(StagedStep* staged, uint32_t part = 0) {
+    staged->set_call(launcher_->number(staged->step().rows, staged->note().digest(), part));
   }
-  /// In the device's order, once for each staged step: runs it and gives it back.
-  void run(StagedStep& staged, const TileRecord& call);
+  /// In the device's order, once for each staged step that has a number: runs it, gives it back.
+  void run(StagedStep& staged);
   /// The same by a launch for each op.
   void run_by_ops(StagedStep& staged);
 
@@ -70,8 +70,8 @@ class ModelRun {
   LlamaContext context() const;
   const LlamaProgram& program_for(const Step& step) const;
   void begin(const StagedStep& staged);
-  void launch(const BuiltProgram& program, const ProgramImage& image, const StepNote& note,
-              const TileRecord& call, bool traced);
+  void launch(const BuiltProgram& program, const ProgramImage& image, const StagedStep& staged,
+              bool traced);
   std::string mismatch(int peer) const;
   /// What `rank`'s step is.
   StepNote& note_at(int rank) const { return *reinterpret_cast<StepNote*>(launcher_->note(rank)); }

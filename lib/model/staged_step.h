@@ -25,6 +25,9 @@ class StagedStep {
   /// Hands sampled tokens and log-probabilities to the step's arrays.
   void give_results();
   const StepNote& note() const { return note_; }
+  /// Which of its comm's calls it is.
+  void set_call(const TileRecord& call) { call_ = call; }
+  const TileRecord& call() const { return call_; }
   /// For the kernels.
   const StepView& view() const { return view_; }
   /// The step's own words, arrays excepted.
@@ -34,6 +37,7 @@ class StagedStep {
   std::atomic<bool> taken_{false};
   StepView view_{};
   StepNote note_;
+  TileRecord call_{};
   Step step_;
   std::vector<int32_t> tokens_, positions_, sampled_;
   std::vector<int64_t> slots_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/program/image.h"
+#include "lib/program/interleave.h"
 #include "lib/program/program.h"
 
 namespace tw {
@@ -32,7 +33,8 @@ struct BuiltProgram {
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(int devices) {
+  /// `workers`: the most blocks of a device.
+  ProgramBuilder(int devices, int workers) : workers_(workers) {
     program_.devices = devices;
     program_.meets = true;
   }
@@ -41,29 +43,32 @@ class ProgramBuilder {
 
   /// `kind`: place of the op's type in the kernel's list. `args`: this rank's; the op's number.
   template <class Args>
-  int op(const std::string& name, uint32_t kind, uint32_t layer, const Args& args) {
+  int op(const std::string& name, uint32_t kind, uint32_t layer, Bound bound, const Args& args) {
     static_assert(std::is_trivially_copyable_v<Args> && alignof(Args) <= alignof(std::max_align_t));
-    return add_op(name, kind, layer, &args, sizeof args);
+    return add_op(name, {kind, layer, 0}, bound, &args, sizeof args);
   }
-  /// The same with an argument struct of `bytes` bytes.
-  int add_op(const std::string& name, uint32_t kind, uint32_t layer, const void* args,
-             size_t bytes);
+  /// The same with an argument struct of `bytes` bytes; op.offset is found.
+  int add_op(const std::string& name, ProgramOp op, Bound bound, const void* args, size_t bytes);
 
-  /// The next instruction in the global order. `accesses`: to its own or another device's memory.
+  /// The next instruction: it comes after those before it with which it conflicts. `accesses`: to
+  /// its own or another device's memory.
   void add(int device, int op, const std::array<uint32_t, 4>& at, std::vector<Access> accesses);
 
   /// For each device an instruction of `take`, an op that does nothing when its `at` is zeros: it
   /// comes after what other devices access there, so that a launch is over when that is.
   void add_takes(int take);
 
-  /// Derives waits and counters, checks, and takes the part of `device`.
+  /// Interleaves, derives waits and counters, checks, and takes the part of `device`.
   BuiltProgram build(int device);
+  /// Before it is built, as it was added.
   const Program& program() const { return program_; }
   const std::vector<char>& arguments() const { return arguments_; }
 
  private:
   Program program_;
+  const int workers_;
   std::vector<ProgramOp> ops_;
+  std::vector<Bound> bounds_;  // of the ops
   std::vector<char> arguments_;
 };
 

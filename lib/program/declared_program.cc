@@ -31,8 +31,9 @@ class DeclaredWriter {
           builder_.tensor(text("addends of %zu columns", s.cols), s.rows * ranks(), s.cols));
     std::vector<int> numbers;
     for (size_t i = 0; i < c_.mine.ops.size(); ++i) numbers.push_back(write(i));
-    builder_.add_takes(
-        builder_.op("take", static_cast<uint32_t>(ProgramKind::kRows), kNoLayer, ProgramRows{}));
+    // What only waits stays last.
+    builder_.add_takes(builder_.op("take", static_cast<uint32_t>(ProgramKind::kRows), kNoLayer,
+                                   Bound::kArithmetic, ProgramRows{}));
     return numbers;
   }
 
@@ -238,7 +239,8 @@ class DeclaredWriter {
     return args;
   }
   int row_op(const std::string& name, const ProgramRows& args) {
-    return builder_.op(name, static_cast<uint32_t>(ProgramKind::kRows), kNoLayer, args);
+    return builder_.op(name, static_cast<uint32_t>(ProgramKind::kRows), kNoLayer, Bound::kMemory,
+                       args);
   }
   /// Rows of `accesses` (without residual and results).
   void add_row_piece(const DeclaredOp& op, int number, int device, uint32_t first, uint32_t count,
@@ -295,8 +297,9 @@ class DeclaredWriter {
 
   int own_op(size_t i, const DeclaredOp& op) {
     const uint32_t kind = static_cast<uint32_t>(ProgramKind::kOwn) + op.terms.own_op;
-    const int number =
-        builder_.add_op(op.terms.name, kind, kNoLayer, op.args.data(), op.args.size());
+    // Instructions of the user's own stand where the user put them.
+    const int number = builder_.add_op(op.terms.name, {kind, kNoLayer, 0}, Bound::kArithmetic,
+                                       op.args.data(), op.args.size());
     for (int d = 0; d < c_.ranks.ranks; ++d) {
       const Terms& terms = c_.all[static_cast<size_t>(d)];
       for (const DeclaredInstruction& instruction : terms.instructions) {

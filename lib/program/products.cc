@@ -51,15 +51,23 @@ RowRange owned_rows(uint32_t rows, int ranks, int device) {
 
 int add_product(ProgramBuilder* builder, const ProgramRanks& ranks, uint32_t kind, Product p) {
   p.own.grid = grid_of(ranks, p, ranks.rank);
-  const int op = builder->op(p.name, kind, p.layer, p.own);
+  const int op = builder->op(p.name, kind, p.layer, Bound::kArithmetic, p.own);
+  std::vector<TileGrid> grids;
+  uint32_t most_cols = 0;
   for (int d = 0; d < ranks.ranks; ++d) {
-    const TileGrid g = grid_of(ranks, p, d);
-    const int first_owner = p.to_peers ? (d + 1) % ranks.ranks : d;
-    const uint32_t first = p.owned ? g.rows.tile[first_owner] : 0, count = g.rows.tiles();
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t col = 0; col < g.cols.tiles(); ++col)
-        add_tile(builder, ranks.ranks, p, op, d, g.tile((first + i) % count, col));
+    grids.push_back(grid_of(ranks, p, d));
+    most_cols = std::max(most_cols, grids.back().cols.tiles());
   }
+  const uint32_t row_tiles = grids[0].rows.tiles();
+  for (uint32_t i = 0; i < row_tiles; ++i)
+    for (uint32_t col = 0; col < most_cols; ++col)
+      for (int d = 0; d < ranks.ranks; ++d) {
+        const TileGrid& g = grids[static_cast<size_t>(d)];
+        if (col >= g.cols.tiles()) continue;
+        const int first_owner = p.to_peers ? (d + 1) % ranks.ranks : d;
+        const uint32_t first = p.owned ? g.rows.tile[first_owner] : 0;
+        add_tile(builder, ranks.ranks, p, op, d, g.tile((first + i) % row_tiles, col));
+      }
   return op;
 }
 

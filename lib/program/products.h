@@ -54,7 +54,7 @@ struct Product {
 };
 
 /// Adds it as an op of `kind`; the op's number. Tiles that peers wait for come first; of what peers
-/// send, what is here first.
+/// send, what is here first. Devices take turns, as they will when it runs.
 int add_product(ProgramBuilder* builder, const ProgramRanks& ranks, uint32_t kind, Product p);
 
 }  // namespace tw

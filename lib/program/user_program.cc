@@ -41,7 +41,7 @@ void UserProgram::build(StorePolicy store) {
   for (const Terms& terms : all) workers = std::max(workers, terms.blocks);
   const ProgramRanks ranks{comm_.rank(), comm_.size(), workers};
   comm_.control().agree(ControlKind::kProgramBuild, [&] {
-    ProgramBuilder builder(ranks.ranks);
+    ProgramBuilder builder(ranks.ranks, workers);
     write_declared({mine_, all, layout, ranks, {}, &live_}, &builder, &op_numbers_);
     built_ = builder.build(ranks.rank);
     program_ = builder.program();
@@ -64,7 +64,7 @@ void UserProgram::build(StorePolicy store) {
   // The same ops once more, now that it is known where things are.
   std::vector<char*> data(static_cast<size_t>(ranks.ranks));
   for (int r = 0; r < ranks.ranks; ++r) data[static_cast<size_t>(r)] = launcher_->data(r);
-  ProgramBuilder placed(ranks.ranks);
+  ProgramBuilder placed(ranks.ranks, workers);
   write_declared({mine_, all, layout, ranks, data, &live_}, &placed, &op_numbers_);
   built_.arguments = placed.arguments();
   for (size_t t = 0; t < mine_.tensors.size(); ++t) {

@@ -75,6 +75,7 @@ std::vector<TileSite> program_sites() {
       all_matches(contents(kProgram), R"((\w+)\([^()]*\bAt at = At::here\(\))");
   const std::string use = R"(\bprogram\.)" + one_of(ops) + R"(\()";
   std::vector<TileSite> sites;
+  add(&sites, kTileCall, R"((announce)\(At::here\(\))");
   add(&sites, kProgram, R"(\bcall_\((?!\)))", "TileCall");
   add(&sites, kProgram, R"(\bcall_\.(close)\()");
   for (const char* folder : {"include/tilewire/tile", "kernels"})

@@ -12,8 +12,8 @@
 //   static TW_FN void run(ProgramBlock<Block>& block, const Args& args, const uint32_t* at);
 // which waits (`come`) before it touches what other instructions touch, and meets the peers
 // before it stores to one or reads one's memory. Within one op, A of a product stays as it was when
-// the op's first instruction read it: rows that were packed are used again. An op of rows,
-// attention or plain C++, without products and copies, says
+// the op's first instruction read it: rows that were packed are used again, whatever kConsumerOnly
+// ops come between. An op of rows, attention or plain C++, without products and copies, says
 // `static constexpr bool kConsumerOnly = true;`: other roles leave it out. Any other is run by all
 // roles, and what decides its way must not change while the launch runs.
 //
@@ -117,8 +117,11 @@ class ProgramBlock {
       block_.put(&to->start, now);
       block_.put(&to->ready, now);
     }
-    if (instruction.op != op_) block_.forget();
-    op_ = instruction.op;
+  }
+  /// The instruction may multiply.
+  TW_FN void multiplies() {
+    if (now_->op != multiplied_) block_.forget();
+    multiplied_ = now_->op;
   }
 
   /// Raises the instruction's counters.
@@ -147,7 +150,7 @@ class ProgramBlock {
   const ProgramInstruction* now_ = nullptr;
   FetchAhead ahead_;
   uint32_t number_ = 0;
-  uint32_t op_ = UINT32_MAX;
+  uint32_t multiplied_ = UINT32_MAX;  // the last op that may have
 };
 
 /// An op may tell what an instruction multiplies by, packed, in one or two parts, so that it is
@@ -196,7 +199,10 @@ struct ProgramOps {
 
   template <class Op, class Block>
   TW_FN static void run_one(ProgramBlock<Block>& block, const char* args, const uint32_t* at) {
-    if constexpr (ConsumerOnly<Op>) block.tile_block().consume_alone();
+    if constexpr (ConsumerOnly<Op>)
+      block.tile_block().consume_alone();
+    else
+      block.multiplies();
     if constexpr (!ConsumerOnly<Op> || Block::kConsumes)
       Op::run(block, *reinterpret_cast<const typename Op::Args*>(args), at);
   }
