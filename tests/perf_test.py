@@ -276,6 +276,9 @@ def test_model_figures():
     line = run_model.result(case)
     expect("model.jsonl", (line["tokens_per_s"], line["peer"], line["peer_tokens_per_s"], line["ratio"]) == (100, "llama.cpp:huge,plain", 50, 2), line)
     expect("rounds are compared in turns", run_model.figures()["one_launch", case] == 1.125, run_model.figures())
+    run_model.traced = {case: [1.002, 1.004, 0.9]}
+    figures = run_model.figures()
+    expect("what tracing costs", abs(figures["traced", case] - 1 / 1.002) < 1e-9 and ("traced", other) not in figures, figures)
     line = run_model.result(other)
     expect("without a peer", line["peer"] is None and line["ratio"] is None and ("ratio", other) not in run_model.figures(), line)
     run_layer = tool("perf_layer").Run(argparse.Namespace(shape="llama-70b"), None)

@@ -100,9 +100,10 @@ void ModelMeasure::set_up(const ModelCase& c) {
   current_ = c;
 }
 
-double ModelMeasure::run(const ModelCase& c, bool by_ops, Results* results) {
+double ModelMeasure::run(const ModelCase& c, Way way, Results* results) {
   const auto hidden = static_cast<size_t>(desc_.hidden);
   results->poison(c, rows_ ? hidden : 0);
+  cpp::check(tw_model_set_tracing(model_, way == Way::kTraced ? 1 : 0));
   backend_.barrier();
   const double start = now_us();
   for (uint32_t at = 0; at < c.steps(); ++at) {
@@ -117,25 +118,26 @@ double ModelMeasure::run(const ModelCase& c, bool by_ops, Results* results) {
       step.sampled = results->tokens.data() + size_t{at} * c.batch;
       step.log_probability = results->log_probabilities.data() + size_t{at} * c.batch;
     }
-    cpp::check(by_ops ? tw_model_step_by_ops(model_, &step)
-                      : tw_model_step(model_, &step, nullptr));
+    cpp::check(way == Way::kOpByOp ? tw_model_step_by_ops(model_, &step)
+                                   : tw_model_step(model_, &step, nullptr));
   }
   return backend_.max(now_us() - start);
 }
 
-ModelTimes ModelMeasure::time(const ModelCase& c, int warm, int rounds) {
+ModelTimes ModelMeasure::time(const ModelCase& c, Way other, int warm, int rounds) {
   set_up(c);
   ModelTimes times;
   double wrong = 0;
   for (int round = -warm; round < rounds; ++round) {
-    double us[2];
-    for (const bool by_ops : {ops_first_, !ops_first_})
-      us[by_ops ? 1 : 0] = run(c, by_ops, by_ops ? &by_ops_ : &one_launch_);
-    wrong += static_cast<double>(one_launch_.differences(by_ops_));
+    double us = 0, other_us = 0;
+    for (const bool is_other : {other_first_, !other_first_})
+      (is_other ? other_us : us) =
+          run(c, is_other ? other : Way::kOneLaunch, is_other ? &other_ : &one_launch_);
+    wrong += static_cast<double>(one_launch_.differences(other_));
     if (round < 0) continue;
-    ops_first_ = !ops_first_;
-    times.us.push_back(us[0]);
-    times.op_by_op_us.push_back(us[1]);
+    other_first_ = !other_first_;
+    times.us.push_back(us);
+    times.other_us.push_back(other_us);
   }
   times.wrong = static_cast<uint64_t>(backend_.sum(wrong));
   return times;

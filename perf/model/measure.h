@@ -1,6 +1,6 @@
-// Checks and times one case of a model on one rank, in one launch a step and op by op in turns, of
-// which each comes first in every other round. Every rank constructs a ModelMeasure and calls its
-// functions in the same order.
+// Checks and times one case of a model on one rank: in one launch a step, and in another way in
+// turns, of which each comes first in every other round. Every rank constructs a ModelMeasure and
+// calls its functions in the same order.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,11 @@
 
 namespace tw::perf {
 
+enum class Way { kOneLaunch, kOpByOp, kTraced };  // kTraced: one launch that notes its times
+
 // Microseconds of all steps of the case in each round, on the slowest rank.
 struct ModelTimes {
-  std::vector<double> us, op_by_op_us;
+  std::vector<double> us, other_us;
   uint64_t wrong = 0;  // results that differ between the two or are no numbers, over all ranks
 };
 
@@ -30,7 +32,7 @@ class ModelMeasure {
   ModelMeasure(Backend& backend, tw_model_t model, const tw_model_limits_t& limits, bool rows);
 
   // `warm` rounds are not timed. The results of every round are compared.
-  ModelTimes time(const ModelCase& c, int warm, int rounds);
+  ModelTimes time(const ModelCase& c, Way other, int warm, int rounds);
 
  private:
   // What the steps of a case gave: of each row that drew, token and log probability, or the rows.
@@ -43,7 +45,7 @@ class ModelMeasure {
   };
   void set_up(const ModelCase& c);
   void compute_context(const ModelCase& c);
-  double run(const ModelCase& c, bool by_ops, Results* results);
+  double run(const ModelCase& c, Way way, Results* results);
 
   Backend& backend_;
   tw_model_t model_;
@@ -53,9 +55,9 @@ class ModelMeasure {
   Batch batch_;
   ModelCase current_{true, 0, 0, 0};
   std::vector<tw_sampling_t> sampling_;
-  std::vector<uint16_t> rows_in_, rows_out_;  // bf16
-  Results one_launch_, by_ops_;
-  bool ops_first_ = false;  // in the next round
+  std::vector<uint16_t> rows_in_;  // bf16
+  Results one_launch_, other_;
+  bool other_first_ = false;  // in the next round
 };
 
 }  // namespace tw::perf

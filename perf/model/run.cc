@@ -32,8 +32,8 @@ uint64_t measure_all(Backend& backend, ModelMeasure& measure, const ModelOptions
                 "tokens/s", "op by op", "wrong");
   uint64_t all_wrong = 0;
   for (const ModelCase& c : options.cases) {
-    const ModelTimes times = measure.time(c, 1, options.rounds);
-    const double us = median(times.us), by_ops = median(times.op_by_op_us);
+    const ModelTimes times = measure.time(c, Way::kOpByOp, 1, options.rounds);
+    const double us = median(times.us), by_ops = median(times.other_us);
     const double steps = c.steps(), tokens = 1e6 * c.batch * c.tokens;
     if (speaks)
       std::printf("%9s %6" PRIu32 " %5" PRIu32 " %7" PRIu32 " %12.2f %12.2f %10.1f %10.1f %6" PRIu64

@@ -37,6 +37,9 @@ def decode(batch, context):
     return Case("decode", DECODE_TOKENS, batch, context)
 
 
+TRACED = decode(1, CONTEXTS[0])  # the most instructions in the least time
+
+
 def model_cases(quick):
     if quick:
         return [Case("prefill", 512), *(decode(1, context) for context in CONTEXTS)]
@@ -52,6 +55,7 @@ def model_bars(cases):
         gemm_bars.Bar("one launch vs op by op, every case", "one_launch", tuple(cases), ONE_LAUNCH, ONE_LAUNCH_STRETCH),
         gemm_bars.Bar("one launch vs op by op, decode, batch 1", "one_launch", tuple(decode(1, c) for c in CONTEXTS),
                       gemm_bars.both(1.05), gemm_bars.both(1.1)),
+        gemm_bars.Bar("a step without tracing vs with it", "traced", (TRACED,), gemm_bars.both(0.99), gemm_bars.both(1)),
     ]
 
 

@@ -24,11 +24,11 @@ class Server(coll_servers.Server):
         ready = self.read(START_SECONDS)
         self.name, self.weight_bytes, self.kv_bytes = ready["name"], ready["weight_bytes"], ready["kv_bytes"]
 
-    def measure_round(self, case):
-        """One round in one launch and one op by op: the answer."""
+    def measure_round(self, case, other="op_by_op"):
+        """One round in one launch and one in another way ("op_by_op", "traced"): the answer."""
         warm = 0 if case in self.long else 1
-        answer = self.ask(f"{case.words()} {warm} 1", CASE_SECONDS)
-        if answer["us"][0] + answer["op_by_op_us"][0] > LONG_US:
+        answer = self.ask(f"{case.words()} {other} {warm} 1", CASE_SECONDS)
+        if answer["us"][0] + answer["other_us"][0] > LONG_US:
             self.long.add(case)
         return answer
 
