@@ -152,7 +152,7 @@ typedef struct tw_model_bytes {
   size_t weights;
   size_t kv;          /* what tw_model_kv_create would take for limits.pages */
   size_t activations; /* what steps work in, where peers reach it */
-  size_t local;       /* scratch, tables, programs */
+  size_t local;       /* scratch and tables; programs, some MB, are not counted */
 } tw_model_bytes_t;
 #define TW_MODEL_BYTES_INIT \
   { sizeof(tw_model_bytes_t), 0, 0, 0, 0 }
@@ -233,6 +233,8 @@ typedef enum tw_logits_to {
  * Only hidden_in is read when the step runs, and stays as it is until then.
  * Token j of a sequence has its keys and values in page pages[page_begin[s] + j / page_size], at
  * place j % page_size; a row writes its own where slots says, and sees all positions up to its own.
+ * Pages may be shared. While keys and values are finite, a sequence's bits do not depend on what
+ * else is in its steps.
  * Results are the caller's memory, valid when the step is done (after tw_stream_synchronize where
  * it is queued), and equal on all ranks that get them. */
 typedef struct tw_step {
@@ -240,7 +242,7 @@ typedef struct tw_step {
   uint32_t rows, sequences, logit_rows;
   const int32_t* tokens;    /* [rows]; -1 - s: the token last sampled into slot s */
   const int32_t* positions; /* [rows], ascending within a sequence */
-  const int64_t* slots; /* [rows] page * page_size + place for K and V; -1: padding, not written */
+  const int64_t* slots; /* [rows] page * page_size + place for K and V, each once; -1: padding */
   const uint32_t* query_begin;   /* [sequences + 1] sequence s has rows query_begin[s] ... */
   const uint32_t* page_begin;    /* [sequences + 1] and pages[page_begin[s]] ... */
   const uint32_t* pages;         /* [page_begin[sequences]] */

@@ -2,7 +2,19 @@
 
 #include <algorithm>
 
+#include "lib/program/products.h"
+
 namespace tw {
+namespace {
+
+/// The most rows of sums that a rank keeps in a step of up to `rows`.
+size_t most_kept_rows(size_t rows, int ranks) {
+  if (!rows_have_owners(static_cast<uint32_t>(rows), ranks)) return rows;
+  const size_t owned = owned_rows(static_cast<uint32_t>(rows), ranks, 0).count;
+  return std::max<size_t>(owned, kOwnedRows - 1);
+}
+
+}  // namespace
 
 Activations::Activations(const ModelDesc& desc, const ModelShare& share, int ranks, size_t rows,
                          size_t logit_rows) {
@@ -29,7 +41,7 @@ Activations::Activations(const ModelDesc& desc, const ModelShare& share, int ran
   attended = matrix(rows, q_cols, TW_BF16);
   gated = matrix(rows, ffn_cols, TW_BF16);
   const auto senders = static_cast<size_t>(ranks);
-  sender_bytes = rows * hidden_size * packed_element(TW_BF16);
+  sender_bytes = most_kept_rows(rows, ranks) * hidden_size * packed_element(TW_BF16);
   o_sums = {take(senders * sender_bytes), hidden_size, TW_BF16};
   down_sums = {take(senders * sender_bytes), hidden_size, TW_BF16};
   hidden = matrix(rows, hidden_size, TW_FP32);

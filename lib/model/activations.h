@@ -20,7 +20,7 @@ struct Activations {
   SharedMatrix qkv;                // rows x the heads of a rank
   SharedMatrix attended;           // rows x q
   SharedMatrix gated;              // rows x feed-forward columns of a rank
-  SharedMatrix o_sums, down_sums;  // rows x hidden of the lowest rank, then the next ...
+  SharedMatrix o_sums, down_sums;  // rows kept x hidden of the lowest rank, then the next ...
   SharedMatrix hidden;             // rows x hidden, fp32: what a part of a model gives on
   SharedMatrix wanted;             // logit rows x hidden: rows of y
   SharedMatrix logits;             // logit rows x vocab, fp32

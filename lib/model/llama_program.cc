@@ -17,7 +17,7 @@ class LlamaWriter {
   LlamaWriter(const LlamaContext& context, const StepSize& size)
       : c_(context),
         size_(size),
-        owned_(size.rows >= kOwnedRows && context.ranks > 1),
+        owned_(rows_have_owners(size.rows, context.ranks)),
         builder_(context.ranks, context.workers),
         hidden_(static_cast<size_t>(context.desc.hidden)),
         x_(builder_.tensor("x", size.rows, hidden_)),
@@ -175,6 +175,7 @@ class LlamaWriter {
     p.own.epilogue = with_bias(bias);
     p.own.to = sums;
     p.own.to.offset += static_cast<size_t>(c_.rank) * c_.memory.sender_bytes;
+    p.own.by_owner = owned_ ? 1 : 0;
     p.cols = [this, k](int device) { return k(device) == 0 ? 0 : hidden_; };
     p.reads = [reads = std::move(reads)](int device, const Tile& t) {
       return std::vector{reads(device, t)};
@@ -194,8 +195,10 @@ class LlamaWriter {
     for (int r = 0; r < c_.ranks; ++r)
       if (k(r) != 0) senders |= 1u << r;
     const ProgramReduceNorm args{
-        live(l), hidden_, own(c_.memory.x),    sums,       c_.memory.sender_bytes,
-        senders, weight,  c_.desc.rms_epsilon, c_.memory.y};
+        live(l),          hidden_,
+        own(c_.memory.x), {sums, c_.memory.sender_bytes, kept(c_.rank).first, senders},
+        weight,           c_.desc.rms_epsilon,
+        c_.memory.y};
     const int number = op(name, LlamaKind::kReduceNorm, l, args);
     each_block(kept_rows(), [&](int d, uint32_t first, uint32_t count) {
       std::vector<Access> accesses{writes(d, x_, first, count)};

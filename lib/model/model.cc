@@ -77,22 +77,22 @@ class Model::Impl {
     return *run_;
   }
 
-  void require_weights() {
+  void require_weights(const char* function) {
     if (complete_) return;
     const std::vector<std::string> missing = weights_.missing();
     if (!missing.empty())
-      fail(TW_ERROR_INVALID_STATE, "tw_model_step: %zu weights are missing, the first \"%s\"",
+      fail(TW_ERROR_INVALID_STATE, "%s: %zu weights are missing, the first \"%s\"", function,
            missing.size(), missing[0].c_str());
     complete_ = true;
   }
 
-  ModelRun& ready(const Step& step) {
-    ModelRun& ready = run("tw_model_step");
-    require_weights();
+  ModelRun& ready(const Step& step, const char* function) {
+    ModelRun& ready = run(function);
+    require_weights(function);
     if (!ready.bound())
       fail(TW_ERROR_INVALID_STATE,
-           "tw_model_step: the model has no KV memory; valid after kv_bind or kv_create");
-    check_step(step, desc_, ready.limits());
+           "%s: the model has no KV memory; valid after kv_bind or kv_create", function);
+    ready.check_step(step, function);
     return ready;
   }
 
@@ -217,7 +217,7 @@ void Model::kv_copy(const uint32_t* from, const uint32_t* to, size_t count) {
 }
 
 tw_status_t Model::step(const Step& step, tw_stream_t stream) {
-  ModelRun& run = impl_->ready(step);
+  ModelRun& run = impl_->ready(step, "tw_model_step");
   StagedStep& staged = run.stage(step);
   run.number(&staged);
   return impl_->comm_.device().issue(
@@ -230,7 +230,7 @@ tw_status_t Model::step(const Step& step, tw_stream_t stream) {
 }
 
 tw_status_t Model::step_by_ops(const Step& step) {
-  ModelRun& run = impl_->ready(step);
+  ModelRun& run = impl_->ready(step, "tw_model_step_by_ops");
   impl_->comm_.device().drain();
   run.run_by_ops(run.stage(step));
   return TW_OK;

@@ -184,7 +184,8 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
       layer_rows_(static_cast<size_t>(desc.layers)),
       sampled_slots_(limits.slots),
       trace_path_(config::string("TW_PROGRAM_TRACE")),
-      tracing_(!trace_path_.empty()) {
+      tracing_(!trace_path_.empty()),
+      step_check_(desc, limits) {
   const Sizes sizes(comm, desc, share, limits, workers_);
   comm.control().agree(ControlKind::kModelPrepare, [&] {
     allocate(sizes);

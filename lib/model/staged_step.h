@@ -1,4 +1,4 @@
-// Steps on their way: checked, and copied to memory that lives until their launch is over.
+// Steps on their way: copied to memory that lives until their launch is over.
 #pragma once
 
 #include <atomic>
@@ -10,9 +10,6 @@
 #include "lib/model/step_note.h"
 
 namespace tw {
-
-/// Throws INVALID_ARGUMENT naming array, index and value, and what would be valid.
-void check_step(const Step& step, const ModelDesc& desc, const ModelLimits& limits);
 
 /// Room for one step within the limits; taken once, used again and again.
 class StagedStep {

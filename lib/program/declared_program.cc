@@ -164,55 +164,53 @@ class DeclaredWriter {
     return add(std::move(p));
   }
 
-  /// Whether rows of a sum have owners.
-  bool owned(const OpTerms& t) const {
-    const auto reached = [&](int32_t r) {
-      return r == kNoTensor || tensor(r).terms.place != TensorPlace::kLocal;
-    };
-    return rows(t.a) >= kOwnedRows && c_.ranks.ranks > 1 && reached(t.c) && reached(t.y);
-  }
-
   int gemm_all_reduce(size_t i, const DeclaredOp& op) {
     const OpTerms& t = op.terms;
     const SumSlots& slots = c_.layout.slots[c_.layout.slots_of[i]];
     const int tensor_of_slots = slot_tensors_[c_.layout.slots_of[i]];
-    const bool by_owners = owned(t);
     Product p = product(op);
-    p.owned = by_owners;
+    p.owned = slots.by_owner;
     p.to_peers = true;
+    p.own.by_owner = slots.by_owner ? 1 : 0;
     p.own.b = packed(op, slots.cols);
     p.own.to = {slots.offset + self() * slots.sender_bytes(), slots.cols, slots.type};
     p.cols = [this, &slots, a = t.a](int device) { return cols(device, a) == 0 ? 0 : slots.cols; };
     p.reads = [this, a = t.a](int device, const Tile& tile) {
       return std::vector{reads(device, a, tile.row, tile.rows)};
     };
-    p.receivers = [this, by_owners](int, const Tile& tile) {
-      return by_owners ? 1u << tile.row_owner : all_ranks();
+    p.receivers = [this, &slots](int, const Tile& tile) {
+      return slots.by_owner ? 1u << tile.row_owner : all_ranks();
     };
     p.to = [tensor_of_slots, &slots](int device, int receiver, const Tile& tile) {
       const size_t first = static_cast<size_t>(device) * slots.rows;
       return Region{receiver, tensor_of_slots, first + tile.row, tile.rows, tile.col, tile.cols};
     };
     add(std::move(p));
-    return add_sums(op, slots, tensor_of_slots, by_owners);
+    return add_sums(op, slots, tensor_of_slots);
   }
 
-  int add_sums(const DeclaredOp& op, const SumSlots& slots, int tensor_of_slots, bool by_owners) {
+  /// The rows of a sum that a device keeps.
+  RowRange kept(const SumSlots& slots, int device) const {
+    return slots.by_owner ? owned_rows(slots.rows, c_.ranks.ranks, device)
+                          : RowRange{0, slots.rows};
+  }
+
+  int add_sums(const DeclaredOp& op, const SumSlots& slots, int tensor_of_slots) {
     const OpTerms& t = op.terms;
     ProgramRows args = rows_of(op, slots.cols);
-    args.partial = {slots.offset, slots.cols, slots.type};
-    args.sender_bytes = slots.sender_bytes();
+    args.sums = {{slots.offset, slots.cols, slots.type},
+                 slots.sender_bytes(),
+                 kept(slots, c_.ranks.rank).first,
+                 0};
     for (int r = 0; r < c_.ranks.ranks; ++r)
-      if (cols(r, t.a) != 0) args.senders |= 1u << r;
+      if (cols(r, t.a) != 0) args.sums.senders |= 1u << r;
     const int number = row_op(text("%s: sum", t.name), args);
     for (int d = 0; d < c_.ranks.ranks; ++d) {
-      const RowRange kept =
-          by_owners ? owned_rows(slots.rows, c_.ranks.ranks, d) : RowRange{0, slots.rows};
-      const uint32_t receivers = by_owners ? all_ranks() : 1u << d;
-      each_piece(c_.ranks, kept, [&](uint32_t first, uint32_t count) {
+      const uint32_t receivers = slots.by_owner ? all_ranks() : 1u << d;
+      each_piece(c_.ranks, kept(slots, d), [&](uint32_t first, uint32_t count) {
         std::vector<Access> accesses;
         for (int r = 0; r < c_.ranks.ranks; ++r)
-          if ((args.senders >> r & 1) != 0)
+          if ((args.sums.senders >> r & 1) != 0)
             accesses.push_back({{d, tensor_of_slots, static_cast<size_t>(r) * slots.rows + first,
                                  count, 0, slots.cols},
                                 false});
@@ -323,10 +321,20 @@ class DeclaredWriter {
   std::vector<int> slot_tensors_;
 };
 
+/// Whether rows of a sum have owners: there are many, and peers reach the results.
+bool sum_has_owners(const Terms& terms, const OpTerms& sum, int ranks) {
+  const auto reached = [&](int32_t t) {
+    return t == kNoTensor || terms.tensors[static_cast<size_t>(t)].place != TensorPlace::kLocal;
+  };
+  return rows_have_owners(terms.tensors[static_cast<size_t>(sum.a)].rows, ranks) &&
+         reached(sum.c) && reached(sum.y);
+}
+
 }  // namespace
 
 DeclaredLayout::DeclaredLayout(const std::vector<Terms>& all) {
   const Terms& first = all[0];
+  const int ranks = static_cast<int>(all.size());
   const auto take = [this](size_t size) {
     const size_t at = bytes;
     bytes = divide_up(at + size, kAlign) * kAlign;
@@ -340,17 +348,20 @@ DeclaredLayout::DeclaredLayout(const std::vector<Terms>& all) {
     strides.push_back(cols);
     tensors.push_back(mine ? take(terms.rows * cols * packed_element(terms.type)) : 0);
   }
-  std::map<std::tuple<uint32_t, size_t, tw_type_t>, std::vector<size_t>> alike;
-  std::map<std::tuple<uint32_t, size_t, tw_type_t>, size_t> uses;
+  using Key = std::tuple<uint32_t, bool, size_t, tw_type_t>;
+  std::map<Key, std::vector<size_t>> alike;
+  std::map<Key, size_t> uses;
   for (const OpTerms& op : first.ops) {
     slots_of.push_back(0);
     if (op.kind != DeclaredKind::kGemmAllReduce) continue;
     const uint32_t rows = first.tensors[static_cast<size_t>(op.a)].rows;
-    const auto key = std::make_tuple(rows, first.cols(op.c), op.partial_type);
+    const bool by_owner = sum_has_owners(first, op, ranks);
+    const Key key{rows, by_owner, first.cols(op.c), op.partial_type};
     std::vector<size_t>& sets = alike[key];
     if (sets.size() < 2) {
       sets.push_back(slots.size());
-      SumSlots made{rows, first.cols(op.c), op.partial_type, 0};
+      const uint32_t kept = by_owner ? owned_rows(rows, ranks, 0).count : rows;
+      SumSlots made{rows, kept, by_owner, first.cols(op.c), op.partial_type, 0};
       made.offset = take(all.size() * made.sender_bytes());
       slots.push_back(made);
     }

@@ -15,14 +15,16 @@
 
 namespace tw {
 
-/// Slots for the addends of one sum: ranks x rows x cols elements.
+/// Slots for the addends of one sum: at each rank, for the rows that it keeps of each sender.
 struct SumSlots {
-  uint32_t rows;
+  uint32_t rows;  // of the sum
+  uint32_t kept;  // the most that a rank keeps
+  bool by_owner;  // rows have owners, who keep them; else every rank keeps all
   size_t cols;
   tw_type_t type;
   size_t offset;
 
-  size_t sender_bytes() const { return size_t{rows} * cols * packed_element(type); }
+  size_t sender_bytes() const { return size_t{kept} * cols * packed_element(type); }
 };
 
 /// Where what the program has itself lies in each rank's data.

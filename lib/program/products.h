@@ -24,6 +24,10 @@ inline constexpr uint32_t kRowBlock = 32;
 /// From so many rows on, sums over ranks have owners of rows, who give their results to all.
 inline constexpr uint32_t kOwnedRows = 64;
 
+constexpr bool rows_have_owners(uint32_t rows, int ranks) {
+  return rows >= kOwnedRows && ranks > 1;
+}
+
 struct RowRange {
   uint32_t first, count;
 };

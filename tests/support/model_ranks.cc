@@ -64,6 +64,33 @@ tw_model_t make_model(tw_comm_t comm, const ReferenceModel& reference,
   return model;
 }
 
+LlamaConfig small_config() {
+  LlamaConfig c;
+  c.hidden = 48;
+  c.heads = 6;
+  c.kv_heads = 3;
+  c.head_size = 64;
+  c.ffn = 80;
+  c.vocab = 131;
+  return c;
+}
+
+tw_model_limits_t step_limits(uint32_t rows, uint32_t page_size) {
+  tw_model_limits_t l = TW_MODEL_LIMITS_INIT;
+  l.rows = l.logit_rows = rows;
+  l.sequences = std::min(rows, 8u);
+  l.context = 1024;
+  l.page_size = page_size;
+  l.pages = 4096 / page_size;
+  l.table_pages = 2 * l.pages;
+  l.slots = 4;
+  return l;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
 ModelRanks::ModelRanks(int vocab, const ModelRanksShape& shape)
     : vocab_(static_cast<size_t>(vocab)),
       limits_(shape.limits),

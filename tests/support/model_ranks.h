@@ -33,6 +33,12 @@ struct ModelRanksShape {
 tw_model_t make_model(tw_comm_t comm, const ReferenceModel& reference,
                       const tw_model_limits_t& limits);
 
+/// A small model, uneven over ranks.
+LlamaConfig small_config();
+/// Steps of up to `rows` rows, 8 sequences, 1024 positions; pages for 4096.
+tw_model_limits_t step_limits(uint32_t rows, uint32_t page_size = 16);
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b);
+
 class ModelRanks {
  public:
   ModelRanks(const ReferenceModel& model, const ModelRanksShape& shape);

@@ -88,6 +88,15 @@ struct LiveRows {
   }
 };
 
+/// What ranks have added to the rows of a sum, at who keeps these rows: of the lowest rank, then
+/// `sender_bytes` further on of the next one.
+struct PartialSums {
+  SharedMatrix lowest;
+  size_t sender_bytes;
+  uint32_t first;    // the row that is its row 0
+  uint32_t senders;  // a bit for each rank that has a part; 0: nobody
+};
+
 /// to = epilogue(a b), tile by tile, at the ranks whose bits at[2] has.
 /// at = {row tile, column tile, ranks}.
 struct ProgramGemm {
@@ -97,18 +106,17 @@ struct ProgramGemm {
   Epilogue epilogue;
   SharedMatrix to;
   const uint32_t* shared;  // not null: when *shared is 0, only this rank gets them
+  uint32_t by_owner;       // 1: row 0 of `to` is the first row of the tile's owner
 };
 
 /// at = {first row, rows, ranks}. For these rows, y at these ranks:
-///   x += sum over `senders`, in rank order, of their partial sums     (fp32; without senders: x)
+///   x += sum over the senders, in rank order, of their partial sums   (fp32; without senders: x)
 ///   y = x / sqrt(mean(x^2) + eps) * weight, rounded to y's type       (weight null: no y)
 struct ProgramReduceNorm {
   LiveRows live;
   size_t n;
-  Matrix x;              // fp32
-  SharedMatrix partial;  // rows of the lowest rank; of rank r `sender_bytes` * r further on
-  size_t sender_bytes;
-  uint32_t senders;  // a bit for each rank
+  Matrix x;  // fp32
+  PartialSums sums;
   const float* weight;
   float eps;
   SharedMatrix y;

@@ -34,7 +34,7 @@ struct RankMatrix {
 };
 
 /// at = {first row, rows, ranks}. For these rows, what is left out being nothing:
-///   r = x, or the sum over `senders`, in rank order, of their partial sums, rounded to their type
+///   r = x, or the sum over the senders, in rank order, of their partial sums, rounded to their type
 ///   r += bias; r = activation(r) * times; r += residual         (Epilogue, row by row)
 ///   to = r rounded to its type, at these ranks
 ///   y  = that / sqrt(mean of squares + eps) * weight, rounded to y's type, at these ranks
@@ -43,9 +43,7 @@ struct RankMatrix {
 struct ProgramRows {
   LiveRows live;
   size_t n;
-  uint32_t senders;      // a bit for each rank; 0: x
-  SharedMatrix partial;  // as in ProgramReduceNorm
-  size_t sender_bytes;
+  PartialSums sums;  // without senders: x
   Matrix x;
   Epilogue epilogue;
   Matrix times;

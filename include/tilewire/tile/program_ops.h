@@ -32,10 +32,12 @@ struct GemmOp {
     const bool alone = args.shared != nullptr && *args.shared == 0;
     const uint32_t receivers = alone ? 1u << program.rank() : at[2];
     program.meet(receivers);
+    const size_t owner_first = args.by_owner != 0 ? args.grid.rows.begin[tile.row_owner] : 0;
     block.store_all(
         program.count(receivers),
         [&](int i) {
-          return program.at_rank(program.receiver(receivers, i), args.to).at(tile.row, tile.col);
+          const Matrix to = program.at_rank(program.receiver(receivers, i), args.to);
+          return to.at(tile.row - owner_first, tile.col);
         },
         TilePlace{}, sum, args.epilogue);
   }
@@ -62,18 +64,19 @@ TW_FN void norm_to(ProgramBlock<Block>& program, const Row& row, const float* we
       nullptr, row, y.type);
 }
 
-/// row = sum over `senders`, in rank order, of row i of their partial sums in own memory.
+/// row = the sum, in rank order, of what the senders have for row i, in own memory.
 template <class Block>
-TW_FN void load_partials(ProgramBlock<Block>& program, const Row& row, SharedMatrix partial,
-                         size_t sender_bytes, uint32_t senders, size_t i) {
+TW_FN void load_partials(ProgramBlock<Block>& program, const Row& row, const PartialSums& sums,
+                         size_t i) {
   bool first = true;
-  for (int r = 0; r < program.size(); ++r, partial.offset += sender_bytes) {
-    if ((senders >> r & 1) == 0) continue;
-    const void* const from = program.at_rank(program.rank(), partial).at(i, 0).data;
+  SharedMatrix of = sums.lowest;
+  for (int r = 0; r < program.size(); ++r, of.offset += sums.sender_bytes) {
+    if ((sums.senders >> r & 1) == 0) continue;
+    const void* const from = program.at_rank(program.rank(), of).at(i - sums.first, 0).data;
     if (first)
-      program.tile_block().load(row, from, partial.type);
+      program.tile_block().load(row, from, of.type);
     else
-      program.tile_block().add(row, from, partial.type);
+      program.tile_block().add(row, from, of.type);
     first = false;
   }
 }
@@ -89,8 +92,8 @@ struct ReduceNormOp {
     program.come();
     const Row row = program.row(args.n);
     for (size_t i = at[0]; i < end; ++i) {
-      if (args.senders != 0) add_partials(program, args, row, i);
-      if (args.senders == 0) block.load(row, args.x.at(i, 0).data, TW_FP32);
+      if (args.sums.senders != 0) add_partials(program, args, row, i);
+      if (args.sums.senders == 0) block.load(row, args.x.at(i, 0).data, TW_FP32);
       if (args.weight != nullptr) norm_to(program, row, args.weight, args.eps, args.y, i, at[2]);
     }
   }
@@ -100,7 +103,7 @@ struct ReduceNormOp {
   TW_FN static void add_partials(ProgramBlock<Block>& program, const Args& args, const Row& row,
                                  size_t i) {
     Block& block = program.tile_block();
-    load_partials(program, row, args.partial, args.sender_bytes, args.senders, i);
+    load_partials(program, row, args.sums, i);
     block.add(row, args.x.at(i, 0).data, TW_FP32);
     block.store_all(
         1, [&](int) { return args.x.at(i, 0).data; }, nullptr, row, TW_FP32);
@@ -135,9 +138,9 @@ struct RowsOp {
                             size_t i) {
     Block& block = program.tile_block();
     const Epilogue& e = args.epilogue;
-    if (args.senders != 0) {
-      load_partials(program, row, args.partial, args.sender_bytes, args.senders, i);
-      block.round(row, args.partial.type);
+    if (args.sums.senders != 0) {
+      load_partials(program, row, args.sums, i);
+      block.round(row, args.sums.lowest.type);
     } else {
       block.load(row, args.x.at(i, 0).data, args.x.type);
     }
