@@ -170,6 +170,9 @@ TEST(Options, WhatContradictsIsRefused) {
                                                      {"-m", "x", "-p", "Hi", "-n", "0"},
                                                      {"-m", "x", "-p", "Hi", "--ranks", "17"},
                                                      {"-m", "x", "-p", "Hi", "--temp", "-1"},
+                                                     {"-m", "x", "-p", "Hi", "--temp", "nan"},
+                                                     {"-m", "x", "-p", "Hi", "--top-p", "nan"},
+                                                     {"-m", "x", "-p", "Hi", "--trace", "/no/x"},
                                                      {"-m", "x", "-p", "Hi", "--top-p", "1.5"},
                                                      {"-m", "x", "-p", "Hi", "--bogus"},
                                                      {"-m", "x", "-p", "Hi", "more"}};

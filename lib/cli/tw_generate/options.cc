@@ -1,6 +1,8 @@
 #include "lib/cli/tw_generate/options.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
 
 #include "lib/cli/model/ranks.h"
 #include "lib/cli/tw_generate/synthetic.h"
@@ -14,6 +16,28 @@ constexpr const char* kHelp =
     "under mpirun, or in threads of this process with --ranks N. Ctrl-C ends after the step that\n"
     "runs; the text so far stays.";
 
+/// As CLI::Range, for which NaN is in every range.
+CLI::Validator number_in(double least, double most) {
+  const CLI::Range range(least, most);
+  return {[range](std::string& text) {
+            const std::string wrong = range(text);
+            return wrong.empty() && !(std::strtod(text.c_str(), nullptr) >= 0)
+                       ? text + " is no number"
+                       : wrong;
+          },
+          range.get_description()};
+}
+
+/// A file that can be made: what is written at the end has a place.
+CLI::Validator new_file() {
+  return {[](std::string& path) {
+            const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+            const bool there = folder.empty() || std::filesystem::is_directory(folder);
+            return there ? std::string() : "there is no folder " + folder.string();
+          },
+          "FILE"};
+}
+
 void add_options(CLI::App* app, GenerateOptions* o) {
   app->add_option("-m,--model", o->model, "model file or folder");
   app->add_option("-p,--prompt", o->prompt, "text to go on from");
@@ -25,16 +49,17 @@ void add_options(CLI::App* app, GenerateOptions* o) {
   app->add_option("--ctx", o->context, "longest text in tokens; 0: prompt and -n, or 4096 to chat")
       ->check(CLI::Range(0, 1 << 30));
   app->add_option("--temp", o->temperature, "temperature, 0: the most probable (0.8)")
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_in(0, 100));
   app->add_option("--top-k", o->top_k, "draw from so many tokens, 0: from all (40)")
       ->check(CLI::Range(0, 1 << 30));
   app->add_option("--top-p", o->top_p, "draw from tokens of so much probability (0.95)")
-      ->check(CLI::Range(1e-6, 1.0));
+      ->check(number_in(1e-6, 1));
   app->add_option("--seed", o->seed, "another seed, another text (0)");
   app->add_flag("--stats", o->stats, "tell tokens a second and launches a step, on standard error");
   app->add_flag("--compare", o->compare, "with --stats: also with a launch for every op");
   app->add_option("--trace", o->trace,
-                  "file for the last step's timeline: JSON for Perfetto or perf/tools/timeline");
+                  "file for the last step's timeline: JSON for Perfetto or perf/tools/timeline")
+      ->check(new_file());
   app->add_option("--ranks", o->ranks, "ranks as threads of this process")
       ->check(CLI::Range(1, TW_MAX_FUSED_RANKS));
   app->add_option("--synthetic", o->synthetic,
