@@ -173,6 +173,7 @@ TEST(Options, WhatContradictsIsRefused) {
                                                      {"-m", "x", "-p", "Hi", "--temp", "nan"},
                                                      {"-m", "x", "-p", "Hi", "--top-p", "nan"},
                                                      {"-m", "x", "-p", "Hi", "--trace", "/no/x"},
+                                                     {"-m", "x", "-p", "Hi", "--trace", "/tmp"},
                                                      {"-m", "x", "-p", "Hi", "--top-p", "1.5"},
                                                      {"-m", "x", "-p", "Hi", "--bogus"},
                                                      {"-m", "x", "-p", "Hi", "more"}};

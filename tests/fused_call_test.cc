@@ -629,7 +629,7 @@ TEST(TileSets, LiveAndDie) {
     ASSERT_EQ(tw_tiles_get_view(tiles, &view), TW_OK) << tw_last_error();
     EXPECT_GE(view.layout.end - view.layout.data, config.bytes);
     EXPECT_GE(view.layout.slots, config.slots);
-    EXPECT_EQ(view.record.call, kCollOps);
+    EXPECT_EQ(view.record.call, kNoCall);
     EXPECT_EQ(tw_comm_destroy(comm), TW_ERROR_INVALID_STATE);
     EXPECT_TRUE(says("tile set")) << tw_last_error();
     EXPECT_EQ(tw_tiles_destroy(tiles), TW_OK) << tw_last_error();

@@ -292,6 +292,24 @@ TEST(ModelParts, MemoryOfSums) {
   EXPECT_LE(bytes[1], bytes[0]);
 }
 
+/// Steps of all sizes share the memory of the sums: those without owners of rows keep all rows.
+TEST(ModelParts, SumsOfStepsOfEverySize) {
+  const ReferenceModel reference = random_model(small_config(), 8);
+  for (const int ranks : {2, 8}) {
+    ModelRanks small(reference, {ranks, 1, step_limits(32)});
+    ModelRanks large(reference, {ranks, 1, step_limits(100)});
+    int sequence = 0;
+    for (const int rows : {32, 31, 17, 100, 64, 63}) {
+      const std::vector<int> tokens = random_tokens(reference.config, rows, 4);
+      const std::vector<float> want =
+          rows <= 32 ? small.step({{sequence, tokens}}) : large.step({{sequence, tokens}}, true);
+      EXPECT_TRUE(same_bits(large.step({{sequence + 1, tokens}}), want))
+          << rows << " rows, " << ranks << " ranks";
+      sequence += 2;
+    }
+  }
+}
+
 /// A row's logits may be asked for more than once, more often than there are rows.
 TEST(ModelParts, MoreLogitsThanRows) {
   const ReferenceModel reference = random_model(small_config(), 12);

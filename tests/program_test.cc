@@ -334,10 +334,10 @@ TEST(Program, InterleavedInstructionsKeepWhatTheyComeAfter) {
   for (int turn = 0; turn < kPrograms && !HasFailure(); ++turn) {
     Program program = random_program(random);
     const size_t count = program.instructions.size(), distance = below(random, 3);
-    const std::vector<Bound> bounds{below(random, 2) == 0 ? Bound::kMemory : Bound::kArithmetic,
-                                    Bound::kMemory};
+    const std::vector<Order> orders{below(random, 2) == 0 ? Order::kAhead : Order::kInPlace,
+                                    Order::kAhead};
     const auto ahead = [&](size_t i) {
-      return bounds[static_cast<size_t>(program.instructions[i].op)] == Bound::kMemory;
+      return orders[static_cast<size_t>(program.instructions[i].op)] == Order::kAhead;
     };
     std::vector<size_t> place(count);
     for (size_t i = 0; i < count; ++i) {
@@ -348,7 +348,7 @@ TEST(Program, InterleavedInstructionsKeepWhatTheyComeAfter) {
       place[i] = ahead(i) ? std::min(place[i], i) : i;
     }
     Program after = program;
-    interleave(&after, bounds, distance);
+    interleave(&after, orders, distance);
     ASSERT_EQ(after.instructions.size(), count);
     const auto number = [&](size_t i) { return size_t{after.instructions[i].at[0]}; };
     for (size_t i = 0; i < count; ++i) {

@@ -134,7 +134,7 @@ class Inputs {
     args.tiles.counters = &counters;
     args.tiles.scratch = scratch.get();
     args.tiles.scratch_bytes = bytes;
-    args.tiles.record.call = kCollOps;
+    args.tiles.record.call = kNoCall;
     args.grid = tile_grid(whole(m, way.tile_rows), whole(p_.n, way.tile_cols), way.raster,
                           p_.paired ? p_.n : 0);
     args.a = operand(a_, p_.m, p_.k, p_.a);

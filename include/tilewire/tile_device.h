@@ -5,8 +5,8 @@
 //   entries  two FlagLines a sender, by parity: "I am in this launch", and where its windows are
 //   words    a word for each (sender, slot): slot of a sender raised in this launch
 //   data     the program's own: partial tiles, gathered rows ...
-// A word is written by one sender only; it holds the epoch (number of the launch) in which it was
-// raised last, so values only grow, nothing is zeroed, and no launch needs an argument that another
+// A word is written by one sender only; it holds the epoch (of the launch: the comm's, for its own
+// calls; else the set's) in which it was raised last, so values only grow, nothing is zeroed, and no launch needs an argument that another
 // did not have. The protocol is written down in tile/tile_call.h.
 #pragma once
 
@@ -58,11 +58,11 @@ constexpr TileLayout tile_layout(int ranks, size_t slots, size_t bytes) {
 }
 
 /// A call of the library that runs a tile program, for records and digests (CallRecord). A user's
-/// launch has none: `call` is kCollOps.
+/// launch has none: `call` is kNoCall.
 struct TileRecord {
   CollOp call;
   tw_type_t type;
-  uint32_t size[3];  // m, n, k, cut to 32 bits
+  uint32_t size[3];  // m, n, k, cut to 32 bits; of a program: rows, its number, the part that runs
   uint16_t digest;   // the upper bits of `history`
   uint64_t history;
 };
@@ -83,7 +83,7 @@ typedef struct tw_tile_view {  // NOLINT(modernize-use-using): a C name
   struct tw::TileLayout layout;
   char* const* parts;  // [size]: each rank's part of the set's memory, as mapped by this device
   char* everywhere;    // an address that reaches every rank's part (GPU multicast), or null
-  uint64_t* epoch;     // launches that used the set; the last block of a launch advances it
+  uint64_t* epoch;     // the comm's calls, or the set's launches; a launch's last block advances it
   struct tw::TileCounters* counters;
   char* scratch;         // this device's, for its blocks: block b at b * scratch_bytes
   size_t scratch_bytes;  // CPUs: at least kTileScratch. GPUs: may be 0

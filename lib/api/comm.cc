@@ -12,6 +12,7 @@
 #include "lib/base/config.h"
 #include "lib/base/log.h"
 #include "lib/boot/exchange.h"
+#include "lib/comm/records.h"
 #include "lib/comm/split.h"
 #include "lib/device/gpu/driver.h"
 

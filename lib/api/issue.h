@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/api/handles.h"
+#include "lib/comm/issue.h"
 #include "lib/device/stream.h"
 
 namespace tw::api {
@@ -29,20 +30,6 @@ tw_status_t issue(Comm& comm, tw_stream_t stream, F work) {
         return work();
       },
       &comm);
-}
-
-/// Issues a call that has been numbered: it cannot be given up any more, so that what prevents it
-/// ends the comm. Work checks the comm first: after a call that failed, later ones must not speak
-/// to peers.
-template <class Work>
-void issue_numbered(Comm& comm, tw_stream_t stream, Work work) {
-  try {
-    comm.device().issue(stream, std::move(work), &comm);
-  } catch (...) {
-    const Error error = current_error();
-    comm.end(error.status(), error.what());
-    throw Error(error);
-  }
 }
 
 }  // namespace tw::api

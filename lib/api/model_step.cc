@@ -155,7 +155,7 @@ tw_status_t tw_model_step(tw_model_t model, const tw_step_t* step, tw_stream_t s
     group::refuse_call("tw_model_step");
     const ModelInUse m(model);
     check_ready(m->comm(), stream);
-    return m->step(checked_step(step, *m, "tw_model_step"), stream);
+    m->step(checked_step(step, *m, "tw_model_step"), stream);
   });
 }
 
@@ -164,6 +164,6 @@ tw_status_t tw_model_step_by_ops(tw_model_t model, const tw_step_t* step) {
     group::refuse_call("tw_model_step_by_ops");
     const ModelInUse m(model);
     check_ready(m->comm(), nullptr);
-    return m->step_by_ops(checked_step(step, *m, "tw_model_step_by_ops"));
+    m->step_by_ops(checked_step(step, *m, "tw_model_step_by_ops"));
   });
 }

@@ -153,14 +153,12 @@ tw_status_t tw_program_launch(tw_program_t program, uint32_t rows, tw_stream_t s
     require_range(rows, 0, most, "tw_program_launch", "rows");
     check_windows(p.handle());
     UserProgram& run = *p;
-    const TileRecord call = run.number(rows != 0 ? rows : most);
-    return run.comm().device().issue(
-        stream,
-        [&run, call] {
-          run.run(call);
-          return TW_OK;
-        },
-        &run.comm());
+    const ProgramCall call = run.number(rows != 0 ? rows : most);
+    if (stream == nullptr && run.comm().device().idle()) return run.run(call);
+    issue_numbered(run.comm(), stream, [&run, call] {
+      run.run(call);
+      return TW_OK;
+    });
   });
 }
 

@@ -113,7 +113,7 @@ tw_status_t tw_tiles_get_view(tw_tiles_t tiles, tw_tile_view* view) {
     v.scratch = s.scratch.data();
     v.scratch_bytes = s.scratch_bytes;
     v.store = s.comm().collectives().table().choose(kAllReduce, s.layout.end - s.layout.data).store;
-    v.record.call = kCollOps;
+    v.record.call = kNoCall;
     *view = v;
   });
 }

@@ -79,7 +79,7 @@ class Collectives {
     args->digest = static_cast<uint16_t>(history_ >> 48);
     return ++numbered_;
   }
-  /// The same for a fused call with `digest`.
+  /// The same for a call with `digest` that runs a tile program.
   uint64_t number(uint64_t digest, TileRecord* record) {
     history_ = history_with(digest);
     record->history = history_;
@@ -125,7 +125,7 @@ class Collectives {
  private:
   /// What is known of a call before its pointers.
   struct Plan {
-    Call of{};  // of.call == kCollOps: none
+    Call of{};  // of.call == kNoCall: none
     Extents extents{};
     Launch launch{};
     uint64_t digest = 0;
@@ -145,7 +145,7 @@ class Collectives {
   };
 
   void make_plan(const Call& call);
-  void forget_plan() { plan_.of.call = kCollOps; }
+  void forget_plan() { plan_.of.call = kNoCall; }
   [[noreturn]] void refuse(const Call& call);
   void check_reach(const Call& call) const;
   void locate_buffers();

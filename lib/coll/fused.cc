@@ -7,6 +7,7 @@
 #include "lib/base/error.h"
 #include "lib/coll/collectives.h"
 #include "lib/comm/control.h"
+#include "lib/comm/records.h"
 #include "lib/device/kernels.h"
 #include "lib/device/pack.h"
 

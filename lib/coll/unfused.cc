@@ -9,6 +9,7 @@
 
 #include "lib/coll/collectives.h"
 #include "lib/coll/fused.h"
+#include "lib/comm/records.h"
 
 namespace tw {
 namespace {

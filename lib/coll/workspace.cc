@@ -6,6 +6,7 @@
 #include "lib/base/error.h"
 #include "lib/base/round.h"
 #include "lib/comm/control.h"
+#include "lib/comm/records.h"
 
 namespace tw {
 namespace {
@@ -158,7 +159,7 @@ void Workspace::exchange(size_t bytes, const CallRecord* next,
     Growth theirs;
     std::memcpy(&theirs, all[r].data(), sizeof theirs);
     if (theirs.bytes == mine.bytes && theirs.digest == mine.digest) continue;
-    if (next == nullptr || !compare_this_call(comm_))
+    if (next == nullptr || !compare_this_call(comm_, /*in_launch=*/false))
       comm_.end(
           TW_ERROR_MISMATCH,
           text("rank %d makes a workspace of %zu bytes, rank %zu one of %llu; valid: the same "
@@ -181,7 +182,7 @@ tw_tile_view Workspace::common_view(const LocalMemory& local, TileCounters* coun
   view.counters = counters;
   view.scratch = local.scratch->data();
   view.scratch_bytes = local.sizes.scratch;
-  view.record.call = kCollOps;
+  view.record.call = kNoCall;
   return view;
 }
 

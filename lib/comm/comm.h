@@ -174,7 +174,8 @@ class Comm {
   const Comm* parent() const { return parent_; }
   const std::vector<int>& parent_ranks() const { return parent_ranks_; }
 
-  /// While it lives, a program is launched, which says in messages what only it knows.
+  /// While it lives, a program is launched, which says in messages what only it knows; to blocks of
+  /// this launch.
   class Launching {
    public:
     Launching(Comm& comm, const LaunchWords* words) : comm_(comm) { comm.launch_words_ = words; }
@@ -261,20 +262,6 @@ class Comm {
   std::unique_ptr<KernelWatch> kernel_watch_;                  // of a GPU's kernels
   std::vector<std::unique_ptr<net::Monitor::Watch>> watches_;  // last: ended first
 };
-
-/// Ends the comm when a peer's last calls are known to differ from this rank's. In a call where
-/// neither waits for the other (each takes itself for the root) nobody else would notice. Whether
-/// it has.
-bool compare_last_calls(Comm& comm);
-
-/// For a call that says something to its peers before its kernel runs: writes down which it is, as
-/// the kernel will, takes that back when the call is given up, and compares it with the peers'
-/// records, which must be there or of other calls: ends the comm when they differ. A note says more
-/// of a fused call than its record does, for the sentence; it is written before the record is.
-void write_record(Comm& comm, const CallRecord& record);
-void write_note(Comm& comm, const FusedNote& note);
-void forget_record(Comm& comm, uint64_t sequence);
-bool compare_this_call(Comm& comm);
 
 /// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
 /// and deadline. Also for host code: see wait.cc.

@@ -7,17 +7,28 @@
 namespace tw {
 namespace {
 
-/// The most rows of sums that a rank keeps in a step of up to `rows`.
-size_t most_kept_rows(size_t rows, int ranks) {
-  if (!rows_have_owners(static_cast<uint32_t>(rows), ranks)) return rows;
-  const size_t owned = owned_rows(static_cast<uint32_t>(rows), ranks, 0).count;
-  return std::max<size_t>(owned, kOwnedRows - 1);
+/// The most rows of sums that a rank keeps in any of the steps.
+size_t most_kept_rows(const std::vector<StepSize>& sizes, int ranks) {
+  uint32_t most = 0;
+  for (const StepSize& size : sizes) {
+    const bool owned = rows_have_owners(size.rows, ranks);
+    most = std::max(most, owned ? owned_rows(size.rows, ranks, 0).count : size.rows);
+  }
+  return most;
 }
 
 }  // namespace
 
-Activations::Activations(const ModelDesc& desc, const ModelShare& share, int ranks, size_t rows,
-                         size_t logit_rows) {
+std::vector<StepSize> step_sizes(uint32_t rows, uint32_t logit_rows) {
+  std::vector<StepSize> sizes;
+  for (uint32_t size = 1;; size = std::min(2 * size, rows)) {
+    sizes.push_back({size, std::min(size, logit_rows)});
+    if (size == rows) return sizes;
+  }
+}
+
+Activations::Activations(const ModelDesc& desc, const ModelShare& share, int ranks, uint32_t rows,
+                         uint32_t logit_rows) {
   constexpr size_t kAlign = 4096;
   size_t end = 0;
   const auto take = [&](size_t size) {
@@ -41,7 +52,8 @@ Activations::Activations(const ModelDesc& desc, const ModelShare& share, int ran
   attended = matrix(rows, q_cols, TW_BF16);
   gated = matrix(rows, ffn_cols, TW_BF16);
   const auto senders = static_cast<size_t>(ranks);
-  sender_bytes = most_kept_rows(rows, ranks) * hidden_size * packed_element(TW_BF16);
+  sender_bytes =
+      most_kept_rows(step_sizes(rows, logit_rows), ranks) * hidden_size * packed_element(TW_BF16);
   o_sums = {take(senders * sender_bytes), hidden_size, TW_BF16};
   down_sums = {take(senders * sender_bytes), hidden_size, TW_BF16};
   hidden = matrix(rows, hidden_size, TW_FP32);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "lib/model/desc.h"
 #include "lib/model/share.h"
@@ -11,9 +12,17 @@
 
 namespace tw {
 
+/// A size of step: the most rows and logits.
+struct StepSize {
+  uint32_t rows, logit_rows;
+};
+/// Those for steps of up to `rows`: powers of two, so that at most half of a program's rows are
+/// empty.
+std::vector<StepSize> step_sizes(uint32_t rows, uint32_t logit_rows);
+
 struct Activations {
-  Activations(const ModelDesc& desc, const ModelShare& share, int ranks, size_t rows,
-              size_t logit_rows);
+  Activations(const ModelDesc& desc, const ModelShare& share, int ranks, uint32_t rows,
+              uint32_t logit_rows);
 
   SharedMatrix x;                  // rows x hidden, fp32: the residual stream
   SharedMatrix y;                  // rows x hidden: normed, what products read

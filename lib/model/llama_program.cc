@@ -82,8 +82,9 @@ class LlamaWriter {
   }
   template <class Args>
   int op(const std::string& name, LlamaKind kind, uint32_t l, const Args& args) {
-    const Bound bound = kind == LlamaKind::kAttend ? Bound::kArithmetic : Bound::kMemory;
-    return builder_.op(name, static_cast<uint32_t>(kind), l, bound, args);
+    const bool ahead = kind == LlamaKind::kReduceNorm || kind == LlamaKind::kPlace;
+    const Order order = ahead ? Order::kAhead : Order::kInPlace;
+    return builder_.op(name, static_cast<uint32_t>(kind), l, order, args);
   }
 
   // ---- Accesses ----

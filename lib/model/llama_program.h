@@ -36,11 +36,6 @@ struct LlamaContext {
   KvMemory kv;
 };
 
-/// A size of step: the most rows and logits.
-struct StepSize {
-  uint32_t rows, logit_rows;
-};
-
 struct LlamaProgram {
   BuiltProgram whole;
   std::vector<ProgramImage> parts;  // a launch for each op

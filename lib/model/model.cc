@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/comm/issue.h"
 #include "lib/model/rows.h"
 #include "lib/model/run.h"
 #include "lib/model/share.h"
@@ -92,7 +93,7 @@ class Model::Impl {
     if (!ready.bound())
       fail(TW_ERROR_INVALID_STATE,
            "%s: the model has no KV memory; valid after kv_bind or kv_create", function);
-    ready.check_step(step, function);
+    ready.check(step, function);
     return ready;
   }
 
@@ -216,24 +217,20 @@ void Model::kv_copy(const uint32_t* from, const uint32_t* to, size_t count) {
   impl_->copy_pages(from, to, count);
 }
 
-tw_status_t Model::step(const Step& step, tw_stream_t stream) {
+void Model::step(const Step& step, tw_stream_t stream) {
   ModelRun& run = impl_->ready(step, "tw_model_step");
   StagedStep& staged = run.stage(step);
   run.number(&staged);
-  return impl_->comm_.device().issue(
-      stream,
-      [&run, &staged] {
-        run.run(staged);
-        return TW_OK;
-      },
-      &impl_->comm_);
+  issue_numbered(impl_->comm_, stream, [&run, &staged] {
+    run.run(staged);
+    return TW_OK;
+  });
 }
 
-tw_status_t Model::step_by_ops(const Step& step) {
+void Model::step_by_ops(const Step& step) {
   ModelRun& run = impl_->ready(step, "tw_model_step_by_ops");
   impl_->comm_.device().drain();
   run.run_by_ops(run.stage(step));
-  return TW_OK;
 }
 
 void Model::set_tracing(bool on) {

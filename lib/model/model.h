@@ -139,9 +139,9 @@ class Model {
   /// Throws INVALID_ARGUMENT naming the array, the index and the value (a page out of range, a
   /// position beyond the context ...), INVALID_STATE (not prepared, no KV, weights missing),
   /// MISMATCH (ranks' steps differ, shows both), and what ended the comm.
-  tw_status_t step(const Step& step, tw_stream_t stream);
+  void step(const Step& step, tw_stream_t stream);
   /// The same op by op: a launch for each op, for comparison. Inline only.
-  tw_status_t step_by_ops(const Step& step);
+  void step_by_ops(const Step& step);
   /// Launches since the model was made, as the device counts them.
   uint64_t launches() const;
 

@@ -73,15 +73,6 @@ Terms terms_of(const Comm& comm, const ModelDesc& d, const ModelLimits& limits) 
 #undef TW_MODEL_SHAPE_VALUE
 #undef TW_MODEL_SHAPE_MAP
 
-/// Sizes of steps: powers of two, so that at most half of a program's rows are empty.
-std::vector<StepSize> step_sizes(const ModelLimits& limits) {
-  std::vector<StepSize> sizes;
-  for (uint32_t rows = 1;; rows = std::min(2 * rows, limits.rows)) {
-    sizes.push_back({rows, std::min(rows, limits.logit_rows)});
-    if (rows == limits.rows) return sizes;
-  }
-}
-
 AttentionLimits attention_limits(const ModelLimits& limits, int workers) {
   return {limits.rows, limits.sequences, limits.context,
           static_cast<uint32_t>(workers == 1 ? 1 : 2 * workers), static_cast<uint32_t>(workers)};
@@ -129,7 +120,8 @@ struct ModelRun::Sizes {
     plan = AttentionPlan::bytes(attention, heads);
     partials = attention.partial_bytes(heads);
     angles = 2 * size_t{limits.context} * static_cast<size_t>(desc.head_size / 2) * sizeof(float);
-    all = needs().local_bytes(comm.max_blocks()) + plan + partials + angles;
+    all = needs().local_bytes(comm.max_blocks()) + plan + partials + angles +
+          SlotTable::bytes(limits.rows);
   }
   LaunchNeeds needs() const {
     LaunchNeeds n;
@@ -184,8 +176,7 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
       layer_rows_(static_cast<size_t>(desc.layers)),
       sampled_slots_(limits.slots),
       trace_path_(config::string("TW_PROGRAM_TRACE")),
-      tracing_(!trace_path_.empty()),
-      step_check_(desc, limits) {
+      tracing_(!trace_path_.empty()) {
   const Sizes sizes(comm, desc, share, limits, workers_);
   comm.control().agree(ControlKind::kModelPrepare, [&] {
     allocate(sizes);
@@ -194,7 +185,9 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
   LaunchNeeds needs = sizes.needs();
   needs.call = kModelStep;
   needs.data = activations_.bytes;
-  needs.store = comm.collectives().table().choose(kAllReduce, activations_.sender_bytes).store;
+  // As large as the message would be, whoever keeps what of it.
+  const size_t sums = limits.rows * static_cast<size_t>(desc.hidden) * packed_element(TW_BF16);
+  needs.store = comm.collectives().table().choose(kAllReduce, sums).store;
   std::vector<const ProgramImage*> images;
   for (const Sized& sized : programs_) {
     images.push_back(&sized.program.whole.image);
@@ -207,6 +200,7 @@ ModelRun::ModelRun(Comm& comm, const ModelDesc& desc, const ModelShare& share,
 }
 
 void ModelRun::allocate(const Sizes& sizes) {
+  slot_table_ = SlotTable(limits_.rows);
   plan_ = Buffer(sizes.plan);
   partials_ = Buffer(sizes.partials);
   const auto layers = static_cast<size_t>(desc_.layers);
@@ -300,7 +294,7 @@ LlamaContext ModelRun::context() const {
 /// How many signal slots they need says how large the tile set is; then they are told where it
 /// lies: place_programs.
 void ModelRun::make_programs() {
-  for (const StepSize& size : step_sizes(limits_))
+  for (const StepSize& size : step_sizes(limits_.rows, limits_.logit_rows))
     programs_.push_back({size, build_llama(context(), size)});
 }
 
@@ -374,6 +368,7 @@ void ModelRun::run(StagedStep& staged) {
 }
 
 void ModelRun::run_by_ops(StagedStep& staged) {
+  comm_.check();  // what was queued before may have ended it
   begin(staged);
   const LlamaProgram& program = program_for(staged.step());
   uint32_t part = 0;

@@ -39,7 +39,9 @@ class ModelRun {
   bool bound() const { return !kv_.k.empty() && kv_.k[0] != nullptr; }
 
   /// Throws INVALID_ARGUMENT for a step that cannot be.
-  void check_step(const Step& step, const char* function) { step_check_(step, function); }
+  void check(const Step& step, const char* function) {
+    check_step(step, desc_, limits_, &slot_table_, function);
+  }
   /// A checked step, copied; in the caller's thread. Waits when all places are in use.
   StagedStep& stage(const Step& step);
   /// Makes a launch of a staged step the comm's next call: ProgramLauncher::number.
@@ -103,7 +105,7 @@ class ModelRun {
   bool tracing_ = false;
   const BuiltProgram* traced_ = nullptr;  // the last traced step's
 
-  StepCheck step_check_;
+  SlotTable slot_table_;
   static constexpr size_t kStaged = 8;  // steps that may be on their way
   std::array<std::unique_ptr<StagedStep>, kStaged> staged_;
   size_t next_staged_ = 0;

@@ -8,6 +8,7 @@
 #include "lib/model/desc.h"
 #include "lib/model/model.h"
 #include "lib/model/step_note.h"
+#include "lib/program/launcher.h"
 
 namespace tw {
 
@@ -23,8 +24,8 @@ class StagedStep {
   void give_results();
   const StepNote& note() const { return note_; }
   /// Which of its comm's calls it is.
-  void set_call(const TileRecord& call) { call_ = call; }
-  const TileRecord& call() const { return call_; }
+  void set_call(const ProgramCall& call) { call_ = call; }
+  const ProgramCall& call() const { return call_; }
   /// For the kernels.
   const StepView& view() const { return view_; }
   /// The step's own words, arrays excepted.
@@ -34,7 +35,7 @@ class StagedStep {
   std::atomic<bool> taken_{false};
   StepView view_{};
   StepNote note_;
-  TileRecord call_{};
+  ProgramCall call_{};
   Step step_;
   std::vector<int32_t> tokens_, positions_, sampled_;
   std::vector<int64_t> slots_;

@@ -1,21 +1,49 @@
 #include "lib/model/step_check.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "lib/base/error.h"
 
 namespace tw {
 
-void StepCheck::operator()(const Step& step, const char* function) {
-  s_ = step;
-  function_ = function;
-  check_sizes();
-  check_rows();
-  check_written();
-  check_sequences();
-  check_logits();
-}
+namespace {
+
+class StepCheck {
+ public:
+  StepCheck(const Step& step, const ModelDesc& desc, const ModelLimits& limits, SlotTable* slots,
+            const char* function)
+      : s_(step), desc_(desc), limits_(limits), slots_(*slots), function_(function) {}
+
+  void run() {
+    check_sizes();
+    check_rows();
+    check_slots();
+    check_sequences();
+    check_logits();
+  }
+
+ private:
+  void check_sizes() const;
+  void check_rows() const;
+  void check_slots();
+  void check_sequences() const;
+  void check_sequence(uint32_t q) const;
+  void check_logits() const;
+  void check_sampling(uint32_t i) const;
+  void check_offsets(const char* array, const uint32_t* begin, uint32_t n, uint32_t most) const;
+  void at_most(const char* what, uint32_t value, uint32_t least, uint32_t most) const;
+  void in_range(const char* array, uint32_t i, int64_t value, int64_t least, int64_t most) const;
+  void given(const void* pointer, const char* what) const;
+
+  const Step& s_;
+  const ModelDesc& desc_;
+  const ModelLimits& limits_;
+  SlotTable& slots_;
+  const char* const function_;
+};
 
 void StepCheck::at_most(const char* what, uint32_t value, uint32_t least, uint32_t most) const {
   if (value < least || value > most)
@@ -70,23 +98,11 @@ void StepCheck::check_rows() const {
 }
 
 /// No two rows write their keys and values to one place.
-void StepCheck::check_written() {
-  uint32_t twice = s_.rows;
-  const auto word_of = [&](uint32_t i) -> uint64_t& {
-    return written_[static_cast<size_t>(s_.slots[i]) / 64];
-  };
-  for (uint32_t i = 0; i < s_.rows && twice == s_.rows; ++i) {
-    if (s_.slots[i] < 0) continue;
-    const uint64_t bit = uint64_t{1} << s_.slots[i] % 64;
-    if ((word_of(i) & bit) != 0) twice = i;
-    word_of(i) |= bit;
-  }
-  for (uint32_t i = 0; i < s_.rows; ++i)
-    if (s_.slots[i] >= 0) word_of(i) = 0;
-  if (twice == s_.rows) return;
-  const auto first = std::find(s_.slots, s_.slots + twice, s_.slots[twice]) - s_.slots;
-  fail(TW_ERROR_INVALID_ARGUMENT, "%s: slots[%u] = %lld, as slots[%zu]; valid: a place of its own",
-       function_, twice, static_cast<long long>(s_.slots[twice]), static_cast<size_t>(first));
+void StepCheck::check_slots() {
+  const auto [row, first] = slots_.find_twice(s_.slots, s_.rows);
+  if (row == s_.rows) return;
+  fail(TW_ERROR_INVALID_ARGUMENT, "%s: slots[%u] = %lld, as slots[%u]; valid: a place of its own",
+       function_, row, static_cast<long long>(s_.slots[row]), first);
 }
 
 /// begin[0] = 0, ascending, begin[n] at most `most`.
@@ -148,6 +164,33 @@ void StepCheck::check_sampling(uint32_t i) const {
   if (!(r.top_p > 0 && r.top_p <= 1))
     refuse("top_p", static_cast<double>(r.top_p), "above 0, up to 1");
   in_range("sampling.slot of row", i, r.slot, -1, static_cast<int64_t>(limits_.slots) - 1);
+}
+
+}  // namespace
+
+size_t SlotTable::places(uint32_t rows) { return std::bit_ceil(size_t{2} * rows); }
+size_t SlotTable::bytes(uint32_t rows) { return places(rows) * sizeof(Place); }
+
+SlotTable::SlotTable(uint32_t rows) : mask_(places(rows) - 1), memory_(bytes(rows)) {}
+
+std::pair<uint32_t, uint32_t> SlotTable::find_twice(const int64_t* slots, uint32_t rows) {
+  if (++turn_ == 0) {  // places of 2^32 steps ago
+    std::memset(memory_.data(), 0, (mask_ + 1) * sizeof(Place));
+    turn_ = 1;
+  }
+  for (uint32_t i = 0; i < rows; ++i) {
+    if (slots[i] < 0) continue;
+    size_t at = static_cast<size_t>(slots[i]) * UINT64_C(0x9E3779B97F4A7C15) >> 32 & mask_;
+    for (; table()[at].turn == turn_; at = (at + 1) & mask_)
+      if (slots[table()[at].row] == slots[i]) return {i, table()[at].row};
+    table()[at] = {turn_, i};
+  }
+  return {rows, rows};
+}
+
+void check_step(const Step& step, const ModelDesc& desc, const ModelLimits& limits,
+                SlotTable* slots, const char* function) {
+  StepCheck(step, desc, limits, slots, function).run();
 }
 
 }  // namespace tw

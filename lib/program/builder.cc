@@ -25,14 +25,14 @@ int ProgramBuilder::tensor(std::string name, size_t rows, size_t cols) {
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
-int ProgramBuilder::add_op(const std::string& name, ProgramOp op, Bound bound, const void* args,
+int ProgramBuilder::add_op(const std::string& name, ProgramOp op, Order order, const void* args,
                            size_t bytes) {
   constexpr size_t kAlign = alignof(std::max_align_t);
   op.offset = (arguments_.size() + kAlign - 1) / kAlign * kAlign;
   arguments_.resize(op.offset + bytes);
   std::memcpy(arguments_.data() + op.offset, args, bytes);
   ops_.push_back(op);
-  bounds_.push_back(bound);
+  orders_.push_back(order);
   program_.ops.push_back(name);
   return static_cast<int>(ops_.size()) - 1;
 }
@@ -50,7 +50,7 @@ void ProgramBuilder::add(int device, int op, const std::array<uint32_t, 4>& at,
 void ProgramBuilder::add_takes(int take) { tw::add_takes(&program_, take); }
 
 BuiltProgram ProgramBuilder::build(int device) {
-  interleave(&program_, bounds_, static_cast<size_t>(program_.devices * workers_));
+  interleave(&program_, orders_, static_cast<size_t>(program_.devices * workers_));
   derive_waits(&program_);
   check_program(program_);
   return {image_of(program_, device), program_.ops, ops_, arguments_};

@@ -43,12 +43,12 @@ class ProgramBuilder {
 
   /// `kind`: place of the op's type in the kernel's list. `args`: this rank's; the op's number.
   template <class Args>
-  int op(const std::string& name, uint32_t kind, uint32_t layer, Bound bound, const Args& args) {
+  int op(const std::string& name, uint32_t kind, uint32_t layer, Order order, const Args& args) {
     static_assert(std::is_trivially_copyable_v<Args> && alignof(Args) <= alignof(std::max_align_t));
-    return add_op(name, {kind, layer, 0}, bound, &args, sizeof args);
+    return add_op(name, {kind, layer, 0}, order, &args, sizeof args);
   }
   /// The same with an argument struct of `bytes` bytes; op.offset is found.
-  int add_op(const std::string& name, ProgramOp op, Bound bound, const void* args, size_t bytes);
+  int add_op(const std::string& name, ProgramOp op, Order order, const void* args, size_t bytes);
 
   /// The next instruction: it comes after those before it with which it conflicts. `accesses`: to
   /// its own or another device's memory.
@@ -60,7 +60,7 @@ class ProgramBuilder {
 
   /// Interleaves, derives waits and counters, checks, and takes the part of `device`.
   BuiltProgram build(int device);
-  /// Before it is built, as it was added.
+  /// As it was added; once it was built, interleaved and with its waits.
   const Program& program() const { return program_; }
   const std::vector<char>& arguments() const { return arguments_; }
 
@@ -68,7 +68,7 @@ class ProgramBuilder {
   Program program_;
   const int workers_;
   std::vector<ProgramOp> ops_;
-  std::vector<Bound> bounds_;  // of the ops
+  std::vector<Order> orders_;  // of the ops
   std::vector<char> arguments_;
 };
 

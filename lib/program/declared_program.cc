@@ -33,7 +33,7 @@ class DeclaredWriter {
     for (size_t i = 0; i < c_.mine.ops.size(); ++i) numbers.push_back(write(i));
     // What only waits stays last.
     builder_.add_takes(builder_.op("take", static_cast<uint32_t>(ProgramKind::kRows), kNoLayer,
-                                   Bound::kArithmetic, ProgramRows{}));
+                                   Order::kInPlace, ProgramRows{}));
     return numbers;
   }
 
@@ -237,7 +237,7 @@ class DeclaredWriter {
     return args;
   }
   int row_op(const std::string& name, const ProgramRows& args) {
-    return builder_.op(name, static_cast<uint32_t>(ProgramKind::kRows), kNoLayer, Bound::kMemory,
+    return builder_.op(name, static_cast<uint32_t>(ProgramKind::kRows), kNoLayer, Order::kAhead,
                        args);
   }
   /// Rows of `accesses` (without residual and results).
@@ -296,7 +296,7 @@ class DeclaredWriter {
   int own_op(size_t i, const DeclaredOp& op) {
     const uint32_t kind = static_cast<uint32_t>(ProgramKind::kOwn) + op.terms.own_op;
     // Instructions of the user's own stand where the user put them.
-    const int number = builder_.add_op(op.terms.name, {kind, kNoLayer, 0}, Bound::kArithmetic,
+    const int number = builder_.add_op(op.terms.name, {kind, kNoLayer, 0}, Order::kInPlace,
                                        op.args.data(), op.args.size());
     for (int d = 0; d < c_.ranks.ranks; ++d) {
       const Terms& terms = c_.all[static_cast<size_t>(d)];

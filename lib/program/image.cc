@@ -64,6 +64,7 @@ ProgramImage image_of(const Program& program, int device) {
     for (const int counter : from.raises)
       image.raises.push_back(numbers.of[static_cast<size_t>(counter)]);
     image.list.push_back(to);
+    image.numbers.push_back(static_cast<uint32_t>(i));
   }
   return image;
 }

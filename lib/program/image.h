@@ -12,6 +12,7 @@ namespace tw {
 /// Counters are numbered by device, and a device's counter c is the tile set's slot c.
 struct ProgramImage {
   std::vector<ProgramInstruction> list;
+  std::vector<uint32_t> numbers;  // of the list's instructions in the program, for messages
   std::vector<ProgramWait> waits;
   std::vector<uint32_t> raises;
   std::vector<ProgramCounter> counters;

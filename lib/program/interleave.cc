@@ -8,9 +8,9 @@
 
 namespace tw {
 
-/// An instruction's place is its number in the order before, or less; a place is greater than that
-/// of no instruction which conflicts and came later, so sorting by it, stably, is all.
-void interleave(Program* program, const std::vector<Bound>& bounds, size_t distance) {
+/// An instruction's place is at least that of every earlier one with which it conflicts, so a stable
+/// sort by place keeps their order.
+void interleave(Program* program, const std::vector<Order>& orders, size_t distance) {
   const size_t count = program->instructions.size();
   std::vector<size_t> place(count);
   Conflicts conflicts(*program);
@@ -20,7 +20,7 @@ void interleave(Program* program, const std::vector<Bound>& bounds, size_t dista
       after = std::max(after, place[static_cast<size_t>(other)] + distance);
     });
     const auto op = static_cast<size_t>(program->instructions[i].op);
-    place[i] = bounds[op] == Bound::kMemory ? std::min(after, i) : i;
+    place[i] = orders[op] == Order::kAhead ? std::min(after, i) : i;
   }
   std::vector<size_t> order(count);
   std::iota(order.begin(), order.end(), size_t{0});

@@ -8,14 +8,15 @@
 
 namespace tw {
 
-/// What an op's instructions spend their time on; kArithmetic also where nobody knows.
-enum class Bound { kArithmetic, kMemory };
+/// Where an op's instructions stand: where they were added, or ahead of there. Ahead is for what is
+/// bound by memory and does not wait long.
+enum class Order { kInPlace, kAhead };
 
-/// Moves each instruction that is bound by memory ahead, to where the global order has done all
-/// that it must come after and `distance` instructions more, which a device's blocks may be busy
-/// with meanwhile: so the rows that a product has finished are added, normed and sent while its
-/// other tiles are computed, not after all of them. Instructions that conflict keep their order.
-/// `bounds`: of each op.
-void interleave(Program* program, const std::vector<Bound>& bounds, size_t distance);
+/// Moves each instruction of an op that goes ahead to where the global order has done all that it
+/// must come after and `distance` instructions more, which a device's blocks may be busy with
+/// meanwhile: so the rows that a product has finished are added, normed and sent while its other
+/// tiles are computed, not after all of them. Instructions that conflict keep their order.
+/// `orders`: of each op.
+void interleave(Program* program, const std::vector<Order>& orders, size_t distance);
 
 }  // namespace tw

@@ -14,18 +14,24 @@ namespace {
 
 size_t lines(size_t bytes) { return round_up(bytes, 128); }
 
-/// ", for which instruction 7 (down, layer 3) waits", where one does.
-std::string waiting_text(const BuiltProgram& program, const ProgramImage& image, int peer,
-                         uint64_t counter) {
+struct Running {
+  const BuiltProgram& program;
+  const ProgramImage& image;
+  int rank;
+};
+
+/// ", for which instruction 7 (down, device 0) of layer 3 waits", where one does.
+std::string waiting_text(const Running& running, int peer, uint64_t counter) {
+  const auto& [program, image, rank] = running;
   for (size_t i = 0; i < image.list.size(); ++i) {
     const ProgramInstruction& instruction = image.list[i];
     for (uint32_t w = 0; w < instruction.waits; ++w) {
       const ProgramWait& wait = image.waits[instruction.first_wait + w];
       if (static_cast<int>(wait.sender) != peer || wait.counter != counter) continue;
       const uint32_t layer = program.ops[instruction.op].layer;
-      return text(", for which instruction %zu (%s%s) waits", i,
-                  program.op_names[instruction.op].c_str(),
-                  layer == kNoLayer ? "" : text(", layer %u", layer).c_str());
+      return text(", for which instruction %u (%s, device %d)%s waits", image.numbers[i],
+                  program.op_names[instruction.op].c_str(), rank,
+                  layer == kNoLayer ? "" : text(" of layer %u", layer).c_str());
     }
   }
   return "";
@@ -68,17 +74,17 @@ ProgramLauncher::~ProgramLauncher() {
   }
 }
 
-TileRecord ProgramLauncher::number(uint32_t rows, uint64_t digest, uint32_t part) {
+ProgramCall ProgramLauncher::number(uint32_t rows, uint64_t digest, uint32_t part) {
   TileRecord record{needs_.call, TW_FP32, {rows, number_, part}, 0, 0};
   for (const uint32_t word : {static_cast<uint32_t>(needs_.call), rows, number_, part}) {
     digest = (digest ^ word) * UINT64_C(0x94D049BB133111EB);
     digest ^= digest >> 32;
   }
-  comm_.collectives().number(digest, &record);
-  return record;
+  const uint64_t number = comm_.collectives().number(digest, &record);
+  return {record, number};
 }
 
-tw_tile_view ProgramLauncher::view(const TileRecord& call) {
+tw_tile_view ProgramLauncher::view(const TileRecord& record) {
   tw_tile_view v{};
   v.comm = comm_.view();
   v.layout = layout_;
@@ -88,15 +94,15 @@ tw_tile_view ProgramLauncher::view(const TileRecord& call) {
   v.scratch = scratch_.data();
   v.scratch_bytes = needs_.scratch;
   v.store = needs_.store;
-  v.record = call;
+  v.record = record;
   return v;
 }
 
 void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& image,
-                             const TileRecord& call, std::function<std::string(int peer)> mismatch,
+                             const ProgramCall& call, std::function<std::string(int peer)> mismatch,
                              bool traced) {
   ProgramArgs args = program.args(image);
-  args.tiles = view(call);
+  args.tiles = view(call.record);
   args.counts = reinterpret_cast<uint64_t*>(counts_.data());
   args.row = static_cast<uint32_t>(needs_.row);
   args.rows = reinterpret_cast<float*>(rows_.data());
@@ -105,13 +111,13 @@ void ProgramLauncher::launch(const BuiltProgram& program, const ProgramImage& im
   args.trace = traced ? records(comm_.rank()) : nullptr;
   const int blocks =
       std::clamp(static_cast<int>(args.count), 1, std::min(blocks_, comm_.max_blocks()));
-  const LaunchWords words{std::move(mismatch),
-                          [of = &program, in = &image](int peer, uint64_t counter) {
-                            return waiting_text(*of, *in, peer, counter);
+  const Running running{program, image, comm_.rank()};
+  const LaunchWords words{std::move(mismatch), [&running](int peer, uint64_t counter) {
+                            return waiting_text(running, peer, counter);
                           }};
   const Comm::Launching launching(comm_, &words);
   comm_.device().launch(entry_, &args, blocks);
-  comm_.check();
+  comm_.check_call(call.number);
 }
 
 void ProgramLauncher::write_trace(const std::string& path, const BuiltProgram* program,

@@ -35,6 +35,12 @@ struct LaunchNeeds {
   }
 };
 
+/// A launch that is one of the comm's calls.
+struct ProgramCall {
+  TileRecord record;
+  uint64_t number;  // of the call, from 1
+};
+
 class ProgramLauncher {
  public:
   /// Collective. `images`: all that will be launched, on this rank. `kind`: of control calls.
@@ -55,11 +61,11 @@ class ProgramLauncher {
   /// Makes a launch the next of the comm's calls: from now on it must be launched. Its rows, the
   /// part of the program (0: all of it) and a digest of the rest are equal on all ranks. In the
   /// caller's thread.
-  TileRecord number(uint32_t rows, uint64_t digest, uint32_t part = 0);
+  ProgramCall number(uint32_t rows, uint64_t digest, uint32_t part = 0);
   /// In the device's order. A peer in another call ends the comm: with what `mismatch` (of
   /// LaunchWords), which reads notes that have been written, says of it when the programs are the
-  /// same. Throws what ended the comm.
-  void launch(const BuiltProgram& program, const ProgramImage& image, const TileRecord& call,
+  /// same. Throws what ended the comm before the launch was complete.
+  void launch(const BuiltProgram& program, const ProgramImage& image, const ProgramCall& call,
               std::function<std::string(int peer)> mismatch, bool traced);
 
   /// Collective: rank 0 writes what the last traced launch, of `program` in whole, noted on all
@@ -69,7 +75,7 @@ class ProgramLauncher {
 
  private:
   void allocate(size_t counters);
-  tw_tile_view view(const TileRecord& call);
+  tw_tile_view view(const TileRecord& record);
   ProgramRecord* records(int rank) const {
     return reinterpret_cast<ProgramRecord*>(data(rank) + records_at_);
   }

@@ -51,7 +51,7 @@ RowRange owned_rows(uint32_t rows, int ranks, int device) {
 
 int add_product(ProgramBuilder* builder, const ProgramRanks& ranks, uint32_t kind, Product p) {
   p.own.grid = grid_of(ranks, p, ranks.rank);
-  const int op = builder->op(p.name, kind, p.layer, Bound::kArithmetic, p.own);
+  const int op = builder->op(p.name, kind, p.layer, Order::kInPlace, p.own);
   std::vector<TileGrid> grids;
   uint32_t most_cols = 0;
   for (int d = 0; d < ranks.ranks; ++d) {

@@ -87,9 +87,9 @@ void UserProgram::set_args(int op, const void* args) {
   std::memcpy(built_.arguments.data() + built_.ops[number].offset, args, declared.args.size());
 }
 
-void UserProgram::run(const TileRecord& call) {
+void UserProgram::run(const ProgramCall& call) {
   comm_.check();  // what was queued before may have ended it
-  live_ = call.size[0];
+  live_ = call.record.size[0];
   launcher_->launch(built_, built_.image, call, nullptr, tracing_);
   traced_ |= tracing_;
 }

@@ -48,9 +48,9 @@ class UserProgram {
   void set_args(int op, const void* args);
 
   /// A launch of so many rows, as ProgramLauncher::number.
-  TileRecord number(uint32_t rows) { return launcher_->number(rows, 0); }
+  ProgramCall number(uint32_t rows) { return launcher_->number(rows, 0); }
   /// In the device's order.
-  void run(const TileRecord& call);
+  void run(const ProgramCall& call);
   /// Later launches note their instructions' times. In the device's order.
   void set_tracing(bool on) { tracing_ = on; }
   /// Collective.

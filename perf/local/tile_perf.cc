@@ -108,7 +108,7 @@ class Gemm {
     args_.tiles.counters = &counters_;
     args_.tiles.scratch_bytes = tile_scratch(rows, k);
     args_.tiles.scratch = allocate(args_.tiles.scratch_bytes);
-    args_.tiles.record.call = kCollOps;
+    args_.tiles.record.call = kNoCall;
     args_.grid = tile_grid(whole(m, static_cast<uint32_t>(rows)), whole(n, kCpuTile.cols),
                            Raster::kRowsOuter);
     args_.a = {a, k, m, k, type, MatrixLayout::kRows, nullptr};

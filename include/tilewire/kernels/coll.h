@@ -35,7 +35,8 @@ enum CollOp : uint32_t {
 #define TW_COLL_ENUM(value, name) value,
   TW_COLL_MAP(TW_COLL_ENUM) TW_FUSED_MAP(TW_COLL_ENUM) TW_PROGRAM_MAP(TW_COLL_ENUM)
 #undef TW_COLL_ENUM
-      kCollOps
+      kCollOps,
+  kNoCall = UINT32_MAX
 };
 /// The plain collectives are below it.
 inline constexpr uint32_t kCollectives = kAllGatherGemm;

@@ -18,7 +18,7 @@
 namespace tw {
 
 inline constexpr int kMaxRanks = TW_MAX_RANKS;
-inline constexpr uint32_t kCommLayoutVersion = 1;
+inline constexpr uint32_t kCommLayoutVersion = 2;
 
 /// Signals of a call hold its epoch above its digest, or above the number of a step.
 inline constexpr int kDigestBits = 16;
@@ -36,18 +36,20 @@ inline constexpr Framing kGpuFraming{16, 8, 128};
 
 inline constexpr int kRecordParts = 5;
 
-/// One collective call as a rank made it. Written by the rank when it enters the call (`seq` last,
-/// release); read by peers that wait long, to tell "late" from "in a different call".
+/// One call of a comm (a collective, a fused call, the launch of a program) as a rank made it.
+/// Written by the rank when it enters the call (`seq` last, release); read by peers that wait long,
+/// to tell "late" from "in a different call".
 struct alignas(64) CallRecord {
-  uint64_t seq;     // the comm's epoch of this call; 0 = never used
-  uint32_t call;    // CollOp (tilewire/kernels/coll.h)
-  uint32_t type;    // tw_type_t
-  uint32_t op;      // tw_op_t; kScaledRecord added when factors are applied
-  int32_t root;     // -1 = none
-  uint64_t count;   // elements
-  uint64_t digest;  // CollArgs::history
-  uint32_t parts;   // uneven forms whose counts all ranks know: how many of them are in `part`
-  uint32_t part[kRecordParts];  // the first counts, cut to 32 bits
+  uint64_t seq;                 // the comm's epoch of this call; 0 = never used
+  uint32_t call;                // CollOp (tilewire/kernels/coll.h)
+  uint32_t type;                // tw_type_t
+  uint32_t op;                  // tw_op_t; kScaledRecord added when factors are applied
+  int32_t root;                 // -1 = none
+  uint64_t count;               // elements
+  uint64_t digest;              // CollArgs::history
+  uint32_t parts;               // how many there are in `part`; 0: none
+  uint32_t part[kRecordParts];  // TileRecord::size; or the first counts of uneven forms whose
+                                // counts all ranks know, cut to 32 bits
 };
 static_assert(sizeof(CallRecord) == 64);
 

@@ -13,9 +13,11 @@
 // which waits (`come`) before it touches what other instructions touch, and meets the peers
 // before it stores to one or reads one's memory. Within one op, A of a product stays as it was when
 // the op's first instruction read it: rows that were packed are used again, whatever kConsumerOnly
-// ops come between. An op of rows, attention or plain C++, without products and copies, says
-// `static constexpr bool kConsumerOnly = true;`: other roles leave it out. Any other is run by all
-// roles, and what decides its way must not change while the launch runs.
+// ops come between (they write no row of A that is still to be read, as its readers come first; and
+// of the block's scratch they use no more than kTileScratch). An op of rows, attention or plain
+// C++, without products and copies, says `static constexpr bool kConsumerOnly = true;`: other roles
+// leave it out. Any other is run by all roles, and what decides its way must not change while the
+// launch runs.
 //
 // Protocol. Blocks take the next instruction from the list's head (TileBlock::items). An
 // instruction waits for counters, each full when a word of (sender, counter) in own memory is this

@@ -1,7 +1,7 @@
 // One launch of a tile program as one block sees it: peers' memory, signals between tiles, and the
 // rule of reuse. Target-independent.
 //
-// Protocol of a launch at epoch e (the set's counter + 1)
+// Protocol of a launch at epoch e (the set's or the comm's counter + 1)
 //   entry   block 0 of every rank, first thing: a FlagLine at each peer, value e << kDigestBits |
 //           digest (release). It says: "what you stored for me before is used, and my windows at
 //           these places may be written".
@@ -11,8 +11,8 @@
 //   wait    the receiver waits for word >= e (acquire) before it reads what was stored.
 //
 // Reuse (the only rule): a block stores to a peer only after `meet`. A peer enters launch e when
-// its launch e - 1 is over, all its blocks included, so nothing of it reads what was stored at
-// e - 1 any more; and its words of e - 1 are less than e, so nobody takes old data for new. Hence
+// its launch of the set before is over, all its blocks included, so nothing of it reads what was
+// stored then any more; and its words are less than e, so nobody takes old data for new. Hence
 // memory for peers' data exists once and is never cleared.
 // Entries exist twice and alternate from launch to launch of the set: a peer writes a line again
 // when it enters the launch after the next one, after the next one, in which it met everybody: so
@@ -151,7 +151,7 @@ class TileCall {
   }
 
   TW_FN void enter(At at) {
-    if (view_.record.call != kCollOps) announce();
+    if (view_.record.call != kNoCall) announce();
     if (size() == 1) return;
     const EntryPayload payload{view_.out[1].at, view_.out[0].at, view_.out[1].stride,
                                view_.out[0].stride, view_.record.history};

@@ -31,6 +31,7 @@ CLI::Validator number_in(double least, double most) {
 /// A file that can be made: what is written at the end has a place.
 CLI::Validator new_file() {
   return {[](std::string& path) {
+            if (std::filesystem::is_directory(path)) return path + " is a folder";
             const std::filesystem::path folder = std::filesystem::path(path).parent_path();
             const bool there = folder.empty() || std::filesystem::is_directory(folder);
             return there ? std::string() : "there is no folder " + folder.string();

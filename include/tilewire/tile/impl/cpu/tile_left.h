@@ -60,8 +60,9 @@ TW_FN void pack_left(To* to, size_t to_stride, const Operand& a, size_t row, siz
     pack_left_row(to + i * to_stride, from + i * a.stride * packed_element(a.type), a.type, ks);
 }
 
-/// Packed steps of the rows that were multiplied last. Operands do not change during a launch, or
-/// until `forget`, and a block lives as long as one, so what was packed once stays good.
+/// Packed steps of the rows that were multiplied last. Operands do not change during a launch (of a
+/// program: during an op, after which comes `forget`), and a block lives as long as one, so what was
+/// packed once stays good.
 class LeftRows {
  public:
   /// `scratch`: the block's, of `bytes`; not touched before the first step.
