@@ -274,7 +274,8 @@ typedef struct tw_step {
         NULL, TW_LOGITS_TO_NONE, 0, NULL, TW_FP32, 0, 0, TW_ALL_LAYERS, NULL, NULL, TW_FP32       \
   }
 
-/* Runs a step in one launch. Collective, equal steps on all ranks (MISMATCH, which shows both);
+/* Runs a step in one launch. Collective, equal steps on all ranks, in one order with the comm's
+ * other calls (MISMATCH, which shows both);
  * pointers to results are each rank's own, and hidden_out and log_probability are given by all
  * ranks or by none. Steps may be queued one after the other. Errors:
  * INVALID_ARGUMENT names array, index and value, or the limit that is exceeded, before a peer hears
