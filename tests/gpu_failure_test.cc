@@ -134,10 +134,6 @@ TEST(GpuFailure, WhatRunsOnCpusOnlyIsRefused) {
   tw_window_t window;
   alignas(4096) char memory[64];
   refused(tw_window_register(comm, memory, sizeof memory, &window), "tw_window_register");
-  refused(tw_workspace_reserve(comm, 1 << 20), "tw_workspace_reserve");
-  tw_gemm_args_t gemm = TW_GEMM_ARGS_INIT;
-  refused(tw_gemm(&gemm, comm, nullptr), "tw_gemm");
-  refused(tw_gemm_all_reduce(&gemm, comm, nullptr), "tw_gemm_all_reduce");
   tw_program_config_t program = TW_PROGRAM_CONFIG_INIT;
   tw_program_t made;
   refused(tw_program_create(comm, &program, &made), "tw_program_create");
@@ -148,6 +144,17 @@ TEST(GpuFailure, WhatRunsOnCpusOnlyIsRefused) {
             TW_ERROR_INVALID_ARGUMENT);
   EXPECT_NE(std::string(tw_last_error()).find("does not reach"), std::string::npos)
       << tw_last_error();
+  tw_gemm_args_t gemm = TW_GEMM_ARGS_INIT;
+  gemm.m = gemm.n = gemm.k = 2;
+  gemm.type = gemm.out_type = TW_FP32;
+  gemm.a = gemm.b = memory;
+  gemm.c = memory + 32;
+  for (const auto call : {tw_gemm, tw_gemm_all_reduce}) {
+    EXPECT_EQ(call(&gemm, comm, nullptr), TW_ERROR_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(tw_last_error()).find("args.a = "), std::string::npos)
+        << tw_last_error();
+  }
+  EXPECT_EQ(tw_barrier(comm, nullptr), TW_OK) << tw_last_error();
 }
 
 TEST(GpuFailure, RanksOnOneGpuAreRefused) {

@@ -3,6 +3,7 @@
 #include "lib/device/gpu_images.h"
 #include "tilewire/kernels/coll.h"
 #include "tilewire/kernels/gemm.h"
+#include "tilewire/kernels/pack.h"
 #include "tilewire/kernels/program.h"
 
 // The entries, as TW_KERNEL defines them for each target.

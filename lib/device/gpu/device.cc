@@ -1,5 +1,7 @@
 #include "lib/device/gpu/device.h"
 
+#include <algorithm>
+
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/device/gpu/images.h"
@@ -68,6 +70,7 @@ GpuDevice::~GpuDevice() {
   {
     const ContextScope scope(driver_, context_);
     stages_.reset();
+    tensor_maps_.free_all();
     words_.free_all();
     for (const auto& [image, kernel] : kernels_) driver_.cuModuleUnload(kernel.module);
     driver_.cuEventDestroy(tail_);
@@ -107,28 +110,36 @@ Kernel GpuDevice::kernel(const KernelImage& image) {
   return kernel;
 }
 
-bool GpuDevice::is_capturing(StreamHandle stream) const {
+bool GpuDevice::is_capturing(tw_stream_t stream) {
+  const ContextScope scope(driver_, context_);
   int status = 0;
-  TW_GPU(driver_, cuStreamIsCapturing, stream, &status);
+  TW_GPU(driver_, cuStreamIsCapturing, static_cast<StreamHandle>(stream), &status);
   return status == kCaptureActive;
 }
 
 // Under issue_mutex_, since it is called by what `issue` runs.
-void GpuDevice::launch(const Kernel& kernel, const void* args, int blocks) {
-  const auto& loaded = *static_cast<const LoadedKernel*>(kernel.gpu);
+template <class Queue>
+void GpuDevice::in_order(Queue work) {
   const ContextScope scope(driver_, context_);
   const bool captured = is_capturing(stream_);
   if (!captured && has_tail_ && tail_stream_ != stream_)
     TW_GPU(driver_, cuStreamWaitEvent, stream_, tail_, 0);
-  void* parameters[] = {const_cast<void*>(args)};
-  TW_GPU(driver_, cuLaunchKernel, loaded.function, static_cast<unsigned>(blocks), 1, 1,
-         loaded.threads, 1, 1, loaded.shared_bytes, stream_, parameters, nullptr);
-  launches_.fetch_add(1, std::memory_order_relaxed);
+  work();
   if (captured) return;
   stages_->launched(stream_);
   TW_GPU(driver_, cuEventRecord, tail_, stream_);
   tail_stream_ = stream_;
   has_tail_ = true;
+}
+
+void GpuDevice::launch(const Kernel& kernel, const void* args, int blocks) {
+  const auto& loaded = *static_cast<const LoadedKernel*>(kernel.gpu);
+  in_order([&] {
+    void* parameters[] = {const_cast<void*>(args)};
+    TW_GPU(driver_, cuLaunchKernel, loaded.function, static_cast<unsigned>(blocks), 1, 1,
+           loaded.threads, 1, 1, loaded.shared_bytes, stream_, parameters, nullptr);
+    launches_.fetch_add(1, std::memory_order_relaxed);
+  });
 }
 
 tw_status_t GpuDevice::issue(tw_stream_t stream, Work work, const void* /*owner*/) {
@@ -167,8 +178,28 @@ void GpuDevice::read(void* to, const void* from, size_t bytes) {
 }
 
 void GpuDevice::copy(void* to, const void* from, size_t bytes) {
-  const ContextScope scope(driver_, context_);
-  TW_GPU(driver_, cuMemcpyAsync, address_of(to), address_of(from), bytes, stream_);
+  in_order(
+      [&] { TW_GPU(driver_, cuMemcpyAsync, address_of(to), address_of(from), bytes, stream_); });
+}
+
+void GpuDevice::copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,
+                          size_t rows, size_t row_bytes) {
+  if (rows == 0 || row_bytes == 0) return;
+  Copy2D how{};
+  how.from_kind = how.to_kind = kAnyMemory;
+  how.from = address_of(from);
+  how.from_stride = std::max(from_stride, row_bytes);  // of one row it may be anything
+  how.to = address_of(to);
+  how.to_stride = std::max(to_stride, row_bytes);
+  how.bytes = row_bytes;
+  how.rows = rows;
+  in_order([&] { TW_GPU(driver_, cuMemcpy2DAsync, &how, stream_); });
+}
+
+const void* GpuDevice::tensor_map(const void* data, size_t stride, size_t lines, size_t k,
+                                  tw_type_t type, bool may_make) {
+  if (target_ != GpuTarget::kSm90a) return nullptr;
+  return tensor_maps_.find({address_of(data), stride, lines, k, type}, may_make);
 }
 
 void GpuDevice::zero(Address at, size_t bytes) {
@@ -189,7 +220,7 @@ const void* GpuDevice::stage(const void* data, size_t bytes) {
 
 void GpuDevice::check_stage(tw_stream_t stream, size_t bytes) {
   const ContextScope scope(driver_, context_);
-  if (is_capturing(static_cast<StreamHandle>(stream)))
+  if (is_capturing(stream))
     fail(TW_ERROR_UNSUPPORTED,
          "a call that takes arrays of counts, or a message, cannot be captured into a graph on a "
          "GPU; valid: outside of capture, or a collective with equal counts");

@@ -13,6 +13,7 @@
 #include "tests/vgpu/gpu_test.h"
 #include "tilewire/kernels/coll.h"
 #include "tilewire/kernels/gemm.h"
+#include "tilewire/kernels/pack.h"
 #include "tilewire/kernels/program.h"
 #include "tilewire/tile/gpu_launch.h"
 
