@@ -245,7 +245,7 @@ void Workspace::exchange(size_t bytes, const CallRecord* next,
     Growth theirs;
     std::memcpy(&theirs, all[r].data(), sizeof theirs);
     if (theirs.bytes == mine.bytes && theirs.digest == mine.digest) continue;
-    if (next == nullptr || !compare_this_call(comm_))
+    if (next == nullptr || !compare_calls(comm_, next->seq))
       comm_.end(
           TW_ERROR_MISMATCH,
           text("rank %d makes a workspace of %zu bytes, rank %zu one of %llu; valid: the same "

@@ -269,6 +269,8 @@ void write_record(Comm& comm, const CallRecord& record);
 void write_note(Comm& comm, const FusedNote& note);
 void forget_record(Comm& comm, uint64_t sequence);
 bool compare_this_call(Comm& comm);
+/// The same up to call `sequence`, which a host may be ahead with.
+bool compare_calls(Comm& comm, uint64_t sequence);
 
 /// The slow path of every wait (WaitContext::slow): yields, then sleeps, polling abort word, peers
 /// and deadline. Also for host code: see wait.cc.

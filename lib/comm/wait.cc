@@ -75,10 +75,21 @@ void load_record(const CallRecord& record, CallRecord& out) {
     out.part[i] = __atomic_load_n(&record.part[i], __ATOMIC_ACQUIRE);
 }
 
-/// The call that `rank` was in at `sequence`, when its record is still there.
+/// `record` as it is in host memory, when it is of call `sequence`.
+bool host_record_at(const CallRecord& record, uint64_t sequence, CallRecord& out) {
+  if (load(&record.seq) != sequence) return false;
+  load_record(record, out);
+  out.seq = sequence;
+  return load(&record.seq) == sequence;
+}
+
+/// The call that `rank` was in at `sequence`, when its record is still there. On GPUs kernels write
+/// one, and the host another of a call that says something before its kernel runs (write_record).
 bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
-  const CallRecord& record = comm.kernel_control(rank).records[sequence % kCallRecords];
+  const size_t place = sequence % kCallRecords;
+  const CallRecord& record = comm.kernel_control(rank).records[place];
   if (!comm.device().is_host()) {
+    if (host_record_at(comm.control_block(rank).records[place], sequence, out)) return true;
     // Copies of what lies in device memory; the second shows that the first was whole.
     uint64_t after = 0;
     comm.device().read(&out, &record, sizeof out);
@@ -86,10 +97,7 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
     comm.device().read(&after, &record.seq, sizeof after);
     return after == sequence;
   }
-  if (load(&record.seq) != sequence) return false;
-  load_record(record, out);
-  out.seq = sequence;
-  return load(&record.seq) == sequence;
+  return host_record_at(record, sequence, out);
 }
 
 FusedNote& note_place(const Comm& comm, int rank, uint64_t sequence) {
@@ -314,11 +322,13 @@ void forget_record(Comm& comm, uint64_t sequence) {
   store(&comm.control_block(comm.rank()).records[sequence % kCallRecords].seq, uint64_t{0});
 }
 
-bool compare_this_call(Comm& comm) {
+bool compare_calls(Comm& comm, uint64_t sequence) {
   for (int peer = 0; peer < comm.size(); ++peer)
-    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm))) return true;
+    if (peer != comm.rank() && end_by_difference(comm, peer, sequence)) return true;
   return false;
 }
+
+bool compare_this_call(Comm& comm) { return compare_calls(comm, this_call(comm)); }
 
 bool wait_slow(WaitContext* context, const WaitSite* site, const uint64_t* word, uint64_t want) {
   const Waiting w{*static_cast<Comm*>(context->comm), *site, word, want};
