@@ -178,8 +178,6 @@ TEST(GpuFailure, WhatRunsOnCpusOnlyIsRefused) {
     EXPECT_EQ(status, TW_ERROR_UNSUPPORTED) << what;
     EXPECT_NE(std::string(tw_last_error()).find(what), std::string::npos) << tw_last_error();
   };
-  tw_signals_t signals;
-  refused(tw_signals_create(comm, 1, &signals), "tw_signals_create");
   tw_window_t window;
   alignas(4096) char memory[64];
   refused(tw_window_register(comm, memory, sizeof memory, &window), "tw_window_register");

@@ -37,7 +37,7 @@ struct KernelImage {
   CpuEntry cpu[kCpuTargets];
   size_t args_bytes;
   const GpuImage* gpu;   // [kGpuTargets]
-  bool is_tile_program;  // launched on GPUs as tile/gpu_launch.h says
+  bool is_tile_program;  // launched on GPUs as tile/gpu_launch.h says; a user's: not known here
 
   /// The entry for `target`, or for the next narrower one that there is.
   constexpr CpuEntry entry(CpuTarget target) const {

@@ -71,6 +71,7 @@ GpuDevice::~GpuDevice() {
     const ContextScope scope(driver_, context_);
     stages_.reset();
     tensor_maps_.free_all();
+    small_memory_.free_all();
     words_.free_all();
     for (const auto& [image, kernel] : kernels_) driver_.cuModuleUnload(kernel.module);
     driver_.cuEventDestroy(tail_);
@@ -86,6 +87,14 @@ CpuTarget GpuDevice::target() const {
        ordinal_);
 }
 
+/// A program of the user's does not say so but by what TW_TILE_KERNEL left in its image.
+bool GpuDevice::is_tile_program(Module module, const char* name) const {
+  Address address = 0;
+  size_t bytes = 0;
+  const std::string shared = std::string(name) + "_shared";
+  return driver_.cuModuleGetGlobal(&address, &bytes, module, shared.c_str()) == kSuccess;
+}
+
 Kernel GpuDevice::kernel(const KernelImage& image) {
   const std::lock_guard<std::mutex> lock(kernels_mutex_);
   Kernel kernel;
@@ -99,7 +108,7 @@ Kernel GpuDevice::kernel(const KernelImage& image) {
   const std::string entry = std::string(image.name) + "_entry";
   TW_GPU(driver_, cuModuleGetFunction, &loaded.function, loaded.module, entry.c_str());
   loaded.threads = kMessageThreads;
-  if (image.is_tile_program) {
+  if (image.is_tile_program || is_tile_program(loaded.module, image.name)) {
     const TileLaunch& how = target_ == GpuTarget::kSm90a ? kSm90aTiles : kSm80Tiles;
     loaded.threads = static_cast<unsigned>(how.threads);
     loaded.shared_bytes = static_cast<unsigned>(how.shared_bytes);
@@ -162,6 +171,7 @@ void GpuDevice::drain() {
 }
 
 std::unique_ptr<DeviceMemory> GpuDevice::allocate(size_t bytes) {
+  if (bytes <= SmallMemory::kMost) return small_memory_.take(bytes);
   return std::make_unique<Allocation>(heaps_, bytes);
 }
 

@@ -8,6 +8,7 @@
 #include "lib/device/device.h"
 #include "lib/device/gpu/driver.h"
 #include "lib/device/gpu/heap.h"
+#include "lib/device/gpu/small_memory.h"
 #include "lib/device/gpu/stage.h"
 #include "lib/device/gpu/tensor_maps.h"
 #include "lib/device/gpu/words_pool.h"
@@ -72,6 +73,7 @@ class GpuDevice : public Device {
 
  private:
   void throw_queued(const void* /*owner*/) override {}
+  bool is_tile_program(Module module, const char* name) const;
   /// What `work` queues on the stream of the call being issued, behind all that was queued before.
   template <class Queue>
   void in_order(Queue work);
@@ -88,6 +90,7 @@ class GpuDevice : public Device {
 
   WordsPool words_{driver_};
 
+  SmallMemory small_memory_{*this};
   TensorMaps tensor_maps_{*this};
 
   std::mutex kernels_mutex_;

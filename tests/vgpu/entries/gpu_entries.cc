@@ -15,6 +15,7 @@
 #include "tilewire/kernels/gemm.h"
 #include "tilewire/kernels/pack.h"
 #include "tilewire/kernels/program.h"
+#include "tilewire/kernels/signal.h"
 #include "tilewire/tile/gpu_launch.h"
 
 namespace tw::test {
