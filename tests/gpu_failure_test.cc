@@ -100,6 +100,55 @@ TEST(GpuFailure, CallsThatDifferAreShown) {
   }
 }
 
+/// A product of ones over the window's memory, m x 4.
+tw_status_t multiply(tw_comm_t comm, void* memory, size_t m) {
+  float* const at = static_cast<float*>(memory);
+  tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
+  args.m = m;
+  args.n = args.k = 4;
+  args.type = args.out_type = TW_FP32;
+  args.a = at;
+  args.b = at + 1024;
+  args.c = at + 2048;
+  return tw_gemm_all_reduce(&args, comm, nullptr);
+}
+
+TEST(GpuFailure, FusedCallsThatDifferAreShown) {
+  TW_NEED_GPUS(2);
+  const tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  for (const bool there : {false, true}) {  // the workspace: who grows it hears of it at once
+    const std::vector<Ended> all = end_two(config, [&](int rank, tw_comm_t comm, void* memory) {
+      if (there) {
+        ASSERT_EQ(multiply(comm, memory, 9), TW_OK) << tw_last_error();
+      }
+      const tw_status_t status = multiply(comm, memory, rank == 0 ? 7 : 8);
+      EXPECT_EQ(status, there ? TW_OK : TW_ERROR_MISMATCH) << tw_last_error();
+    });
+    for (const Ended& one : all) {
+      EXPECT_EQ(one.status, TW_ERROR_MISMATCH) << one.sentence;
+      for (const char* part : {there ? "call 3" : "call 2", "gemm_all_reduce(m 7", "m 8"})
+        EXPECT_NE(one.sentence.find(part), std::string::npos) << one.sentence;
+    }
+  }
+}
+
+TEST(GpuFailure, ALatePeerInAFusedCallIsATimeOut) {
+  TW_NEED_GPUS(2);
+  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
+  config.timeout_ms = 400;
+  const std::vector<Ended> all = end_two(config, [](int rank, tw_comm_t comm, void* memory) {
+    ASSERT_EQ(multiply(comm, memory, 8), TW_OK) << tw_last_error();
+    if (rank == 1) return;
+    EXPECT_EQ(multiply(comm, memory, 8), TW_OK) << tw_last_error();
+  });
+  for (const Ended& one : all) {
+    EXPECT_EQ(one.status, TW_ERROR_TIMEOUT) << one.sentence;
+    EXPECT_NE(one.sentence.find("rank 0 waited 400 ms in gemm_all_reduce for rank 1"),
+              std::string::npos)
+        << one.sentence;
+  }
+}
+
 TEST(GpuFailure, AnAbortEndsKernelsThatWait) {
   TW_NEED_GPUS(2);
   const tw_comm_config_t config = TW_COMM_CONFIG_INIT;
@@ -129,15 +178,9 @@ TEST(GpuFailure, WhatRunsOnCpusOnlyIsRefused) {
     EXPECT_EQ(status, TW_ERROR_UNSUPPORTED) << what;
     EXPECT_NE(std::string(tw_last_error()).find(what), std::string::npos) << tw_last_error();
   };
-  tw_signals_t signals;
-  refused(tw_signals_create(comm, 1, &signals), "tw_signals_create");
   tw_window_t window;
   alignas(4096) char memory[64];
   refused(tw_window_register(comm, memory, sizeof memory, &window), "tw_window_register");
-  refused(tw_workspace_reserve(comm, 1 << 20), "tw_workspace_reserve");
-  tw_gemm_args_t gemm = TW_GEMM_ARGS_INIT;
-  refused(tw_gemm(&gemm, comm, nullptr), "tw_gemm");
-  refused(tw_gemm_all_reduce(&gemm, comm, nullptr), "tw_gemm_all_reduce");
   tw_program_config_t program = TW_PROGRAM_CONFIG_INIT;
   tw_program_t made;
   refused(tw_program_create(comm, &program, &made), "tw_program_create");
@@ -148,6 +191,16 @@ TEST(GpuFailure, WhatRunsOnCpusOnlyIsRefused) {
             TW_ERROR_INVALID_ARGUMENT);
   EXPECT_NE(std::string(tw_last_error()).find("does not reach"), std::string::npos)
       << tw_last_error();
+  tw_gemm_args_t gemm = TW_GEMM_ARGS_INIT;
+  gemm.m = gemm.n = gemm.k = 2;
+  gemm.type = gemm.out_type = TW_FP32;
+  gemm.a = gemm.b = memory;
+  gemm.c = memory + 32;
+  for (const auto call : {tw_gemm, tw_gemm_all_reduce}) {
+    EXPECT_EQ(call(&gemm, comm, nullptr), TW_ERROR_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(tw_last_error()).find("args.a = "), std::string::npos) << tw_last_error();
+  }
+  EXPECT_EQ(tw_barrier(comm, nullptr), TW_OK) << tw_last_error();
 }
 
 TEST(GpuFailure, RanksOnOneGpuAreRefused) {

@@ -1,6 +1,7 @@
 // Calls of comms on GPUs on streams and in graphs: captured, replayed, and mixed with others.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,70 @@ TEST(GpuGraph, StreamsOfOneRankAreOneOrder) {
     mine.gpu().synchronize(other);
     mine.expect(value, "after calls on three streams");
     mine.gpu().destroy_stream(other);
+  });
+}
+
+/// A product in the window's memory: A is 4 x 8 at the front, of ones and the rank's number, B 8 x
+/// n behind it, of ones; C behind that.
+class Product {
+ public:
+  Product(RankOnGpu& mine, tw_comm_t comm, size_t n) : mine_(mine), comm_(comm) {
+    float* const at = static_cast<float*>(mine.memory());
+    args_.m = 4;
+    args_.n = n;
+    args_.k = 8;
+    args_.type = args_.out_type = TW_FP32;
+    args_.a = at;
+    args_.b = at + 32;
+    args_.c = at + 32 + 8 * n;
+    mine.write(1);
+  }
+  tw_status_t call() { return tw_gemm_all_reduce(&args_, comm_, mine_.stream()); }
+  /// C is the same sum on both ranks, of 8 products of ones each; it is overwritten afterwards.
+  void expect(const char* when) {
+    mine_.gpu().synchronize(mine_.stream());
+    std::vector<float> c(args_.m * args_.n);
+    mine_.gpu().read(c.data(), args_.c, c.size() * sizeof(float));
+    for (const float x : c) ASSERT_EQ(x, 16) << when;
+    std::fill(c.begin(), c.end(), -1.f);
+    mine_.gpu().write(args_.c, c.data(), c.size() * sizeof(float));
+  }
+
+ private:
+  RankOnGpu& mine_;
+  tw_comm_t comm_;
+  tw_gemm_args_t args_ = TW_GEMM_ARGS_INIT;
+};
+
+void expect_refused(tw_status_t status) {
+  EXPECT_EQ(status, TW_ERROR_UNSUPPORTED);
+  EXPECT_NE(std::string(tw_last_error()).find("make a call of this size once outside of capture"),
+            std::string::npos)
+      << tw_last_error();
+}
+
+// What a graph holds stays good: a workspace that grows leaves the old one where it is.
+TEST(GpuGraph, FusedCallsAreCapturedOnceTheirMemoryIsThere) {
+  TW_NEED_GPUS(2);
+  on_two_gpus([](RankOnGpu& mine, tw_comm_t comm) {
+    Product product(mine, comm, 128);
+    mine.gpu().begin_capture(mine.stream());
+    expect_refused(product.call());
+    mine.gpu().destroy_graph(mine.gpu().end_capture(mine.stream()));
+    ASSERT_EQ(product.call(), TW_OK) << tw_last_error();
+    product.expect("the first call");
+    mine.gpu().begin_capture(mine.stream());
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(product.call(), TW_OK) << tw_last_error();
+    void* const graph = mine.gpu().end_capture(mine.stream());
+    for (int i = 0; i < 3; ++i) {
+      mine.gpu().launch_graph(graph, mine.stream());
+      product.expect("a replay");
+      ASSERT_EQ(product.call(), TW_OK) << tw_last_error();
+      product.expect("a call after a replay");
+      const size_t bytes = i == 0 ? 5 << 20 : 0;
+      ASSERT_EQ(tw_workspace_reserve(comm, bytes), TW_OK) << tw_last_error();
+    }
+    mine.gpu().destroy_graph(graph);
   });
 }
 

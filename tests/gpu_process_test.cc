@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tests/runner/coll_cases.h"
+#include "tests/runner/gemm_runner.h"
 #include "tests/runner/gpus.h"
 #include "tests/runner/mortal_ranks.h"
 #include "tests/runner/processes.h"
@@ -23,6 +24,10 @@ int run_some_cases(tw_comm_t comm, int ranks) {
   for (uint32_t op = 0; op < kCollectives; ++op)
     for (const CollCase& c : few_cases_of(static_cast<CollOp>(op), ranks))
       if (!runner.run(c, ++seed)) return 1;
+  for (const GemmOp op : {GemmOp::kAllGatherGemm, GemmOp::kGemmAllReduce}) {
+    const std::vector<GemmCase> cases = few_gemm_cases(op);
+    if (!run_gemm_cases(cases, work_out(cases, ranks), comm, "processes")) return 1;
+  }
   return testing::Test::HasFailure() ? 1 : 0;
 }
 
@@ -47,13 +52,27 @@ TEST_P(GpuProcesses, Cases) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, GpuProcesses, testing::Values(2, 3));
 
-TEST(GpuProcess, ADeadRankEndsTheKernelsAndTheSurvivorsGoOn) {
+/// A product of 64 x 64 over `memory`.
+tw_status_t multiply(tw_comm_t comm, void* memory) {
+  float* const at = static_cast<float*>(memory);
+  tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
+  args.m = args.n = args.k = 64;
+  args.type = args.out_type = TW_FP32;
+  args.a = at;
+  args.b = at + 4096;
+  args.c = at + 8192;
+  return tw_gemm_all_reduce(&args, comm, nullptr);
+}
+
+/// `call` on memory of 64 KiB until the comm ends, one rank being killed on the way.
+template <class MakeCall>
+void kill_a_rank_in(MakeCall call) {
   const std::string why = load_gpus();
   if (!why.empty()) GTEST_SKIP() << why;
   const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
   constexpr int kRanks = 3;
   MortalWork work;
-  work.until_it_fails = [](tw_comm_t comm, int /*rank*/, const std::function<void()>& die) {
+  work.until_it_fails = [call](tw_comm_t comm, int /*rank*/, const std::function<void()>& die) {
     tw_device_t device = TW_DEVICE_INIT;
     tw_comm_device(comm, &device);
     Gpu gpu(device.ordinal);
@@ -61,7 +80,7 @@ TEST(GpuProcess, ADeadRankEndsTheKernelsAndTheSurvivorsGoOn) {
     tw_status_t status = TW_OK;
     for (int i = 0; status == TW_OK && i < 1000; ++i) {
       if (i == 3) die();
-      status = tw_all_reduce(memory, memory, 16384, TW_FP32, TW_SUM, comm, nullptr);
+      status = call(comm, memory);
       gpu.synchronize();  // returns although the victim's part never comes
     }
     if (status == TW_OK) status = tw_barrier(comm, nullptr);
@@ -72,6 +91,14 @@ TEST(GpuProcess, ADeadRankEndsTheKernelsAndTheSurvivorsGoOn) {
   };
   run_mortal_ranks(kRanks, /*victim=*/1, work);
 }
+
+TEST(GpuProcess, ADeadRankEndsTheKernelsAndTheSurvivorsGoOn) {
+  kill_a_rank_in([](tw_comm_t comm, void* memory) {
+    return tw_all_reduce(memory, memory, 16384, TW_FP32, TW_SUM, comm, nullptr);
+  });
+}
+
+TEST(GpuProcess, ADeadRankEndsFusedKernels) { kill_a_rank_in(multiply); }
 
 }  // namespace
 }  // namespace tw::test

@@ -52,6 +52,10 @@ endif
 gpu_tests := $(patsubst tests/%.cc,$(B)/tests/%,$(filter-out tests/gpu_build%,$(wildcard tests/gpu_*_test.cc)))
 $(gpu_tests): $(gpu_objects) $(if $(vgpu_enabled),$(vgpu_so))
 $(gpu_tests): own_libs = $(gpu_objects)
+# Kernels of users: the examples'.
+user_gpu_objects := $(foreach t,$(gpu_targets),$(patsubst %,$(B)/obj/gpu/examples/%.$(t).o,03_user_kernel/ring_shift 06_fused_kernel/gemm_bias_gelu))
+$(B)/tests/gpu_user_test: $(user_gpu_objects)
+$(B)/tests/gpu_user_test: own_libs = $(gpu_objects) $(user_gpu_objects)
 $(B)/tests/gpu_driver_test: $(B)/tests/old_driver/libcuda.so.1
 $(B)/tests/old_driver/libcuda.so.1: tests/gpu/old_driver.c
 	$(call quiet,SO)$(CC) -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@

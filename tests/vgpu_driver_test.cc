@@ -95,6 +95,43 @@ TEST_F(DriverCalls, BadDevicesAndMemory) {
   });
 }
 
+TEST_F(DriverCalls, RowsOfAMatrix) {
+  const std::vector<unsigned char> there(64, 7);
+  TW_CU(cu.cuMemcpyHtoD(memory, there.data(), there.size()));
+  std::vector<unsigned char> rows(60);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<unsigned char>(100 + i);
+  CUDA_MEMCPY2D how{};  // 3 rows of 5 bytes: from the second of 20 each to rows of 8
+  how.srcMemoryType = CU_MEMORYTYPE_HOST;
+  how.srcHost = rows.data();
+  how.srcPitch = 20;
+  how.srcXInBytes = 2;
+  how.dstMemoryType = CU_MEMORYTYPE_UNIFIED;
+  how.dstDevice = memory;
+  how.dstPitch = 8;
+  how.dstY = 1;
+  how.WidthInBytes = 5;
+  how.Height = 3;
+  CUDA_MEMCPY2D outside = how, narrow = how, array = how;
+  outside.Height = 4096;
+  narrow.dstPitch = 4;
+  array.srcMemoryType = CU_MEMORYTYPE_ARRAY;
+  check({
+      {"copied", CUDA_SUCCESS, [&] { return cu.cuMemcpy2DAsync(&how, nullptr); }},
+      {"behind the end", CUDA_ERROR_INVALID_VALUE,
+       [&] { return cu.cuMemcpy2DAsync(&outside, nullptr); }},
+      {"rows that overlap", CUDA_ERROR_INVALID_VALUE,
+       [&] { return cu.cuMemcpy2DAsync(&narrow, nullptr); }},
+      {"an array", CUDA_ERROR_NOT_SUPPORTED, [&] { return cu.cuMemcpy2DAsync(&array, nullptr); }},
+  });
+  std::vector<unsigned char> got(64);
+  TW_CU(cu.cuMemcpyDtoH(got.data(), memory, got.size()));
+  for (size_t i = 0; i < got.size(); ++i) {
+    const size_t row = i / 8 - 1, col = i % 8;
+    const bool inside = i >= 8 && row < 3 && col < 5;
+    EXPECT_EQ(got[i], inside ? 100 + row * 20 + 2 + col : 7) << i;
+  }
+}
+
 TEST_F(DriverCalls, BadModulesAndLaunches) {
   check({
       {"a function that is not there", CUDA_ERROR_NOT_FOUND,

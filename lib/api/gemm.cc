@@ -20,6 +20,10 @@ tw_gemm_args_t versioned_args(const tw_gemm_args_t* args, const char* function) 
   return versioned(args, tw_gemm_args_t TW_GEMM_ARGS_INIT, "tw_gemm_args_t");
 }
 
+PackedFor packed_for_device(const Comm& comm) {
+  return comm.device().is_host() ? PackedFor::kCpu : PackedFor::kGpu;
+}
+
 void run_local(Comm& comm, GemmWork work, tw_stream_t stream) {
   if (stream == nullptr && comm.device().idle()) {
     work.run();
@@ -55,11 +59,10 @@ void fused(GemmOp op, const char* function, const tw_gemm_args_t* args, tw_comm_
   group::refuse_call(function);
   const CommInUse use(handle);
   Comm& comm = *use;
-  require_cpu(comm, function);
   check_ready(comm, stream);
   Fused& calls = comm.collectives().fused();
   const GemmCall call = check_gemm(op, versioned_args(args, function), calls.place());
-  run_numbered(comm, calls.prepare(call, stream != nullptr), stream);
+  run_numbered(comm, calls.prepare(call, stream), stream);
 }
 
 }  // namespace
@@ -71,11 +74,10 @@ using namespace tw::api;  // NOLINT(google-build-using-namespace): entry points 
 tw_status_t tw_packed_bytes(const tw_gemm_args_t* args, tw_comm_t comm, size_t* bytes) {
   return guard([&] {
     const auto pinned = pin(comm);
-    require_cpu(*pinned, "tw_packed_bytes");
     require(bytes, "tw_packed_bytes", "bytes");
     const Operand b =
         check_weights(versioned_args(args, "tw_packed_bytes"), "tw_packed_bytes", false);
-    *bytes = packed_bytes(PackedFor::kCpu, b.rows, b.cols, b.type);
+    *bytes = packed_bytes(packed_for_device(*pinned), b.rows, b.cols, b.type);
   });
 }
 
@@ -84,29 +86,32 @@ tw_status_t tw_pack_weights(const tw_gemm_args_t* args, void* packed, size_t byt
   constexpr const char* kName = "tw_pack_weights";
   return guard([&] {
     const CommInUse use(comm);
-    require_cpu(*use, kName);
     check_ready(*use, stream);
     const Operand b = check_weights(versioned_args(args, kName), kName, true);
     require(packed, kName, "packed");
     if (reinterpret_cast<uintptr_t>(packed) % kPackedAlignment != 0)
       fail(TW_ERROR_INVALID_ARGUMENT, "%s: packed = %p; valid: an address aligned to %zu bytes",
            kName, packed, kPackedAlignment);
-    const size_t needed = packed_bytes(PackedFor::kCpu, b.rows, b.cols, b.type);
+    const size_t needed = packed_bytes(packed_for_device(*use), b.rows, b.cols, b.type);
     if (bytes < needed)
       fail(TW_ERROR_INVALID_ARGUMENT,
            "%s: bytes = %zu; valid: at least %zu, as tw_packed_bytes tells", kName, bytes, needed);
-    run_local(*use, (*use).collectives().fused().prepare_pack(b, packed), stream);
+    const Fused& calls = (*use).collectives().fused();
+    if (!(*use).device().is_host()) {
+      calls.check_reach(b.data, b.rows * b.cols, "args.b");
+      calls.check_reach(packed, needed, "packed");
+    }
+    run_local(*use, calls.prepare_pack(b, packed), stream);
   });
 }
 
 tw_status_t tw_gemm(const tw_gemm_args_t* args, tw_comm_t comm, tw_stream_t stream) {
   return guard([&] {
     const CommInUse use(comm);
-    require_cpu(*use, "tw_gemm");
     check_ready(*use, stream);
     Fused& calls = (*use).collectives().fused();
     const GemmCall call = check_gemm(GemmOp::kGemm, versioned_args(args, "tw_gemm"), calls.place());
-    run_local(*use, calls.prepare(call, stream != nullptr), stream);
+    run_local(*use, calls.prepare(call, stream), stream);
   });
 }
 
@@ -139,7 +144,6 @@ tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_
   constexpr const char* kName = "tw_fused_workspace";
   return guard([&] {
     const CommInUse use(comm);
-    require_cpu(*use, kName);
     require(bytes, kName, "bytes");
     require_range(static_cast<int>(op), TW_ALL_GATHER_GEMM, TW_ALL_REDUCE_RESIDUAL_RMS_NORM, kName,
                   "op");
@@ -152,7 +156,6 @@ tw_status_t tw_fused_workspace(tw_fused_op_t op, const tw_gemm_args_t* args, tw_
 tw_status_t tw_workspace_reserve(tw_comm_t comm, size_t bytes) {
   return guard([&] {
     const CommInUse use(comm);
-    require_cpu(*use, "tw_workspace_reserve");
     check_ready(*use, nullptr);
     if (bytes > kMostWorkspace)
       fail(TW_ERROR_INVALID_ARGUMENT, "tw_workspace_reserve: bytes = %zu; valid: 0 to %zu", bytes,

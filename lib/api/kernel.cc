@@ -3,12 +3,15 @@
 
 #include <cstddef>
 #include <cstring>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "lib/api/guard.h"
 #include "lib/api/handles.h"
 #include "lib/api/issue.h"
+#include "lib/device/gpu_images.h"
 #include "tilewire/kernels/table.h"
 
 namespace tw::api {
@@ -31,8 +34,44 @@ struct Arguments {
   std::vector<Line> words;
 };
 
+/// The struct with images for sm_80 too.
+constexpr size_t kWholeSize = sizeof(tw_kernel_t);
+
+/// A kernel of the user's as devices take them. One for each table, as long as the process lives:
+/// devices know kernels by its place.
+const KernelImage& image_of(const tw_kernel_t& kernel) {
+  struct Images {
+    GpuImage gpu[kGpuTargets];
+    KernelImage image;
+  };
+  static std::mutex mutex;
+  static std::map<const tw_kernel_t*, Images>& all = *new std::map<const tw_kernel_t*, Images>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto [at, is_new] = all.try_emplace(&kernel);
+  Images& images = at->second;
+  if (is_new) {
+    images.gpu[static_cast<int>(GpuTarget::kSm90a)] = {kernel.cubin, kernel.cubin_bytes,
+                                                       kernel.ptx};
+    if (kernel.size >= kWholeSize)
+      images.gpu[static_cast<int>(GpuTarget::kSm80)] = {kernel.cubin_sm_80,
+                                                        kernel.cubin_sm_80_bytes, kernel.ptx_sm_80};
+    images.image = {kernel.name, {}, kernel.args_bytes, images.gpu, false};
+  }
+  return images.image;
+}
+
+tw_status_t launch_on_gpu(Comm& comm, const tw_kernel_t& kernel, const void* args, int blocks,
+                          tw_stream_t stream) {
+  const Kernel loaded = comm.device().kernel(image_of(kernel));
+  return issue(comm, stream, [&] {
+    comm.device().launch(loaded, args, blocks);
+    return TW_OK;
+  });
+}
+
 tw_status_t launch(Comm& comm, const tw_kernel_t& kernel, const void* args, size_t bytes,
                    int blocks, tw_stream_t stream) {
+  if (!comm.device().is_host()) return launch_on_gpu(comm, kernel, args, blocks, stream);
   const CpuEntry entry = entry_of(kernel, comm.device().target(), "tw_kernel_launch");
   const auto run = [&comm, entry, blocks](const void* arguments) {
     comm.device().launch(entry, arguments, blocks);
@@ -87,7 +126,6 @@ tw_status_t tw_kernel_launch(const tw_kernel_t* kernel, tw_comm_t comm, const vo
     if (bytes != 0) require(args, "tw_kernel_launch", "args");
     const auto pinned = pin(comm);
     Comm& c = *pinned;
-    require_cpu(c, "tw_kernel_launch");
     require_range(blocks, 0, c.view().layout.blocks, "tw_kernel_launch", "blocks");
     return launch(c, *kernel, args, bytes, blocks != 0 ? blocks : c.max_blocks(), stream);
   });

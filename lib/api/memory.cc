@@ -143,10 +143,11 @@ tw_status_t tw_get(void* dst, tw_window_t window, int rank, size_t offset, size_
 tw_status_t tw_window_get_view(tw_window_t window, tw_window_view* view) {
   return guard([&] {
     const auto pinned = pin(window);
-    const Window& w = *pinned;
+    Window& w = *pinned;
     require(view, "tw_window_get_view", "view");
     const CommView& comm = w.comm().view();
-    *view = {kCommLayoutVersion, comm.rank, comm.size, w.table().data(),
-             w.sizes().data(),   comm.wait, nullptr};
+    const Window::Tables tables = w.kernel_tables();
+    *view = {kCommLayoutVersion, comm.rank, comm.size, tables.parts,
+             tables.bytes,       comm.wait, nullptr};
   });
 }

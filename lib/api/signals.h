@@ -1,9 +1,7 @@
 // A signal set behind its handle.
 #pragma once
 
-#include <atomic>
 #include <memory>
-#include <vector>
 
 #include "lib/comm/window.h"
 #include "tilewire/signal_device.h"
@@ -13,9 +11,16 @@ namespace tw {
 struct SignalSet {
   std::unique_ptr<Window> window;
   size_t slots;
-  std::vector<uint64_t> sent;  // [peer * slots + slot]: host signals so far
-  uint64_t epoch = 0;
-  uint64_t finished = 0;
+  /// What is this rank's alone, in its device's memory.
+  struct Counts {
+    uint64_t epoch, finished;
+    /// sent()[peer * slots + slot]: signals by tw_signal so far.
+    uint64_t* sent() { return &finished + 1; }
+  };
+  std::unique_ptr<DeviceMemory> memory;
+  Kernel kernel;  // of GPUs
+
+  Counts* counts() const { return reinterpret_cast<Counts*>(memory->data()); }
 
   Comm& comm() const { return window->comm(); }
 

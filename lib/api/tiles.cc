@@ -73,12 +73,12 @@ tw_status_t tw_tiles_create(tw_comm_t comm, const tw_tiles_config_t* config, tw_
   return guard([&] {
     const CommInUse use(comm);
     Comm& c = *use;
-    require_cpu(c, "tw_tiles_create");
     require(tiles, "tw_tiles_create", "tiles");
     const tw_tiles_config_t checked = checked_config(config);
     auto place = tile_sets.place();
     auto set = std::make_unique<TileSet>();
-    make_scratch(*set, c, checked.k);
+    if (c.device().is_host()) make_scratch(*set, c, checked.k);
+    set->memory = c.device().allocate(sizeof(TileSet::Counts));
     check_alike(c, checked);
     set->layout = tile_layout(c.size(), checked.slots, checked.bytes);
     set->window = Window::create_tiles(c, set->layout.end);
@@ -107,9 +107,9 @@ tw_status_t tw_tiles_get_view(tw_tiles_t tiles, tw_tile_view* view) {
     tw_tile_view v{};
     v.comm = s.comm().view();
     v.layout = s.layout;
-    v.parts = s.window->table().data();
-    v.epoch = &s.epoch;
-    v.counters = &s.counters;
+    v.parts = s.window->kernel_tables().parts;
+    v.epoch = &s.counts()->epoch;
+    v.counters = &s.counts()->counters;
     v.scratch = s.scratch.data();
     v.scratch_bytes = s.scratch_bytes;
     v.store = s.comm().collectives().table().choose(kAllReduce, s.layout.end - s.layout.data).store;

@@ -13,10 +13,15 @@ namespace tw {
 struct TileSet {
   std::unique_ptr<Window> window;
   TileLayout layout{};
-  Buffer scratch;
+  Buffer scratch;            // none on GPUs
   size_t scratch_bytes = 0;  // of a block
-  TileCounters counters{};
-  uint64_t epoch = 0;
+  struct Counts {
+    TileCounters counters;
+    uint64_t epoch;
+  };
+  std::unique_ptr<DeviceMemory> memory;  // Counts
+
+  Counts* counts() const { return reinterpret_cast<Counts*>(memory->data()); }
 
   Comm& comm() const { return window->comm(); }
 };

@@ -31,6 +31,7 @@ struct Call {
 struct Place {
   int rank;
   int size;
+  bool on_gpu = false;
 };
 
 /// What a call reads and writes, and where its buffers may lie.

@@ -10,6 +10,7 @@
 #include "lib/comm/records.h"
 #include "lib/device/kernels.h"
 #include "lib/device/pack.h"
+#include "tilewire/kernels/pack.h"
 
 namespace tw {
 namespace {
@@ -26,28 +27,49 @@ constexpr size_t kLeastSlots = size_t{16} << 10;
 struct Complete {
   const tw_tile_view& view;
   float* rows;
+  char* own;  // of the workspace, at this rank
 
   template <class Args>
   void operator()(Args& args) const {
     args.tiles = view;
     if constexpr (requires { args.norm; }) args.norm.rows = rows;
     if constexpr (requires { args.rows; }) args.rows = rows;
-    if constexpr (requires { args.all; })
-      args.all.data = view.parts[view.comm.rank] + view.layout.data + args.gathered;
+    if constexpr (requires { args.all; }) args.all.data = own + view.layout.data + args.gathered;
   }
 };
 
-void launch_with(Device& device, CpuEntry entry, AnyGemmArgs args, const tw_tile_view& view,
-                 float* rows, int blocks) {
+/// Gives an operand the map by which GPUs' loaders fetch it. `is_b`: K is its rows.
+void set_map(Device& device, Operand& of, bool is_b, bool may_make) {
+  if (of.layout != (is_b ? MatrixLayout::kCols : MatrixLayout::kRows)) return;
+  const size_t lines = is_b ? of.cols : of.rows, k = is_b ? of.rows : of.cols;
+  of.tensor_map = device.tensor_map(of.data, of.stride, lines, k, of.type, may_make);
+}
+
+template <class Args>
+void set_maps(Device& device, Args& args, bool may_make) {
+  if constexpr (requires { args.b; }) {
+    set_map(device, args.a, false, may_make);
+    set_map(device, args.b, true, may_make);
+  }
+  if constexpr (requires { args.all; }) set_map(device, args.all, false, may_make);
+}
+
+/// Blocks of the kernel that packs on GPUs: it is bound by memory.
+constexpr size_t kPackBlocks = 256;
+
+}  // namespace
+
+void Fused::launch(const Kernel& kernel, AnyGemmArgs args, const tw_tile_view& view, float* rows,
+                   int blocks, bool captured) const {
+  Device& device = comm_.device();
   std::visit(
       [&](auto& a) {
-        Complete{view, rows}(a);
-        device.launch(entry, &a, blocks);
+        Complete{view, rows, workspace_.own()}(a);
+        if (!device.is_host()) set_maps(device, a, !captured);
+        device.launch(kernel, &a, blocks);
       },
       args);
 }
-
-}  // namespace
 
 Fused::Fused(Comm& comm, Collectives& collectives, const Forced& forced, RanksClass ranks,
              int most_blocks)
@@ -56,6 +78,7 @@ Fused::Fused(Comm& comm, Collectives& collectives, const Forced& forced, RanksCl
       forced_(forced.fused),
       ranks_(ranks),
       most_blocks_(most_blocks),
+      machine_(machine_of(comm.device())),
       workspace_(comm) {}
 
 size_t Fused::result_bytes(const GemmCall& call) {
@@ -63,18 +86,19 @@ size_t Fused::result_bytes(const GemmCall& call) {
 }
 
 FusedChoice Fused::choose(const GemmCall& call) const {
-  return choose_fused(this_machine().fused, ranks_, forced_, coll_of(call.op), result_bytes(call));
+  return choose_fused(machine_.fused, ranks_, forced_, coll_of(call.op), result_bytes(call));
 }
 
 size_t Fused::workspace(const GemmCall& call) const {
   const FusedChoice choice = choose(call);
   if (choice.parts) return 0;
   const GemmLaunch launch = gemm_launch(call, place(), choice.path, most_blocks_);
-  return workspace_bytes(comm_.size(), launch.slots, launch.data);
+  return workspace_.rounded(workspace_bytes(comm_.size(), launch.slots, launch.data));
 }
 
-void Fused::reserve(size_t bytes) {
-  comm_.device().drain();
+void Fused::reserve(size_t wanted) {
+  const size_t bytes = workspace_.rounded(wanted);
+  if (comm_.device().is_host()) comm_.device().drain();
   comm_.check();
   workspace_.plan(bytes, {});
   try {
@@ -85,10 +109,39 @@ void Fused::reserve(size_t bytes) {
   }
 }
 
-GemmWork Fused::prepare(const GemmCall& call, bool queued) {
+GemmWork Fused::prepare(const GemmCall& call, tw_stream_t stream) {
+  const bool on_host = comm_.device().is_host();
+  if (!on_host) check_reach(call);
+  stream_ = stream;
+  queued_ = on_host && stream != nullptr;
+  captured_ = !on_host && comm_.device().is_capturing(stream);
   if (!is_fused(call.op)) return prepare_local(call);
   const FusedChoice choice = choose(call);
-  return choice.parts ? prepare_parts(call) : prepare_fused(call, choice.path, queued);
+  return choice.parts ? prepare_parts(call) : prepare_fused(call, choice.path);
+}
+
+void Fused::check_reach(const void* data, size_t bytes, const char* name) const {
+  if (data != nullptr && bytes != 0 && comm_.locate(data, bytes) == 0)
+    comm_.device().check_reach(data, name);
+}
+
+void Fused::check_reach(const GemmCall& call) const {
+  const size_t out = call.out_element(), n = call.paired() ? 2 * call.n : call.n;
+  const auto operand = [&](const Operand& of, const char* name) {
+    check_reach(of.data, of.rows * of.cols * packed_element(of.type), name);
+  };
+  const auto result = [&](const Matrix& of, const char* name) {
+    check_reach(of.data, extent(of, call.c_rows, call.c_cols), name);
+  };
+  operand(call.a, "args.a");
+  if (call.op != GemmOp::kAllReduceResidualRmsNorm)
+    operand(call.b, call.b.layout == MatrixLayout::kPacked ? "args.b_packed" : "args.b");
+  result(call.c, "args.c");
+  result(call.hidden, "args.hidden");
+  result(call.epilogue.residual, "args.residual");
+  check_reach(call.epilogue.bias, n * out, "args.bias");
+  check_reach(call.norm_weight, call.n * out, "args.norm_weight");
+  check_reach(call.gathered, call.m * call.k * packed_element(call.type), "args.gathered");
 }
 
 int Fused::blocks_of(const GemmLaunch& launch, int max_blocks) const {
@@ -98,17 +151,20 @@ int Fused::blocks_of(const GemmLaunch& launch, int max_blocks) const {
 }
 
 LocalNeed Fused::need(const GemmLaunch& launch, int blocks, size_t k) const {
-  return {blocks, scratch_bytes(launch.tile_rows, k, workspace_.capped()), launch.row, 0, {}};
+  const size_t scratch =
+      comm_.device().is_host() ? scratch_bytes(launch.tile_rows, k, workspace_.capped()) : 0;
+  return {blocks, scratch, launch.row, 0, {}};
 }
 
 LocalNeed Fused::need_alone(const GemmLaunch& launch, int blocks, size_t k) const {
   LocalNeed all = need(launch, blocks, k);
   all.slots = std::max(launch.slots, kLeastSlots);
+  if (!comm_.device().is_host()) all.slots = std::bit_ceil(all.slots);
   return all;
 }
 
 uint64_t Fused::digest_of(const GemmCall& call) const {
-  const uint64_t target = static_cast<uint64_t>(comm_.device().target());
+  const uint64_t target = comm_.device().target_number();
   return gemm_digest(call, place()) ^ (target + 1) * UINT64_C(0x94D049BB133111EB);
 }
 
@@ -131,7 +187,7 @@ FusedNote Fused::note_of(const GemmCall& call, FusedWay way) const {
   note.hidden = call.hidden.data != nullptr;
   note.a_transposed = compared_transposed(call);
   note.way = static_cast<uint32_t>(way);
-  note.target = static_cast<uint32_t>(comm_.device().target());
+  note.target = comm_.device().target_number();
   std::transform(call.rows.begin(), call.rows.end(), note.rows, cut);
   std::transform(call.cols.begin(), call.cols.end(), note.cols, cut);
   return note;
@@ -151,6 +207,7 @@ CallRecord Fused::record_of(const GemmCall& call, uint64_t digest) const {
 }
 
 Fused::Memory Fused::memory_for(const Next& next) {
+  if (captured_) workspace_.check_there(next.workspace, next.own);
   const bool grows = workspace_.plan(next.workspace, next.most);
   Local local;
   std::optional<Error> failure;
@@ -170,7 +227,7 @@ Fused::Memory Fused::memory_for(const Next& next) {
 
 Fused::Memory Fused::grow_now(const Next& next, Local local, const std::optional<Error>& failure) {
   try {
-    comm_.device().drain();
+    if (comm_.device().is_host()) comm_.device().drain();  // on GPUs the old one stays
     write_note(comm_, next.note);
     workspace_.grow(next.workspace, &next.record, failure);
   } catch (...) {
@@ -192,33 +249,33 @@ void Fused::grow_queued(const Next& next) {
   }
 }
 
-GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path, bool queued) {
-  GemmLaunch launch = gemm_launch(call, place(), path, most_blocks_);
+GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path) {
+  const GemmLaunch launch = gemm_launch(call, place(), path, most_blocks_);
   const uint64_t digest = digest_of(call) ^ static_cast<uint64_t>(path);
   const int blocks = blocks_of(launch, call.max_blocks);
   const FusedWay way = path == ReducePath::kOneShot ? FusedWay::kOneShot : FusedWay::kViaOwner;
   const Next next{record_of(call, digest), note_of(call, way),
-                  workspace_bytes(comm_.size(), launch.slots, launch.data),
+                  workspace_.rounded(workspace_bytes(comm_.size(), launch.slots, launch.data)),
                   need(launch, blocks, call.k),
                   // By the most blocks, whatever this rank was told.
-                  need(launch, most_blocks_, call.k), queued};
+                  need(launch, most_blocks_, call.k), queued_};
   Memory memory = memory_for(next);
 
   const uint32_t* const sizes = next.record.part;
   TileRecord record{coll_of(call.op), call.type, {sizes[0], sizes[1], sizes[2]}, 0, 0};
+  const Kernel kernel = comm_.device().kernel(*launch.kernel);
   const uint64_t number = collectives_.number(digest, &record);
   const StorePolicy store = collectives_.table().choose(kAllReduce, result_bytes(call)).store;
   std::array<TileOut, 2> out{};
   if (launch.peers_write) let_peers_write(call, out.data());
-  const CpuEntry entry = launch.kernel->entry(comm_.device().target());
-  return {[this, next, memory = std::move(memory), record, store, out, entry, blocks,
-           args = launch.args] {
+  return {[this, next, memory = std::move(memory), record, store, out, kernel, blocks,
+           captured = captured_, args = launch.args] {
             write_note(comm_, next.note);
             if (memory.grows) grow_queued(next);
             tw_tile_view view = workspace_.view(record, *memory.local);
             view.store = store;
             std::copy(out.begin(), out.end(), view.out);
-            launch_with(comm_.device(), entry, args, view, memory.local->row(), blocks);
+            this->launch(kernel, args, view, memory.local->row(), blocks, captured);
           },
           number};
 }
@@ -233,22 +290,33 @@ void Fused::let_peers_write(const GemmCall& call, TileOut* out) const {
 
 GemmWork Fused::prepare_local(const GemmCall& call) {
   const GemmLaunch launch = gemm_launch(call, place(), ReducePath::kOneShot, comm_.max_blocks());
-  const Local memory =
-      workspace_.local(need_alone(launch, blocks_of(launch, call.max_blocks), call.k));
+  const LocalNeed need = need_alone(launch, blocks_of(launch, call.max_blocks), call.k);
+  if (captured_) workspace_.check_there(0, need);
+  const Local memory = workspace_.local(need);
   GemmWork work;
   work.run = local_part(launch, call.max_blocks, memory);
   return work;
 }
 
 Fused::Part Fused::local_part(const GemmLaunch& launch, int max_blocks, const Local& memory) {
-  const CpuEntry entry = launch.kernel->entry(comm_.device().target());
-  return [this, entry, memory, blocks = blocks_of(launch, max_blocks), args = launch.args] {
-    launch_with(comm_.device(), entry, args, workspace_.local_view(*memory), memory->row(), blocks);
+  const Kernel kernel = comm_.device().kernel(*launch.kernel);
+  return [this, kernel, memory, blocks = blocks_of(launch, max_blocks), captured = captured_,
+          args = launch.args] {
+    this->launch(kernel, args, workspace_.local_view(*memory), memory->row(), blocks, captured);
   };
 }
 
 GemmWork Fused::prepare_pack(const Operand& weights, void* packed) const {
-  return {[weights, packed] { pack_weights(weights, packed); }, 0};
+  Device& device = comm_.device();
+  if (device.is_host()) return {[weights, packed] { pack_weights(weights, packed); }, 0};
+  const size_t tiles =
+      divide_up(weights.cols, kGpuTile.cols) * divide_up(weights.rows, gpu_packed_k(weights.type));
+  const int blocks = static_cast<int>(std::clamp<size_t>(tiles, 1, kPackBlocks));
+  const PackWeightsArgs args{comm_.view(), weights, static_cast<char*>(packed)};
+  return {[&device, kernel = device.kernel(kernels::pack_weights), args, blocks] {
+            device.launch(kernel, &args, blocks);
+          },
+          0};
 }
 
 }  // namespace tw

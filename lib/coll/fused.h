@@ -30,14 +30,15 @@ class Fused {
   Fused(Comm& comm, Collectives& collectives, const Forced& forced, RanksClass ranks,
         int most_blocks);
 
-  Place place() const { return {comm_.rank(), comm_.size()}; }
+  Place place() const { return {comm_.rank(), comm_.size(), !comm_.device().is_host()}; }
 
-  /// Makes a call ready, and numbers it unless it is local. Where the workspace must grow, a call
-  /// that will be `queued` does that when it runs (it throws when it cannot, and the comm has
-  /// ended); another does it here: collective, after this rank's queued calls. Throws
+  /// Makes a call for `stream` ready, and numbers it unless it is local. Where the workspace must
+  /// grow, a call that will be queued on a CPU does that when it runs (it throws when it cannot,
+  /// and the comm has ended); another does it here: collective, after this rank's queued calls.
+  /// Throws UNSUPPORTED for one that is being captured and needs memory that is not there; throws
   /// OUT_OF_RESOURCES beyond config.max_memory, before peers hear of the call; and when a rank
   /// lacks memory, on all ranks.
-  GemmWork prepare(const GemmCall& call, bool queued);
+  GemmWork prepare(const GemmCall& call, tw_stream_t stream);
 
   /// Bytes of workspace that a call needs at each rank; 0 for one that goes by its parts.
   size_t workspace(const GemmCall& call) const;
@@ -45,8 +46,12 @@ class Fused {
   /// Collective. Makes the workspace hold `bytes`.
   void reserve(size_t bytes);
 
-  /// Packs weights, in one thread.
+  /// Packs weights: on CPUs in one thread.
   GemmWork prepare_pack(const Operand& weights, void* packed) const;
+
+  /// Throws INVALID_ARGUMENT naming what the kernels of this rank's GPU do not reach.
+  void check_reach(const GemmCall& call) const;
+  void check_reach(const void* data, size_t bytes, const char* name) const;
 
  private:
   using Part = std::function<void()>;
@@ -75,7 +80,7 @@ class Fused {
   Memory grow_now(const Next& next, Local local, const std::optional<Error>& failure);
   void grow_queued(const Next& next);
 
-  GemmWork prepare_fused(const GemmCall& call, ReducePath path, bool queued);
+  GemmWork prepare_fused(const GemmCall& call, ReducePath path);
   GemmWork prepare_parts(const GemmCall& call);
   GemmWork reduction_parts(const GemmCall& call);
   GemmWork gather_parts(const GemmCall& call);
@@ -87,6 +92,8 @@ class Fused {
   GemmWork prepare_local(const GemmCall& call);
   /// A kernel of this rank alone.
   Part local_part(const GemmLaunch& launch, int max_blocks, const Local& memory);
+  void launch(const Kernel& kernel, AnyGemmArgs args, const tw_tile_view& view, float* rows,
+              int blocks, bool captured) const;
   int blocks_of(const GemmLaunch& launch, int max_blocks) const;
   LocalNeed need(const GemmLaunch& launch, int blocks, size_t k) const;
   LocalNeed need_alone(const GemmLaunch& launch, int blocks, size_t k) const;
@@ -101,6 +108,11 @@ class Fused {
   const FusedForced forced_;
   const RanksClass ranks_;
   const int most_blocks_;  // of a launch, equal on all ranks
+  const Machine& machine_;
+
+  // Of the call being prepared.
+  tw_stream_t stream_ = nullptr;
+  bool queued_ = false, captured_ = false;
   Workspace workspace_;
 };
 

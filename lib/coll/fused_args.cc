@@ -25,11 +25,12 @@ class Places {
   size_t end_ = 0;
 };
 
-/// `rows`: the most of a tile's that one slot gets.
+/// `rows`: the most of a tile's that one slot gets. On GPUs a part of a tile lies in its slot where
+/// it is in the tile.
 PartialSlots partial_slots(const TileGrid& grid, size_t rows, size_t count, tw_type_t type,
-                           int ranks, Places& places) {
-  PartialSlots slots{0, slot_bytes(grid, type, rows), count, type};
-  slots.offset = places.add(slots.end(ranks));
+                           const Place& place, Places& places) {
+  PartialSlots slots{0, slot_bytes(grid, type, place.on_gpu ? SIZE_MAX : rows), count, type};
+  slots.offset = places.add(slots.end(place.size));
   return slots;
 }
 
@@ -38,9 +39,9 @@ GemmLaunch launch(const KernelImage& kernel, const AnyGemmArgs& args, const Tile
   return {&kernel, args, grid.tiles(), grid.rows.step, slots, data, 0, peers_write};
 }
 
-GemmLaunch gemm(const GemmCall& call, int blocks) {
+GemmLaunch gemm(const GemmCall& call, const Place& place, int blocks) {
   GemmArgs args{};
-  args.grid = gemm_grid(call, {0, 1}, false, blocks);
+  args.grid = gemm_grid(call, {0, 1, place.on_gpu}, false, blocks);
   args.a = call.a;
   args.b = call.b;
   args.c = call.c;
@@ -89,7 +90,7 @@ GemmLaunch gemm_reduce_scatter(const GemmCall& call, const Place& place, int blo
   Places places;
   const size_t count = most_owned_tiles(args.grid);
   args.partials = partial_slots(args.grid, largest(row_owners(call, place.size)), count,
-                                call.partial_type, place.size, places);
+                                call.partial_type, place, places);
   return launch(kernels::gemm_reduce_scatter, args, args.grid, count, places.end());
 }
 
@@ -116,7 +117,7 @@ GemmLaunch gemm_all_reduce(const GemmCall& call, const Place& place, ReducePath 
   const bool rows_have_owners = by_owner && args.grid.cols.count == 1;
   args.partials =
       partial_slots(args.grid, rows_have_owners ? largest(row_owners(call, place.size)) : call.m,
-                    count, call.partial_type, place.size, places);
+                    count, call.partial_type, place, places);
   args.staged_c = staged(call, path, true, places);
   args.staged_hidden = staged(call, path, call.hidden.data != nullptr, places);
   const size_t slots =
@@ -181,7 +182,7 @@ GemmLaunch gemm_launch(const GemmCall& call, const Place& place, ReducePath path
       case GemmOp::kAllReduceResidualRmsNorm:
         return all_reduce_norm(call, place, path, blocks);
       default:
-        return gemm(call, blocks);
+        return gemm(call, place, blocks);
     }
   }();
   if (call.norm_weight != nullptr) result.row = call.n;

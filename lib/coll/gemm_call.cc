@@ -235,21 +235,32 @@ Operand plain_weights(Checker& check, const tw_gemm_args_t& a, size_t cols) {
           nullptr};
 }
 
-Operand packed_weights(Checker& check, const tw_gemm_args_t& a, size_t cols) {
+void check_packed_place(const char* function, const void* packed) {
+  if (reinterpret_cast<uintptr_t>(packed) % kPackedAlignment == 0) return;
+  fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.b_packed = %p; valid: an address aligned to %zu bytes",
+       function, packed, kPackedAlignment);
+}
+
+// The header of what lies in a GPU's memory cannot be looked at: it may be about to be packed, on
+// the stream of the call.
+Operand packed_weights(Checker& check, const tw_gemm_args_t& a, size_t cols, PackedFor device) {
   if (a.b != nullptr)
     fail(TW_ERROR_INVALID_ARGUMENT,
          "%s: args.b = %p and args.b_packed = %p; valid: one of them, the other NULL",
          check.function(), a.b, a.b_packed);
   if (a.b_stride != 0) check.refuse("b_stride", a.b_stride, "0 with args.b_packed");
   if (a.b_transposed != 0) check.refuse("b_transposed", a.b_transposed, "0 with args.b_packed");
-  if (check.with_data()) check_packed(check.function(), a.b_packed, a.k, cols, a.type);
-  const size_t bytes = packed_bytes(PackedFor::kCpu, a.k, cols, a.type);
+  if (check.with_data() && device == PackedFor::kCpu)
+    check_packed(check.function(), a.b_packed, a.k, cols, a.type);
+  else if (check.with_data())
+    check_packed_place(check.function(), a.b_packed);
+  const size_t bytes = packed_bytes(device, a.k, cols, a.type);
   check.memory("b_packed", a.b_packed, 1, bytes, bytes, 1, false);
   return {a.b_packed, 0, a.k, cols, a.type, MatrixLayout::kPacked, nullptr};
 }
 
 void check_operands(Checker& check, const Form& form, const tw_gemm_args_t& a, size_t a_rows,
-                    GemmCall& call) {
+                    PackedFor device, GemmCall& call) {
   if (!form.product) {
     const size_t stride = check.stride("a_stride", a.a_stride, a_rows, a.n);
     check.memory("a", a.a, a_rows, a.n, stride, call.out_element(), false);
@@ -264,7 +275,8 @@ void check_operands(Checker& check, const Form& form, const tw_gemm_args_t& a, s
   call.a = {a.a,    stride, a_rows, a.k, a.type, turned ? MatrixLayout::kCols : MatrixLayout::kRows,
             nullptr};
   const size_t cols = call.paired() ? 2 * a.n : a.n;
-  call.b = a.b_packed != nullptr ? packed_weights(check, a, cols) : plain_weights(check, a, cols);
+  call.b = a.b_packed != nullptr ? packed_weights(check, a, cols, device)
+                                 : plain_weights(check, a, cols);
 }
 
 void check_results(Checker& check, const Form& form, const tw_gemm_args_t& a, GemmCall& call) {
@@ -353,7 +365,7 @@ GemmCall check_gemm(GemmOp op, const tw_gemm_args_t& a, const Place& place, bool
   if (a.m != 0 && a.n > kMostElements / a.m)
     fail(TW_ERROR_INVALID_ARGUMENT, "%s: args.m = %zu, args.n = %zu; valid: up to %zu elements",
          form.function, a.m, a.n, kMostElements);
-  check_operands(check, form, a, own_a ? call.rows[self] : a.m, call);
+  check_operands(check, form, a, own_a ? call.rows[self] : a.m, packed_for(place), call);
   check_results(check, form, a, call);
   if (form.gathered) check_gathered(check, a, call);
   // An element of these is read before the same block writes the element, or row, in its place.
@@ -381,10 +393,7 @@ Operand check_weights(const tw_gemm_args_t& a, const char* function, bool with_d
 }
 
 void check_packed(const char* function, const void* packed, size_t k, size_t n, tw_type_t type) {
-  if (reinterpret_cast<uintptr_t>(packed) % kPackedAlignment != 0)
-    fail(TW_ERROR_INVALID_ARGUMENT,
-         "%s: args.b_packed = %p; valid: an address aligned to %zu bytes", function, packed,
-         kPackedAlignment);
+  check_packed_place(function, packed);
   PackedHeader header;
   std::memcpy(&header, packed, sizeof header);
   if (header.magic != kPackedMagic)

@@ -13,6 +13,11 @@
 
 namespace tw {
 
+/// For whose kernels weights are packed.
+constexpr PackedFor packed_for(const Place& place) {
+  return place.on_gpu ? PackedFor::kGpu : PackedFor::kCpu;
+}
+
 /// The entry points that take tw_gemm_args_t.
 enum class GemmOp : uint32_t {
   kAllGatherGemm,  // as tw_fused_op_t

@@ -7,9 +7,19 @@
 namespace tw {
 namespace {
 
-constexpr size_t kRowUnit = 16, kColUnit = 64;      // what multiply steps are made of
-constexpr size_t kTilesPerBlock = 4;                // so that blocks end at about the same time
-constexpr size_t kLeastRows = 64;                   // of a tile that is cut for that
+/// How a target's grids may be.
+struct Rules {
+  TileShape most;        // of a tile
+  size_t col_unit;       // columns of what multiply steps are made of
+  size_t tiles_a_block;  // wanted, so that blocks end at about the same time
+};
+constexpr size_t kRowUnit = 16;    // rows of the same
+constexpr size_t kLeastRows = 64;  // of a tile that is cut for that
+constexpr Rules kCpuRules{kCpuTile, 64, 4};
+/// Tiles have all the columns that they can: images of B have as many.
+constexpr Rules kGpuRules{kGpuTile, kGpuTile.cols, 1};
+constexpr const Rules& rules_of(const Place& place) { return place.on_gpu ? kGpuRules : kCpuRules; }
+
 constexpr size_t kRowTileBytes = size_t{64} << 10;  // of whole rows
 
 /// `size` in equal steps of at most `most`, each a multiple of `unit`.
@@ -30,8 +40,8 @@ struct Cut {
 };
 
 /// Rows that fit a tile are not cut by rank, so that B is read once, not once for each.
-Cut cut_of(const GemmCall& call, bool by_owner) {
-  const bool fit = call.m <= kCpuTile.rows;
+Cut cut_of(const GemmCall& call, bool by_owner, const Rules& rules) {
+  const bool fit = call.m <= rules.most.rows;
   switch (call.op) {
     case GemmOp::kGemmAllToAll:
       return {true, true};
@@ -49,12 +59,12 @@ Cut cut_of(const GemmCall& call, bool by_owner) {
 }
 
 /// Columns by rank, in whole units.
-RankSizes column_parts(size_t n, int ranks) {
-  RankSizes sizes = nearly_equal(divide_up(n, kColUnit), ranks);
+RankSizes column_parts(size_t n, int ranks, size_t unit) {
+  RankSizes sizes = nearly_equal(divide_up(n, unit), ranks);
   size_t left = n;
   for (int r = 0; r < ranks; ++r) {
     size_t& size = sizes[static_cast<size_t>(r)];
-    size = std::min(left, size * kColUnit);
+    size = std::min(left, size * unit);
     left -= size;
   }
   return sizes;
@@ -63,22 +73,25 @@ RankSizes column_parts(size_t n, int ranks) {
 }  // namespace
 
 TileGrid gemm_grid(const GemmCall& call, const Place& place, bool by_owner, int blocks) {
-  const Cut cut = cut_of(call, by_owner);
+  const Rules& rules = rules_of(place);
+  const Cut cut = cut_of(call, by_owner, rules);
   const int row_parts = cut.rows ? place.size : 1, col_parts = cut.cols ? place.size : 1;
   RankSizes row_sizes{call.m}, col_sizes{call.n};
   if (cut.rows) row_sizes = row_owners(call, place.size);
   if (cut.cols)
-    col_sizes = call.op == GemmOp::kGemmAllToAll ? call.cols : column_parts(call.n, place.size);
+    col_sizes = call.op == GemmOp::kGemmAllToAll ? call.cols
+                                                 : column_parts(call.n, place.size, rules.col_unit);
   // Rows that one rank multiplies.
   const size_t m = call.op == GemmOp::kGemmAllToAll ? largest(row_sizes) : call.m;
-  size_t row_step = equal_steps(largest(row_sizes), kCpuTile.rows, kRowUnit);
-  size_t col_step = m <= kFewRows ? kColUnit : kCpuTile.cols / (call.paired() ? 2 : 1);
-  const size_t wanted = static_cast<size_t>(blocks) * kTilesPerBlock;
+  size_t row_step = equal_steps(largest(row_sizes), rules.most.rows, kRowUnit);
+  const size_t least_cols = rules.col_unit / (place.on_gpu && call.paired() ? 2 : 1);
+  size_t col_step = m <= kFewRows ? least_cols : rules.most.cols / (call.paired() ? 2 : 1);
+  const size_t wanted = static_cast<size_t>(blocks) * rules.tiles_a_block;
   const auto count = [&] {
     return tiles(row_sizes.data(), row_parts, row_step) *
            tiles(col_sizes.data(), col_parts, col_step);
   };
-  while (count() < wanted && col_step > kColUnit) col_step /= 2;
+  while (count() < wanted && col_step > least_cols) col_step /= 2;
   while (count() < wanted && row_step >= 2 * kLeastRows)
     row_step = round_up(row_step / 2, kRowUnit);
 

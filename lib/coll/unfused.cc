@@ -2,7 +2,6 @@
 // epilogue of what came. The same bits as in one kernel: partial sums are rounded to partial_type,
 // which is what the collective adds, in rank order, and rounds once.
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -14,14 +13,6 @@
 namespace tw {
 namespace {
 
-void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t rows,
-               size_t bytes) {
-  if (bytes == 0) return;
-  for (size_t i = 0; i < rows; ++i)
-    std::memcpy(static_cast<char*>(to) + i * to_stride,
-                static_cast<const char*>(from) + i * from_stride, bytes);
-}
-
 /// A matrix as it is stored: rows of elements, whichever way they are read.
 struct Stored {
   const char* data;
@@ -29,7 +20,9 @@ struct Stored {
 
   bool packed() const { return stride == row_bytes || rows <= 1; }
   size_t bytes() const { return rows * row_bytes; }
-  void copy_to(char* to) const { copy_rows(to, row_bytes, data, stride, rows, row_bytes); }
+  void copy_to(Device& device, char* to) const {
+    device.copy_rows(to, row_bytes, data, stride, rows, row_bytes);
+  }
 };
 
 Stored stored(const Operand& a) {
@@ -66,6 +59,7 @@ std::vector<size_t> counts(const RankSizes& sizes, size_t each, int ranks) {
 
 /// The collective of a call by its parts, numbered. Digests tell calls that differ in the rest.
 Fused::Part Fused::collective(const Call& how, const GemmCall& call, uint64_t* number) {
+  if (is_uneven(how.call)) comm_.device().check_stage(stream_, array_bytes(how.call, comm_.size()));
   const auto copy = std::make_shared<PreparedCall>(collectives_.prepare_copy(how));
   copy->args.history ^= digest_of(call);
   const FusedNote note = note_of(call, FusedWay::kParts);
@@ -116,7 +110,7 @@ GemmWork Fused::reduction_parts(const GemmCall& call) {
   char* const moved = memory->temporary(kMoved);
   void* const total = in_place ? call.c.data : scatters ? memory->temporary(kArrived) : sums;
   product.c = {sums, call.n, call.partial_type};
-  Part first = [addend, moved] { addend.copy_to(moved); };
+  Part first = [this, addend, moved] { addend.copy_to(comm_.device(), moved); };
   if (!brings_sums)
     first = local_part(gemm_launch(product, place(), ReducePath::kOneShot, comm_.max_blocks()),
                        call.max_blocks, memory);
@@ -166,23 +160,25 @@ GemmWork Fused::gather_parts(const GemmCall& call) {
   const Part exchange = collective(how, call, &number);
 
   // Transposed shards come one after the other, each k rows of its own columns.
-  const auto put_together = [=, sizes = call.rows, k = call.k, m = call.m, ranks = comm_.size()] {
+  const auto put_together = [=, this, sizes = call.rows, k = call.k, m = call.m,
+                             ranks = comm_.size()] {
+    Device& device = comm_.device();
     const char* from = arrived;
     size_t first = 0;
     for (int r = 0; r < ranks; ++r) {
       const size_t row = sizes[static_cast<size_t>(r)] * element;
-      copy_rows(whole + first, m * element, from, row, k, row);
+      device.copy_rows(whole + first, m * element, from, row, k, row);
       first += row;
       from += k * row;
     }
   };
-  const auto give = [=, to = call.gathered, stride = call.gathered_stride * element,
+  const auto give = [=, this, to = call.gathered, stride = call.gathered_stride * element,
                      rows = turned ? call.k : call.m,
                      bytes = (turned ? call.m : call.k) * element] {
-    if (to != nullptr) copy_rows(to, stride, whole, bytes, rows, bytes);
+    if (to != nullptr) comm_.device().copy_rows(to, stride, whole, bytes, rows, bytes);
   };
   return {[=, this] {
-            if (!own.packed()) own.copy_to(moved);
+            if (!own.packed()) own.copy_to(comm_.device(), moved);
             exchange();
             if (comm_.ended()) return;
             if (turned) put_together();
@@ -218,12 +214,13 @@ GemmWork Fused::all_to_all_parts(const GemmCall& call) {
   how.recv_counts = receive.data();
   uint64_t number = 0;
   const Part exchange = collective(how, call, &number);
-  const auto sort = [=, sizes = call.cols, stride = call.n * element] {
+  const auto sort = [=, this, sizes = call.cols, stride = call.n * element] {
+    Device& device = comm_.device();
     char* to = moved;
     size_t first_byte = 0;
     for (int r = 0; r < ranks; ++r) {
       const size_t row = sizes[static_cast<size_t>(r)] * element;
-      copy_rows(to, row, sums + first_byte, stride, own_rows, row);
+      device.copy_rows(to, row, sums + first_byte, stride, own_rows, row);
       first_byte += row;
       to += own_rows * row;
     }
@@ -233,8 +230,8 @@ GemmWork Fused::all_to_all_parts(const GemmCall& call) {
             sort();
             exchange();
             if (in_place || comm_.ended()) return;
-            copy_rows(c.data, c.stride * element, arrived, own_cols * element, m,
-                      own_cols * element);
+            comm_.device().copy_rows(c.data, c.stride * element, arrived, own_cols * element, m,
+                                     own_cols * element);
           },
           number};
 }

@@ -5,7 +5,9 @@
 // within the cap, and which local memory a call has (`local`). What ranks do together (`grow`) and
 // what depends on it (`view`) comes in the order of the device's calls, which may be later. Nothing
 // that a queued call uses is ever moved: a call that needs more local memory gets new memory, and
-// what it replaces goes when the last call that has it is done.
+// what it replaces goes when the last call that has it is done. On GPUs, where launches may run at
+// any time and graphs hold addresses, what is replaced stays until the comm ends; sizes are powers
+// of two there, so that all of it is less than what replaced it.
 #pragma once
 
 #include <array>
@@ -18,7 +20,7 @@
 #include "lib/base/error.h"
 #include "lib/comm/comm.h"
 #include "lib/comm/window.h"
-#include "lib/device/buffer.h"
+#include "lib/device/device.h"
 #include "tilewire/tile_device.h"
 
 namespace tw {
@@ -51,19 +53,36 @@ struct LocalNeed {
 /// What serves both.
 LocalNeed larger(const LocalNeed& a, const LocalNeed& b);
 
-/// Signal words of kernels that talk to nobody but themselves.
+/// Memory of the rank's device.
+class Piece {
+ public:
+  /// Throws OUT_OF_MEMORY.
+  Piece(Device& device, size_t bytes)
+      : memory_(bytes == 0 ? nullptr : device.allocate(bytes)), bytes_(bytes) {}
+  char* data() const { return memory_ == nullptr ? nullptr : memory_->data(); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::unique_ptr<DeviceMemory> memory_;
+  size_t bytes_;
+};
+using PiecePtr = std::shared_ptr<const Piece>;
+
+/// Signal words of kernels that talk to nobody but themselves, and their table of parts.
 struct LocalWords {
-  LocalWords(int ranks, size_t slots);
+  LocalWords(Device& device, int ranks, size_t slots);
   TileLayout layout;
-  Buffer memory;
-  std::vector<char*> parts;
+  Piece memory;
+
+  static size_t bytes(int ranks, size_t slots);
+  char* const* parts() const { return reinterpret_cast<char**>(memory.data() + layout.end); }
 };
 
 /// Memory for calls that need up to `sizes`. Never changes.
 struct LocalMemory {
   LocalNeed sizes;
-  std::shared_ptr<const Buffer> scratch, rows;
-  std::array<std::shared_ptr<const Buffer>, kTemporaries> temporaries;
+  PiecePtr scratch, rows;
+  std::array<PiecePtr, kTemporaries> temporaries;
   std::shared_ptr<const LocalWords> words;
 
   float* row() const { return reinterpret_cast<float*>(rows->data()); }
@@ -77,7 +96,14 @@ class Workspace {
 
   // ---- In the caller's thread, in the order of the calls ----
 
-  /// The workspace will hold `bytes`: whether it must grow for that. Throws OUT_OF_RESOURCES when
+  /// Throws UNSUPPORTED when a call with these needs would have to make memory: it is being
+  /// captured into a graph.
+  void check_there(size_t bytes, const LocalNeed& need) const;
+
+  /// The size of a workspace that is to hold `bytes`.
+  size_t rounded(size_t bytes) const;
+
+  /// The workspace will hold `bytes` (rounded): whether it must grow for that. Throws OUT_OF_RESOURCES when
   /// with it, and `most` beside it, the comm would have more than config.max_memory.
   bool plan(size_t bytes, const LocalNeed& most);
 
@@ -87,6 +113,10 @@ class Workspace {
 
   /// Growing failed, on all ranks.
   void forget_plan();
+
+  /// This rank's part of the workspace, as its kernels see it; null while there is none. In the
+  /// order of the device's calls.
+  char* own() const { return window_ == nullptr ? nullptr : window_->data(comm_.rank()); }
 
   bool capped() const { return comm_.options().max_memory != 0; }
 
@@ -105,7 +135,12 @@ class Workspace {
 
  private:
   bool fits(size_t bytes) const;
+  size_t local_rounded(size_t bytes) const;
+  size_t local_bytes(const LocalNeed& need) const;
+  PiecePtr piece(const PiecePtr& old, size_t bytes);
+  void set_local(std::shared_ptr<const LocalMemory> local);
   void check_cap(size_t bytes) const;
+  void replace_window(size_t bytes);
   void exchange(size_t bytes, const CallRecord* next, const std::optional<Error>& failure);
   void count_memory();
   tw_tile_view common_view(const LocalMemory& local, TileCounters* counters) const;
@@ -113,9 +148,15 @@ class Workspace {
   Comm& comm_;
   size_t planned_ = 0;  // bytes that peers reach here, once all that has been planned is done
   std::shared_ptr<const LocalMemory> local_;
+  size_t kept_bytes_ = 0;  // on GPUs: what has been replaced
+  std::vector<std::shared_ptr<const LocalMemory>> kept_local_;
+
+  struct Counters;  // of launches, in the device's memory
+  Counters* counters() const { return reinterpret_cast<Counters*>(counters_.data()); }
+  char** parts() const;
+  const Piece counters_;
   std::unique_ptr<Window> window_;  // device's order, as what follows
-  TileCounters counters_{}, local_counters_{};
-  uint64_t local_epoch_ = 0;
+  std::vector<std::unique_ptr<Window>> kept_windows_;
 };
 
 }  // namespace tw

@@ -6,6 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/device/device.h"
+#include "lib/device/gpu_images.h"
 #include "tilewire/kernels/coll.h"
 
 namespace tw {
@@ -69,7 +70,9 @@ std::string way_text(uint32_t way) {
   return way < std::size(kWays) ? kWays[way] : "unknown";
 }
 std::string target_text(uint32_t target) {
-  return target < kCpuTargets ? cpu_target_name(static_cast<CpuTarget>(target)) : "unknown";
+  constexpr const char* kGpuNames[kGpuTargets] = {"sm_90a", "sm_80"};
+  if (target < kCpuTargets) return cpu_target_name(static_cast<CpuTarget>(target));
+  return target < kCpuTargets + kGpuTargets ? kGpuNames[target - kCpuTargets] : "unknown";
 }
 
 /// A list of sizes by rank, up to the last one that is not 0.

@@ -47,10 +47,21 @@ void load_record(const CallRecord& record, CallRecord& out) {
     out.part[i] = __atomic_load_n(&record.part[i], __ATOMIC_ACQUIRE);
 }
 
-/// The call that `rank` was in at `sequence`, when its record is still there.
+/// `record` as it is in host memory, when it is of call `sequence`.
+bool host_record_at(const CallRecord& record, uint64_t sequence, CallRecord& out) {
+  if (load(&record.seq) != sequence) return false;
+  load_record(record, out);
+  out.seq = sequence;
+  return load(&record.seq) == sequence;
+}
+
+/// The call that `rank` was in at `sequence`, when its record is still there. On GPUs kernels write
+/// one, and the host another of a call that says something before its kernel runs (write_record).
 bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
-  const CallRecord& record = comm.kernel_control(rank).records[sequence % kCallRecords];
+  const size_t place = sequence % kCallRecords;
+  const CallRecord& record = comm.kernel_control(rank).records[place];
   if (!comm.device().is_host()) {
+    if (host_record_at(comm.control_block(rank).records[place], sequence, out)) return true;
     // Copies of what lies in device memory; the second shows that the first was whole.
     uint64_t after = 0;
     comm.device().read(&out, &record, sizeof out);
@@ -58,10 +69,7 @@ bool record_at(const Comm& comm, int rank, uint64_t sequence, CallRecord& out) {
     comm.device().read(&after, &record.seq, sizeof after);
     return after == sequence;
   }
-  if (load(&record.seq) != sequence) return false;
-  load_record(record, out);
-  out.seq = sequence;
-  return load(&record.seq) == sequence;
+  return host_record_at(record, sequence, out);
 }
 
 FusedNote& note_place(const Comm& comm, int rank, uint64_t sequence) {
@@ -147,13 +155,6 @@ bool end_by_difference(Comm& comm, int peer, uint64_t sequence, bool in_launch) 
 bool is_message(const WaitSite& site) { return std::strcmp(site.op, "send_recv") == 0; }
 uint64_t this_call(const Comm& comm) { return comm.epoch() + 1; }
 
-bool compare_last_calls(Comm& comm) {
-  for (int peer = 0; peer < comm.size(); ++peer)
-    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm) - 1, false))
-      return true;
-  return false;
-}
-
 void write_record(Comm& comm, const CallRecord& from) {
   CallRecord* const records = comm.control_block(comm.rank()).records;
   CallRecord& to = records[from.seq % kCallRecords];
@@ -183,11 +184,16 @@ void forget_record(Comm& comm, uint64_t sequence) {
   store(&comm.control_block(comm.rank()).records[sequence % kCallRecords].seq, uint64_t{0});
 }
 
-bool compare_this_call(Comm& comm, bool in_launch) {
+bool compare_calls(Comm& comm, uint64_t sequence, bool in_launch) {
   for (int peer = 0; peer < comm.size(); ++peer)
-    if (peer != comm.rank() && end_by_difference(comm, peer, this_call(comm), in_launch))
-      return true;
+    if (peer != comm.rank() && end_by_difference(comm, peer, sequence, in_launch)) return true;
   return false;
+}
+bool compare_this_call(Comm& comm, bool in_launch) {
+  return compare_calls(comm, this_call(comm), in_launch);
+}
+bool compare_last_calls(Comm& comm) {
+  return compare_calls(comm, this_call(comm) - 1, /*in_launch=*/false);
 }
 
 void wait_mismatch(WaitContext* context, const WaitSite* site, uint64_t got, uint64_t want) {

@@ -23,6 +23,8 @@ void write_note(Comm& comm, const FusedNote& note);
 void forget_record(Comm& comm, uint64_t sequence);
 /// `in_launch`: for a block of the running launch, whose own words (Comm::launch_words) may be used.
 bool compare_this_call(Comm& comm, bool in_launch);
+/// The same up to call `sequence`, which a host may be ahead with.
+bool compare_calls(Comm& comm, uint64_t sequence, bool in_launch);
 
 /// Ends the comm when a peer's last calls are known to differ from this rank's. In a call where
 /// neither waits for the other (each takes itself for the root) nobody else would notice. Whether

@@ -108,6 +108,22 @@ void Window::allocate(ControlKind kind, size_t bytes) {
   }
 }
 
+Window::Tables Window::kernel_tables() {
+  Device& device = comm_.device();
+  if (device.is_host()) return {data_.data(), bytes_.data()};
+  const std::lock_guard<std::mutex> lock(tables_mutex_);
+  const size_t half = data_.size() * sizeof(char*);
+  static_assert(sizeof(char*) == sizeof(size_t));
+  if (tables_ == nullptr) {
+    auto made = device.allocate(2 * half);
+    device.write(made->data(), data_.data(), half);
+    device.write(made->data() + half, bytes_.data(), half);
+    tables_ = std::move(made);
+  }
+  return {reinterpret_cast<char**>(tables_->data()),
+          reinterpret_cast<size_t*>(tables_->data() + half)};
+}
+
 /// What the comm knows of its windows. Before the ranks agree that they have the window, since it
 /// may fail; nothing that can may follow.
 void Window::enter_books() {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "lib/comm/comm.h"
@@ -50,6 +51,14 @@ class Window {
   const std::vector<char*>& table() const { return data_; }
   const std::vector<size_t>& sizes() const { return bytes_; }
 
+  /// Addresses and sizes of all parts where the device's kernels read them. Any thread. Throws
+  /// OUT_OF_MEMORY.
+  struct Tables {
+    char* const* parts;
+    const size_t* bytes;
+  };
+  Tables kernel_tables();
+
   /// Throws INVALID_ARGUMENT unless [offset, offset + bytes) lies in `rank`'s part.
   void check_range(int rank, size_t offset, size_t bytes) const;
 
@@ -79,9 +88,11 @@ class Window {
       source->sharers_.fetch_sub(1, std::memory_order_release);
     }
   };
-  std::unique_ptr<Window, EndShare> shared_from_;   // kShared: keeps it alive
-  std::atomic<int> sharers_{0};                     // windows that share this one; -1: never again
-  MemoryUse memory_;                                // registered: own memory stays
+  std::unique_ptr<Window, EndShare> shared_from_;  // kShared: keeps it alive
+  std::atomic<int> sharers_{0};                    // windows that share this one; -1: never again
+  MemoryUse memory_;                               // registered: own memory stays
+  std::mutex tables_mutex_;
+  std::unique_ptr<DeviceMemory> tables_;            // on GPUs, once they are asked for
   std::vector<std::shared_ptr<MappedPool>> pools_;  // registered: every rank's pool as mapped here
 };
 

@@ -27,6 +27,7 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
   int ordinal() const override { return 0; }
   std::string identity() const override { return ""; }
   CpuTarget target() const override { return target_; }
+  uint32_t target_number() const override { return static_cast<uint32_t>(target_); }
   const Framing& framing() const override { return kCpuFraming; }
   int blocks() const override { return workers_.load(std::memory_order_relaxed); }
 
@@ -87,6 +88,13 @@ class CpuDevice : public Device, public std::enable_shared_from_this<CpuDevice> 
   void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }
+  void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t rows,
+                 size_t row_bytes) override {
+    if (row_bytes == 0) return;
+    for (size_t i = 0; i < rows; ++i)
+      std::memcpy(static_cast<char*>(to) + i * to_stride,
+                  static_cast<const char*>(from) + i * from_stride, row_bytes);
+  }
   const void* stage(const void* data, size_t /*bytes*/) override { return data; }
   void check_stage(tw_stream_t /*stream*/, size_t /*bytes*/) override {}
   void check_reach(const void* /*data*/, const char* /*name*/) override {}

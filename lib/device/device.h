@@ -37,7 +37,7 @@ struct KernelImage {
   CpuEntry cpu[kCpuTargets];
   size_t args_bytes;
   const GpuImage* gpu;   // [kGpuTargets]
-  bool is_tile_program;  // launched on GPUs as tile/gpu_launch.h says
+  bool is_tile_program;  // launched on GPUs as tile/gpu_launch.h says; a user's: not known here
 
   /// The entry for `target`, or for the next narrower one that there is.
   constexpr CpuEntry entry(CpuTarget target) const {
@@ -99,6 +99,9 @@ class Device {
   /// The CPU target that its kernels are launched for, chosen when the device was made. Throws
   /// UNSUPPORTED on GPUs: what asks is written for CPUs only.
   virtual CpuTarget target() const = 0;
+  /// A number for what its kernels were compiled for, equal where products have equal bits: a
+  /// CpuTarget, or kCpuTargets + a GpuTarget.
+  virtual uint32_t target_number() const = 0;
   /// How its kernels frame packets and cut work.
   virtual const Framing& framing() const = 0;
   /// Blocks that run at once.
@@ -166,6 +169,21 @@ class Device {
   /// Copies between any memory that the device reaches, in the order of its launches: on GPUs on
   /// the stream of the call being issued.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  /// The same for `rows` rows of `row_bytes`, from and to rows that lie strides of bytes apart.
+  virtual void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,
+                         size_t rows, size_t row_bytes) = 0;
+
+  /// Whether what is issued on `stream` goes into a graph, to run when that is launched, perhaps
+  /// more than once.
+  virtual bool is_capturing(tw_stream_t /*stream*/) { return false; }
+
+  /// For Operand::tensor_map: of `lines` lines of `k` elements, lines `stride` elements apart. Null
+  /// where there is none. Stays valid while the device lives. Not `may_make`: only one that there
+  /// is.
+  virtual const void* tensor_map(const void* /*data*/, size_t /*stride*/, size_t /*lines*/,
+                                 size_t /*k*/, tw_type_t /*type*/, bool /*may_make*/) {
+    return nullptr;
+  }
 
   /// Null on CPUs, where all memory is that.
   virtual std::unique_ptr<MeetingWords> meeting_words() { return nullptr; }

@@ -3,7 +3,9 @@
 #include "lib/device/gpu_images.h"
 #include "tilewire/kernels/coll.h"
 #include "tilewire/kernels/gemm.h"
+#include "tilewire/kernels/pack.h"
 #include "tilewire/kernels/program.h"
+#include "tilewire/kernels/signal.h"
 
 // The entries, as TW_KERNEL defines them for each target.
 #define TW_KERNEL_ROW(name, Args) void name##_entry(const void* args, int block, int blocks);

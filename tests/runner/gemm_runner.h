@@ -12,8 +12,9 @@ namespace tw::test {
 /// One rank of a case. Collective: construct, run and destroy on all ranks.
 class GemmCaller : public GemmMemory {
  public:
-  /// `window`: memory of the rank's window for results, where the case wants it.
-  GemmCaller(const GemmCase& c, int rank, int ranks, char* window);
+  /// `window`: memory of the rank's window for results, where the case wants it. `gpu`: of the
+  /// rank, null on CPUs.
+  GemmCaller(const GemmCase& c, int rank, int ranks, char* window, GpuArena* gpu = nullptr);
 
   /// Writes inputs, poisons outputs, packs weights where the case says so.
   tw_status_t prepare(const GemmWork& work, tw_comm_t comm);
@@ -54,8 +55,15 @@ std::vector<GemmWork> work_out(const std::vector<GemmCase>& cases, int ranks);
 bool run_gemm_cases(const std::vector<GemmCase>& cases, const std::vector<GemmWork>& works,
                     tw_comm_t comm, const std::string& what);
 
-/// Runs the op's cases on a new comm of `ranks` threads: fused by both paths, by parts, as the
-/// table says; and by the targets of this machine.
+/// How an op is carried out: TW_FUSED, TW_FUSED_PATH, and the most blocks of a launch.
+struct GemmWay {
+  const char *fused, *path, *blocks;
+};
+/// Runs the op's cases on a new comm of `ranks` threads, each way.
+void run_gemm_ways(GemmOp op, const std::vector<GemmCase>& cases, int ranks,
+                   const std::vector<GemmWay>& ways);
+
+/// The same: fused by both paths, by parts, as the table says.
 void run_gemm_op(GemmOp op, const std::vector<GemmCase>& cases, int ranks);
 
 }  // namespace tw::test

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "tests/support/number_lines.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr size_t kGuard = 192;
 constexpr size_t kAlign = 64;
+constexpr size_t kArena = size_t{64} << 20;
 
 size_t element_of(tw_type_t type) { return type == TW_FP32 ? 4 : 2; }
 size_t up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
@@ -35,6 +37,18 @@ TW_UNSEEN size_t first_far(const float* got, const float* want, size_t n, double
 
 }  // namespace
 
+GpuArena::GpuArena(int ordinal)
+    : gpu_(ordinal), memory_(static_cast<char*>(gpu_.allocate(kArena))) {}
+
+GpuArena::~GpuArena() { gpu_.free(memory_); }
+
+char* GpuArena::allocate(size_t bytes) {
+  char* const at = memory_ + used_;
+  used_ += up(bytes, kGuard * 4);
+  if (used_ > kArena) std::abort();
+  return at;
+}
+
 bool in_window(Placing placing, int rank) {
   return placing == Placing::kWindow || (placing == Placing::kMixed && rank % 2 == 0);
 }
@@ -43,19 +57,30 @@ size_t window_bytes_of(const GemmCase& c) {
   return 2 * (c.m * (c.n + 5) * 4 + 4 * kGuard + 4 * kAlign);
 }
 
-Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* window, size_t* offset)
-    : rows_(rows), cols_(cols), stride_(strided ? cols + 5 : cols), type_(type) {
+Placed::Placed(size_t rows, size_t cols, tw_type_t type, bool strided, char* window, size_t* offset,
+               GpuArena* gpu)
+    : rows_(rows), cols_(cols), stride_(strided ? cols + 5 : cols), type_(type), gpu_(gpu) {
   const size_t element = element_of(type), skew = strided ? element : 0;
   bytes_ = up(2 * kGuard + skew + rows * stride_ * element, kAlign);
   if (window != nullptr) {
-    begin_ = window + *offset;
+    (gpu == nullptr ? begin_ : there_) = window + *offset;
     window_offset_ = *offset + kGuard + skew;
     *offset += bytes_;
-  } else {
+  } else if (gpu != nullptr) {
+    there_ = gpu->allocate(bytes_);
+  }
+  if (begin_ == nullptr) {
     own_.resize(bytes_ + kAlign);
     begin_ = own_.data() + (kAlign - reinterpret_cast<uintptr_t>(own_.data()) % kAlign);
   }
   data_ = begin_ + kGuard + skew;
+}
+
+void Placed::send() const {
+  if (gpu_ != nullptr) gpu_->gpu().write(there_, begin_, bytes_);
+}
+void Placed::fetch() {
+  if (gpu_ != nullptr) gpu_->gpu().read(begin_, there_, bytes_);
 }
 
 void Placed::poison() { std::memset(begin_, kTilePoison, bytes_); }
@@ -89,16 +114,18 @@ bool Placed::rest_is_poison() {
          std::memcmp(begin_, begin_ + 1, bytes_ - 1) == 0;
 }
 
-GemmMemory::GemmMemory(const GemmCase& c, int rank, int ranks, char* window, size_t offset)
+GemmMemory::GemmMemory(const GemmCase& c, int rank, int ranks, char* window, size_t offset,
+                       GpuArena* gpu)
     : c_(c),
       rank_(rank),
       ranks_(ranks),
       rows_(shards_of(c.shards, c.m, ranks)),
-      cols_(shards_of(c.shards, c.n, ranks)) {
+      cols_(shards_of(c.shards, c.n, ranks)),
+      gpu_(gpu) {
   const auto r = static_cast<size_t>(rank);
   const bool own_rows = c.op == GemmOp::kAllGatherGemm || c.op == GemmOp::kGemmAllToAll;
   const auto own = [&](size_t rows, size_t cols, tw_type_t type, bool strided) {
-    return Placed(rows, cols, type, strided, nullptr, nullptr);
+    return Placed(rows, cols, type, strided, nullptr, nullptr, gpu);
   };
   const size_t a_rows = own_rows ? rows_[r] : c.m, a_cols = takes_addend(c.op) ? c.n : c.k;
   a_ = c.a_transposed ? own(a_cols, a_rows, c.type, c.strided)
@@ -111,8 +138,8 @@ GemmMemory::GemmMemory(const GemmCase& c, int rank, int ranks, char* window, siz
   if (c.bias) bias_ = own(1, c.b_cols(), c.out, false);
   if (c.residual) residual_ = own(c_rows, c.n, c.out, c.strided);
   if (c.norm) weight_ = own(1, c.n, c.out, false);
-  c_out_ = Placed(c_rows, c_cols, c.out, c.strided, window, &offset);
-  if (c.hidden) hidden_ = Placed(c_rows, c_cols, c.out, c.strided, window, &offset);
+  c_out_ = Placed(c_rows, c_cols, c.out, c.strided, window, &offset, gpu);
+  if (c.hidden) hidden_ = Placed(c_rows, c_cols, c.out, c.strided, window, &offset, gpu);
   if (c.gathered)
     gathered_ =
         c.a_transposed ? own(c.k, c.m, c.type, c.strided) : own(c.m, c.k, c.type, c.strided);
@@ -127,6 +154,8 @@ void GemmMemory::write(const GemmWork& work) {
   if (c_.norm) weight_.write(part.weight);
   for (Placed* output : {&c_out_, &hidden_, &gathered_})
     if (!output->none()) output->poison();
+  for (const Placed* all : {&a_, &b_, &bias_, &residual_, &weight_, &c_out_, &hidden_, &gathered_})
+    if (!all->none()) all->send();
 }
 
 bool GemmMemory::check_matrix(Placed& got, const Values& want, double tolerance,
@@ -150,6 +179,9 @@ bool GemmMemory::check_matrix(Placed& got, const Values& want, double tolerance,
 
 bool GemmMemory::check(const GemmWork& work, const std::string& what) {
   const GemmPart& part = this->part(work);
+  if (gpu_ != nullptr) gpu_->gpu().synchronize();
+  for (Placed* output : {&c_out_, &hidden_, &gathered_})
+    if (!output->none()) output->fetch();
   const std::string who = what + ", rank " + std::to_string(rank_);
   const bool good = check_matrix(c_out_, part.c, c_.tolerance, who + ": C");
   if (!good) return false;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "tests/runner/ranks.h"
 #include "tests/support/gemm_kernels.h"
@@ -24,8 +25,8 @@ size_t stride_of(const GemmCase& c, const Placed& matrix) {
 
 }  // namespace
 
-GemmCaller::GemmCaller(const GemmCase& c, int rank, int ranks, char* window)
-    : GemmMemory(c, rank, ranks, in_window(c.placing, rank) ? window : nullptr) {}
+GemmCaller::GemmCaller(const GemmCase& c, int rank, int ranks, char* window, GpuArena* gpu)
+    : GemmMemory(c, rank, ranks, in_window(c.placing, rank) ? window : nullptr, 0, gpu) {}
 
 tw_status_t GemmCaller::prepare(const GemmWork& work, tw_comm_t comm) {
   write(work);
@@ -39,11 +40,23 @@ tw_status_t GemmCaller::prepare(const GemmWork& work, tw_comm_t comm) {
   if (status != TW_OK) return status;
   packed_memory_.assign(bytes + kAlign, static_cast<char>(kTilePoison));
   packed_ = aligned(packed_memory_);
+  if (gpu_ != nullptr) {
+    char* const there = gpu_->allocate(bytes);
+    gpu_->gpu().write(there, packed_, bytes);
+    packed_ = there;
+  }
   status = tw_pack_weights(&args, packed_, bytes, comm, nullptr);
   if (status != TW_OK) return status;
-  const std::vector<char> want = packed_weights(PackedFor::kCpu, part(work).b, c_.type);
-  EXPECT_TRUE(bytes == want.size() && std::memcmp(packed_, want.data(), bytes) == 0)
-      << c_.name(ranks_) << ": packed weights are not as packed.h tells";
+  const PackedFor device = gpu_ != nullptr ? PackedFor::kGpu : PackedFor::kCpu;
+  const std::vector<char> want = packed_weights(device, part(work).b, c_.type);
+  std::vector<char> got(bytes);
+  if (gpu_ != nullptr) {
+    gpu_->gpu().synchronize();
+    gpu_->gpu().read(got.data(), packed_, bytes);
+  } else {
+    std::memcpy(got.data(), packed_, bytes);
+  }
+  EXPECT_TRUE(got == want) << c_.name(ranks_) << ": packed weights are not as packed.h tells";
   return TW_OK;
 }
 
@@ -134,10 +147,16 @@ bool run_gemm_cases(const std::vector<GemmCase>& cases, const std::vector<GemmWo
   int rank = 0, ranks = 0;
   EXPECT_EQ(tw_comm_rank(comm, &rank), TW_OK);
   EXPECT_EQ(tw_comm_size(comm, &ranks), TW_OK);
+  tw_device_t device = TW_DEVICE_INIT;
+  EXPECT_EQ(tw_comm_device(comm, &device), TW_OK);
+  std::optional<GpuArena> gpu;
+  if (device.kind == TW_DEVICE_GPU) gpu.emplace(device.ordinal);
   const ResultWindow window(comm, cases);
   for (size_t i = 0; i < cases.size(); ++i) {
     const bool local = is_local(cases[i].op);
-    GemmCaller own(cases[i], local ? 0 : rank, local ? 1 : ranks, window.memory());
+    if (gpu) gpu->clear();
+    GemmCaller own(cases[i], local ? 0 : rank, local ? 1 : ranks, window.memory(),
+                   gpu ? &*gpu : nullptr);
     for (size_t launch = 0; launch < kGemmLaunches; ++launch) {
       const GemmWork& work = works[i * kGemmLaunches + launch];
       const std::string name =
@@ -154,17 +173,21 @@ bool run_gemm_cases(const std::vector<GemmCase>& cases, const std::vector<GemmWo
 }
 
 void run_gemm_op(GemmOp op, const std::vector<GemmCase>& cases, int ranks) {
-  struct Way {
-    const char *fused, *path, *blocks;
-  };
-  constexpr Way kWays[] = {
-      {"always", "via_owner", "1"}, {"always", "one_shot", "3"}, {"never", "", "1"}, {"", "", "2"}};
+  run_gemm_ways(op, cases, ranks,
+                {{"always", "via_owner", "1"},
+                 {"always", "one_shot", "3"},
+                 {"never", "", "1"},
+                 {"", "", "2"}});
+}
+
+void run_gemm_ways(GemmOp op, const std::vector<GemmCase>& cases, int ranks,
+                   const std::vector<GemmWay>& ways) {
   const std::vector<GemmWork> works = work_out(cases, ranks);
-  for (const Way& way : kWays) {
+  for (const GemmWay& way : ways) {
     const bool has_paths = op == GemmOp::kGemmAllReduce || op == GemmOp::kAllReduceNorm;
     if (std::string(way.path) == "one_shot" && !has_paths && ranks == 1) continue;
     const ScopedEnv fused("TW_FUSED", way.fused), path("TW_FUSED_PATH", way.path),
-        workers("TW_COMM_WORKERS", way.blocks);
+        workers("TW_COMM_WORKERS", way.blocks), blocks("TW_COMM_MAX_BLOCKS", way.blocks);
     const ThreadRanks all(ranks);
     all.run([&](int, tw_comm_t comm) {
       run_gemm_cases(cases, works, comm,

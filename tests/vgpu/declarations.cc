@@ -36,6 +36,23 @@ static_assert(offsetof(AllocationProp, handle_types) ==
               offsetof(CUmemAllocationProp, requestedHandleTypes));
 static_assert(offsetof(AllocationProp, location) == offsetof(CUmemAllocationProp, location));
 static_assert(offsetof(AllocationProp, flags) == offsetof(CUmemAllocationProp, allocFlags));
+static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
+static_assert(kMapFloat16 == CU_TENSOR_MAP_DATA_TYPE_FLOAT16);
+static_assert(kMapFloat32 == CU_TENSOR_MAP_DATA_TYPE_FLOAT32);
+static_assert(kMapBfloat16 == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16);
+static_assert(kInterleaveNone == CU_TENSOR_MAP_INTERLEAVE_NONE);
+static_assert(kSwizzle128 == CU_TENSOR_MAP_SWIZZLE_128B);
+static_assert(kPromoteTo128 == CU_TENSOR_MAP_L2_PROMOTION_L2_128B);
+static_assert(kZerosOutside == CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+static_assert(sizeof(Copy2D) == sizeof(CUDA_MEMCPY2D) && kAnyMemory == CU_MEMORYTYPE_UNIFIED);
+static_assert(offsetof(Copy2D, from_kind) == offsetof(CUDA_MEMCPY2D, srcMemoryType));
+static_assert(offsetof(Copy2D, from) == offsetof(CUDA_MEMCPY2D, srcDevice));
+static_assert(offsetof(Copy2D, from_stride) == offsetof(CUDA_MEMCPY2D, srcPitch));
+static_assert(offsetof(Copy2D, to_kind) == offsetof(CUDA_MEMCPY2D, dstMemoryType));
+static_assert(offsetof(Copy2D, to) == offsetof(CUDA_MEMCPY2D, dstDevice));
+static_assert(offsetof(Copy2D, to_stride) == offsetof(CUDA_MEMCPY2D, dstPitch));
+static_assert(offsetof(Copy2D, bytes) == offsetof(CUDA_MEMCPY2D, WidthInBytes));
+static_assert(offsetof(Copy2D, rows) == offsetof(CUDA_MEMCPY2D, Height));
 static_assert(sizeof(AccessDesc) == sizeof(CUmemAccessDesc));
 static_assert(offsetof(AccessDesc, flags) == offsetof(CUmemAccessDesc, flags));
 

@@ -46,6 +46,34 @@ inline constexpr int kOnDevice = 1;             // CUmemLocationType
 inline constexpr int kReadWrite = 3;            // CUmemAccess_flags
 inline constexpr int kMinimumGranularity = 0;   // CUmemAllocationGranularity_flags
 
+/// CUtensorMap: only the driver knows what is in it.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+inline constexpr int kMapFloat16 = 6, kMapFloat32 = 7, kMapBfloat16 = 9;  // CUtensorMapDataType
+inline constexpr int kInterleaveNone = 0;                                 // CUtensorMapInterleave
+inline constexpr int kSwizzle128 = 3;                                     // CUtensorMapSwizzle
+inline constexpr int kPromoteTo128 = 2;                                   // CUtensorMapL2promotion
+inline constexpr int kZerosOutside = 0;                                   // CUtensorMapFloatOOBfill
+
+/// CUDA_MEMCPY2D.
+struct Copy2D {
+  size_t from_x, from_y;
+  int from_kind;  // CUmemorytype
+  const void* from_host;
+  Address from;
+  void* from_array;
+  size_t from_stride;
+  size_t to_x, to_y;
+  int to_kind;
+  void* to_host;
+  Address to;
+  void* to_array;
+  size_t to_stride;
+  size_t bytes, rows;
+};
+inline constexpr int kAnyMemory = 4;  // CU_MEMORYTYPE_UNIFIED
+
 struct MemLocation {
   int type;
   int id;

@@ -1,5 +1,7 @@
 #include "lib/device/gpu/device.h"
 
+#include <algorithm>
+
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/device/gpu/images.h"
@@ -68,6 +70,8 @@ GpuDevice::~GpuDevice() {
   {
     const ContextScope scope(driver_, context_);
     stages_.reset();
+    tensor_maps_.free_all();
+    small_memory_.free_all();
     words_.free_all();
     for (const auto& [image, kernel] : kernels_) driver_.cuModuleUnload(kernel.module);
     driver_.cuEventDestroy(tail_);
@@ -83,6 +87,14 @@ CpuTarget GpuDevice::target() const {
        ordinal_);
 }
 
+/// A program of the user's does not say so but by what TW_TILE_KERNEL left in its image.
+bool GpuDevice::is_tile_program(Module module, const char* name) const {
+  Address address = 0;
+  size_t bytes = 0;
+  const std::string shared = std::string(name) + "_shared";
+  return driver_.cuModuleGetGlobal(&address, &bytes, module, shared.c_str()) == kSuccess;
+}
+
 Kernel GpuDevice::kernel(const KernelImage& image) {
   const std::lock_guard<std::mutex> lock(kernels_mutex_);
   Kernel kernel;
@@ -96,7 +108,7 @@ Kernel GpuDevice::kernel(const KernelImage& image) {
   const std::string entry = std::string(image.name) + "_entry";
   TW_GPU(driver_, cuModuleGetFunction, &loaded.function, loaded.module, entry.c_str());
   loaded.threads = kMessageThreads;
-  if (image.is_tile_program) {
+  if (image.is_tile_program || is_tile_program(loaded.module, image.name)) {
     const TileLaunch& how = target_ == GpuTarget::kSm90a ? kSm90aTiles : kSm80Tiles;
     loaded.threads = static_cast<unsigned>(how.threads);
     loaded.shared_bytes = static_cast<unsigned>(how.shared_bytes);
@@ -107,28 +119,36 @@ Kernel GpuDevice::kernel(const KernelImage& image) {
   return kernel;
 }
 
-bool GpuDevice::is_capturing(StreamHandle stream) const {
+bool GpuDevice::is_capturing(tw_stream_t stream) {
+  const ContextScope scope(driver_, context_);
   int status = 0;
-  TW_GPU(driver_, cuStreamIsCapturing, stream, &status);
+  TW_GPU(driver_, cuStreamIsCapturing, static_cast<StreamHandle>(stream), &status);
   return status == kCaptureActive;
 }
 
 // Under issue_mutex_, since it is called by what `issue` runs.
-void GpuDevice::launch(const Kernel& kernel, const void* args, int blocks) {
-  const auto& loaded = *static_cast<const LoadedKernel*>(kernel.gpu);
+template <class Queue>
+void GpuDevice::in_order(Queue work) {
   const ContextScope scope(driver_, context_);
   const bool captured = is_capturing(stream_);
   if (!captured && has_tail_ && tail_stream_ != stream_)
     TW_GPU(driver_, cuStreamWaitEvent, stream_, tail_, 0);
-  void* parameters[] = {const_cast<void*>(args)};
-  TW_GPU(driver_, cuLaunchKernel, loaded.function, static_cast<unsigned>(blocks), 1, 1,
-         loaded.threads, 1, 1, loaded.shared_bytes, stream_, parameters, nullptr);
-  launches_.fetch_add(1, std::memory_order_relaxed);
+  work();
   if (captured) return;
   stages_->launched(stream_);
   TW_GPU(driver_, cuEventRecord, tail_, stream_);
   tail_stream_ = stream_;
   has_tail_ = true;
+}
+
+void GpuDevice::launch(const Kernel& kernel, const void* args, int blocks) {
+  const auto& loaded = *static_cast<const LoadedKernel*>(kernel.gpu);
+  in_order([&] {
+    void* parameters[] = {const_cast<void*>(args)};
+    TW_GPU(driver_, cuLaunchKernel, loaded.function, static_cast<unsigned>(blocks), 1, 1,
+           loaded.threads, 1, 1, loaded.shared_bytes, stream_, parameters, nullptr);
+    launches_.fetch_add(1, std::memory_order_relaxed);
+  });
 }
 
 tw_status_t GpuDevice::issue(tw_stream_t stream, Work work, const void* /*owner*/) {
@@ -151,6 +171,7 @@ void GpuDevice::drain() {
 }
 
 std::unique_ptr<DeviceMemory> GpuDevice::allocate(size_t bytes) {
+  if (bytes <= SmallMemory::kMost) return small_memory_.take(bytes);
   return std::make_unique<Allocation>(heaps_, bytes);
 }
 
@@ -167,8 +188,28 @@ void GpuDevice::read(void* to, const void* from, size_t bytes) {
 }
 
 void GpuDevice::copy(void* to, const void* from, size_t bytes) {
-  const ContextScope scope(driver_, context_);
-  TW_GPU(driver_, cuMemcpyAsync, address_of(to), address_of(from), bytes, stream_);
+  in_order(
+      [&] { TW_GPU(driver_, cuMemcpyAsync, address_of(to), address_of(from), bytes, stream_); });
+}
+
+void GpuDevice::copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,
+                          size_t rows, size_t row_bytes) {
+  if (rows == 0 || row_bytes == 0) return;
+  Copy2D how{};
+  how.from_kind = how.to_kind = kAnyMemory;
+  how.from = address_of(from);
+  how.from_stride = std::max(from_stride, row_bytes);  // of one row it may be anything
+  how.to = address_of(to);
+  how.to_stride = std::max(to_stride, row_bytes);
+  how.bytes = row_bytes;
+  how.rows = rows;
+  in_order([&] { TW_GPU(driver_, cuMemcpy2DAsync, &how, stream_); });
+}
+
+const void* GpuDevice::tensor_map(const void* data, size_t stride, size_t lines, size_t k,
+                                  tw_type_t type, bool may_make) {
+  if (target_ != GpuTarget::kSm90a) return nullptr;
+  return tensor_maps_.find({address_of(data), stride, lines, k, type}, may_make);
 }
 
 void GpuDevice::zero(Address at, size_t bytes) {
@@ -189,7 +230,7 @@ const void* GpuDevice::stage(const void* data, size_t bytes) {
 
 void GpuDevice::check_stage(tw_stream_t stream, size_t bytes) {
   const ContextScope scope(driver_, context_);
-  if (is_capturing(static_cast<StreamHandle>(stream)))
+  if (is_capturing(stream))
     fail(TW_ERROR_UNSUPPORTED,
          "a call that takes arrays of counts, or a message, cannot be captured into a graph on a "
          "GPU; valid: outside of capture, or a collective with equal counts");

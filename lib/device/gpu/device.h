@@ -8,7 +8,9 @@
 #include "lib/device/device.h"
 #include "lib/device/gpu/driver.h"
 #include "lib/device/gpu/heap.h"
+#include "lib/device/gpu/small_memory.h"
 #include "lib/device/gpu/stage.h"
+#include "lib/device/gpu/tensor_maps.h"
 #include "lib/device/gpu/words_pool.h"
 #include "lib/device/gpu_images.h"
 
@@ -34,6 +36,9 @@ class GpuDevice : public Device {
   int ordinal() const override { return ordinal_; }
   tw_device_kind_t kind() const override { return TW_DEVICE_GPU; }
   CpuTarget target() const override;
+  uint32_t target_number() const override {
+    return static_cast<uint32_t>(kCpuTargets) + static_cast<uint32_t>(target_);
+  }
   const Framing& framing() const override { return kGpuFraming; }
   int blocks() const override { return sms_; }
   std::string identity() const override { return identity_; }
@@ -51,6 +56,11 @@ class GpuDevice : public Device {
   void write(void* to, const void* from, size_t bytes) override;
   void read(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
+  void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t rows,
+                 size_t row_bytes) override;
+  bool is_capturing(tw_stream_t stream) override;
+  const void* tensor_map(const void* data, size_t stride, size_t lines, size_t k, tw_type_t type,
+                         bool may_make) override;
   std::unique_ptr<MeetingWords> meeting_words() override;
   const void* stage(const void* data, size_t bytes) override;
   void check_stage(tw_stream_t stream, size_t bytes) override;
@@ -63,7 +73,10 @@ class GpuDevice : public Device {
 
  private:
   void throw_queued(const void* /*owner*/) override {}
-  bool is_capturing(StreamHandle stream) const;
+  bool is_tile_program(Module module, const char* name) const;
+  /// What `work` queues on the stream of the call being issued, behind all that was queued before.
+  template <class Queue>
+  void in_order(Queue work);
 
   const Driver& driver_;
   const int ordinal_;
@@ -76,6 +89,9 @@ class GpuDevice : public Device {
   GpuHeaps heaps_{*this};
 
   WordsPool words_{driver_};
+
+  SmallMemory small_memory_{*this};
+  TensorMaps tensor_maps_{*this};
 
   std::mutex kernels_mutex_;
   std::map<const KernelImage*, LoadedKernel> kernels_;  // its places are what Kernel points to

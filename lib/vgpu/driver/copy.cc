@@ -57,6 +57,59 @@ CUresult copy(uint64_t to, Side to_side, uint64_t from, Side from_side, size_t b
   });
 }
 
+/// One side of a copy of rows.
+struct Plane {
+  uint64_t begin;
+  size_t stride;
+  bool is_host;
+
+  static Plane of(CUmemorytype kind, const void* host, CUdeviceptr device, size_t stride, size_t x,
+                  size_t y, size_t width) {
+    const bool is_host = kind == CU_MEMORYTYPE_HOST;
+    const uint64_t base = is_host ? reinterpret_cast<uint64_t>(host) : device;
+    const size_t rows_apart = stride == 0 ? width : stride;
+    return {base + y * rows_apart + x, rows_apart, is_host};
+  }
+  bool is_valid(Driver& state, size_t rows, size_t width) const {
+    for (size_t i = 0; i < rows && !is_host; ++i)
+      if (!is_known(state, begin + i * stride, width)) return false;
+    return begin != 0 && stride >= width;
+  }
+};
+
+bool is_linear(CUmemorytype kind) {
+  return kind == CU_MEMORYTYPE_HOST || kind == CU_MEMORYTYPE_DEVICE ||
+         kind == CU_MEMORYTYPE_UNIFIED;
+}
+
+CUresult copy_rows(const CUDA_MEMCPY2D* how, CUstream handle) {
+  return enter_context([&](Driver& state, Machine::Lock&, DriverContext&) {
+    DriverStream* stream = state.stream(handle);
+    if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+    if (how == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    if (!is_linear(how->srcMemoryType) || !is_linear(how->dstMemoryType))
+      return CUDA_ERROR_NOT_SUPPORTED;
+    const size_t rows = how->Height, width = how->WidthInBytes;
+    if (rows == 0 || width == 0) return CUDA_SUCCESS;
+    const Plane from = Plane::of(how->srcMemoryType, how->srcHost, how->srcDevice, how->srcPitch,
+                                 how->srcXInBytes, how->srcY, width);
+    const Plane to = Plane::of(how->dstMemoryType, how->dstHost, how->dstDevice, how->dstPitch,
+                               how->dstXInBytes, how->dstY, width);
+    if (!from.is_valid(state, rows, width) || !to.is_valid(state, rows, width))
+      return CUDA_ERROR_INVALID_VALUE;
+    state.submit(stream, [=] {
+      Command command;
+      command.work = [=] {
+        for (size_t i = 0; i < rows; ++i)
+          std::memmove(reinterpret_cast<void*>(to.begin + i * to.stride),
+                       reinterpret_cast<const void*>(from.begin + i * from.stride), width);
+      };
+      return command;
+    });
+    return CUDA_SUCCESS;
+  });
+}
+
 template <class T>
 CUresult fill(uint64_t address, T value, size_t count, CUstream handle, bool waits) {
   return enter_context([&](Driver& state, Machine::Lock& lock, DriverContext&) {
@@ -115,6 +168,9 @@ CUresult CUDAAPI cuMemcpyPeer(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcon
 CUresult CUDAAPI cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext,
                                    size_t bytes, CUstream stream) {
   return copy(to, Side::kDevice, from, Side::kDevice, bytes, stream, false);
+}
+CUresult CUDAAPI cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* how, CUstream stream) {
+  return copy_rows(how, stream);
 }
 CUresult CUDAAPI cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count) {
   return fill<uint8_t>(to, value, count, nullptr, true);

@@ -13,7 +13,9 @@
 #include "tests/vgpu/gpu_test.h"
 #include "tilewire/kernels/coll.h"
 #include "tilewire/kernels/gemm.h"
+#include "tilewire/kernels/pack.h"
 #include "tilewire/kernels/program.h"
+#include "tilewire/kernels/signal.h"
 #include "tilewire/tile/gpu_launch.h"
 
 namespace tw::test {
