@@ -29,7 +29,12 @@ TEST_P(GpuGemm, Cases) {
   TW_NEED_GPUS(n);
   const ScopedEnv on_gpus("TW_DEVICE_KIND", "gpu");
   const bool whole = std::getenv("TW_TEST_LONG") != nullptr && n <= 2;
-  run_gemm_ways(op, whole ? gemm_cases(op) : few_gemm_cases(op), n, ways_of(op));
+  std::vector<GemmCase> cases = whole ? gemm_cases(op) : few_gemm_cases(op);
+  if (whole || n == 2) {
+    const std::vector<GemmCase> boxed = boxed_gemm_cases(op);
+    cases.insert(cases.end(), boxed.begin(), boxed.end());
+  }
+  run_gemm_ways(op, cases, n, ways_of(op));
 }
 
 std::string case_name(const testing::TestParamInfo<std::tuple<int, GemmOp>>& info) {

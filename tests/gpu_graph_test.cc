@@ -42,6 +42,10 @@ class RankOnGpu {
     EXPECT_EQ(tw_all_reduce(memory_, memory_, kCount, TW_FP32, TW_SUM, comm_, stream), TW_OK)
         << tw_last_error();
   }
+  void copy_to(void* to, void* stream) {
+    EXPECT_EQ(tw_get(to, window_, gpu_.ordinal(), 0, kCount * sizeof(float), stream), TW_OK)
+        << tw_last_error();
+  }
   void expect(float value, const char* when) {
     std::vector<float> data(kCount);
     gpu_.synchronize(stream_);
@@ -105,6 +109,29 @@ TEST(GpuGraph, StreamsOfOneRankAreOneOrder) {
   });
 }
 
+TEST(GpuGraph, CopiesAndLaunchesOfOtherStreamsAreOneOrder) {
+  TW_NEED_GPUS(2);
+  on_two_gpus([](RankOnGpu& mine, tw_comm_t /*comm*/) {
+    void* const other = mine.gpu().create_stream();
+    void* const copy = mine.gpu().allocate(kCount * sizeof(float));
+    std::vector<float> got(kCount);
+    float value = 1.5f;
+    for (int i = 0; i < 4; ++i) {
+      mine.sum(mine.stream());
+      value *= 2;
+      mine.copy_to(copy, other);
+      mine.sum(mine.stream());  // in the place that is copied
+      mine.gpu().synchronize(other);
+      mine.gpu().read(got.data(), copy, kCount * sizeof(float));
+      for (const float x : got) ASSERT_EQ(x, value) << "copy " << i;
+      value *= 2;
+    }
+    mine.expect(value, "after the copies");
+    mine.gpu().free(copy);
+    mine.gpu().destroy_stream(other);
+  });
+}
+
 /// A product in the window's memory: A is 4 x 8 at the front, of ones and the rank's number, B 8 x
 /// n behind it, of ones; C behind that.
 class Product {
@@ -157,14 +184,27 @@ TEST(GpuGraph, FusedCallsAreCapturedOnceTheirMemoryIsThere) {
     mine.gpu().begin_capture(mine.stream());
     for (int i = 0; i < 2; ++i) EXPECT_EQ(product.call(), TW_OK) << tw_last_error();
     void* const graph = mine.gpu().end_capture(mine.stream());
-    for (int i = 0; i < 3; ++i) {
+    const auto replay = [&] {
       mine.gpu().launch_graph(graph, mine.stream());
       product.expect("a replay");
       ASSERT_EQ(product.call(), TW_OK) << tw_last_error();
       product.expect("a call after a replay");
-      const size_t bytes = i == 0 ? 5 << 20 : 0;
-      ASSERT_EQ(tw_workspace_reserve(comm, bytes), TW_OK) << tw_last_error();
-    }
+    };
+    replay();
+    ASSERT_EQ(tw_workspace_reserve(comm, 5 << 20), TW_OK) << tw_last_error();
+    // What is allocated now lies elsewhere: the graph does not write to it.
+    const std::vector<char> mark(1 << 19, 0x5a);
+    tw_window_t window;
+    void* memory = nullptr;
+    ASSERT_EQ(tw_window_create(comm, mark.size(), &window), TW_OK) << tw_last_error();
+    ASSERT_EQ(tw_window_ptr(window, mine.gpu().ordinal(), &memory), TW_OK);
+    mine.gpu().write(memory, mark.data(), mark.size());
+    ASSERT_EQ(tw_barrier(comm, mine.stream()), TW_OK) << tw_last_error();
+    for (int i = 0; i < 2; ++i) replay();
+    std::vector<char> got(mark.size());
+    mine.gpu().read(got.data(), memory, got.size());
+    EXPECT_TRUE(got == mark) << "a replay wrote into a window";
+    EXPECT_EQ(tw_window_destroy(window), TW_OK) << tw_last_error();
     mine.gpu().destroy_graph(graph);
   });
 }

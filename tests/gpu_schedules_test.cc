@@ -1,4 +1,5 @@
-// Collectives and fused calls on virtual GPUs under many schedules, by both architectures' kernels, with race
+// Collectives and fused calls on virtual GPUs under many schedules, by both architectures' kernels,
+// with race
 // detection: each schedule in a process of its own, whose driver reads it from the environment.
 #include <gtest/gtest.h>
 
@@ -42,10 +43,10 @@ int run_fused_calls(int i) {
   constexpr GemmWay kWays[] = {
       {"always", "via_owner", "2"}, {"always", "one_shot", "3"}, {"never", "", "2"}};
   for (const GemmOp op : kGemmOps) {
-    const std::vector<GemmCase> all = few_gemm_cases(op);
-    std::vector<GemmCase> some;
-    for (const size_t step : {0, 3})
-      some.push_back(all[(static_cast<size_t>(i) + static_cast<size_t>(op) + step) % all.size()]);
+    const std::vector<GemmCase> all = few_gemm_cases(op), boxed = boxed_gemm_cases(op);
+    const size_t turn = static_cast<size_t>(i) + static_cast<size_t>(op);
+    std::vector<GemmCase> some = {all[turn % all.size()]};
+    some.push_back(turn % 2 == 0 ? boxed[turn / 2 % boxed.size()] : all[(turn + 3) % all.size()]);
     run_gemm_ways(op, some, ranks, {kWays[(i / 2 + static_cast<int>(op)) % 3]});
   }
   return testing::Test::HasFailure() ? 1 : 0;

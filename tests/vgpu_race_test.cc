@@ -238,6 +238,31 @@ TEST_F(Races, HalvesOfAWord) {
   EXPECT_TRUE(is_reported(scenario("1")));  // two threads a half
 }
 
+// A copy reads as many bytes as its source has: zeros take the place of the others.
+TEST_F(Races, CopiesOfPartOfALine) {
+  const std::string head =
+      ptx_head() +
+      ".visible .entry parts(.param .u64 data)\n{\n.reg .b64 %d<2>; .reg .b32 %t, %r; .reg .pred "
+      "%p;\n.shared .align 16 .b8 stage[512];\nld.param.u64 %d0, [data]; mov.u32 %t, %tid.x;\n"
+      "and.b32 %r, %t, 31; shl.b32 %r, %r, 4; cvt.u64.u32 %d1, %r; add.s64 %d0, %d0, %d1;\n"
+      "setp.lt.u32 %p, %t, 32; @!%p st.global.u32 [%d0+8], %t; @!%p ret;\n"
+      "mov.u32 %t, stage; add.u32 %r, %r, %t;\n";
+  const auto scenario = [&](const char* bytes) {
+    return [this, head, bytes] {
+      CUdeviceptr data = upload(std::vector<uint32_t>(128, 0));
+      launch(function(load(head + "mov.u32 %t, " + bytes +
+                           "; cp.async.cg.shared.global [%r], [%d0], 16, %t; "
+                           "cp.async.wait_all; ret;\n}\n"),
+                      "parts"),
+             1, 64, {&data});
+      synchronize();
+    };
+  };
+  EXPECT_FALSE(is_reported(scenario("0")));
+  EXPECT_FALSE(is_reported(scenario("8")));
+  EXPECT_TRUE(is_reported(scenario("12")));
+}
+
 /// What a kernel has learnt from another GPU holds for the kernels behind it in its stream, and for
 /// what the host launches when it has seen them end.
 class Successors : public Messages {

@@ -103,8 +103,9 @@ class Workspace {
   /// The size of a workspace that is to hold `bytes`.
   size_t rounded(size_t bytes) const;
 
-  /// The workspace will hold `bytes` (rounded): whether it must grow for that. Throws OUT_OF_RESOURCES when
-  /// with it, and `most` beside it, the comm would have more than config.max_memory.
+  /// The workspace will hold `bytes` (rounded): whether it must grow for that. Throws
+  /// OUT_OF_RESOURCES when with it, and `most` beside it, the comm would have more than
+  /// config.max_memory.
   bool plan(size_t bytes, const LocalNeed& most);
 
   /// Memory of this rank for a call. What earlier calls left is kept with it while the cap lets it.

@@ -116,6 +116,8 @@ std::vector<size_t> shards_of(Shards shards, size_t size, int ranks);
 std::vector<GemmCase> gemm_cases(GemmOp op);
 /// Fewer and smaller, each thing once: for sanitizers, processes and many ranks.
 std::vector<GemmCase> few_gemm_cases(GemmOp op);
+/// Some whose operands GPUs' loaders fetch by boxes (tile/matrix.h): K is contiguous and aligned.
+std::vector<GemmCase> boxed_gemm_cases(GemmOp op);
 /// The ones that this build runs: few under a sanitizer.
 std::vector<GemmCase> gemm_cases_here(GemmOp op);
 

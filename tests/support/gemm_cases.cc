@@ -165,6 +165,17 @@ std::vector<GemmCase> few_gemm_cases(GemmOp op) {
   return cases;
 }
 
+std::vector<GemmCase> boxed_gemm_cases(GemmOp op) {
+  std::vector<GemmCase> cases;
+  GemmCase c = laid_out(op, TW_BF16, TW_BF16, 2);
+  add(&cases, c, 141, 200, 136);
+  c.activation = Activation::kSwiGlu;
+  c.gathered = true;
+  add(&cases, c, 37, 90, 72);
+  add(&cases, laid_out(op, TW_FP32, TW_FP32, 2), 70, 130, 52);
+  return cases;
+}
+
 std::vector<GemmCase> gemm_cases_here(GemmOp op) {
 #if defined(TW_SANITIZE_THREAD) || defined(TW_SANITIZE_ADDRESS)
   return few_gemm_cases(op);

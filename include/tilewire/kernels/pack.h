@@ -8,7 +8,7 @@
 
 namespace tw {
 
-/// Writes header and tiles of `b` (kRows or kCols), packed_bytes(PackedFor::kGpu, ...), to `packed`.
+/// Writes header and tiles of `b` (kRows or kCols) to `packed`: packed_bytes(PackedFor::kGpu, ...).
 struct PackWeightsArgs {
   CommView comm;
   Operand b;

@@ -1,4 +1,4 @@
-// Arguments of the kernel behind tw_signal and tw_wait_signal on GPUs (kernels/coll/signal_word.cu).
+// Arguments of what tw_signal and tw_wait_signal launch on GPUs (kernels/coll/signal_word.cu).
 #pragma once
 
 #include <cstddef>

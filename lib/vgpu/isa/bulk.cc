@@ -3,6 +3,7 @@
 #include "lib/vgpu/isa/bulk.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -25,6 +26,18 @@ void finish_copy(const PendingCopy& copy) {
   std::memset(copy.to + copy.bytes, 0, copy.zeros);
 }
 
+/// Tells the observer of the bytes that each lane reads: what zeros take the place of is not read.
+void observe_source(Warp& warp, const Op& source, const Addresses& from, const uint32_t* bytes) {
+  const uint32_t all = warp.active;
+  for (uint32_t left = all; left != 0; left &= ~warp.active) {
+    const uint32_t size = bytes[std::countr_zero(left)];
+    warp.active = 0;
+    TW_VGPU_EACH(lane, left) if (bytes[lane] == size) warp.active |= 1u << lane;
+    if (size != 0) warp.block->observer->access(warp, source, from.lane, size, AccessKind::kLoad);
+  }
+  warp.active = all;
+}
+
 /// op.immediate: the offset of a; op.e: the source's slot, with its offset in op.target.
 Step copy_async(Warp& warp, const Op& op) {
   Addresses to, from;
@@ -34,18 +47,21 @@ Step copy_async(Warp& warp, const Op& op) {
   source.immediate = op.target;
   source.is_wide = true;
   resolve(warp, source, op.e, op.bytes, op.bytes, false, &from);
+  uint32_t bytes[kLanes] = {};
+  TW_VGPU_EACH(lane, warp.active) {
+    const uint32_t wanted = op.b == kNoSlot ? op.bytes : warp.at<uint32_t>(op.b)[lane];
+    bytes[lane] = std::min<uint32_t>(wanted, op.bytes);
+  }
   if (warp.block->observer != nullptr) {
-    warp.block->observer->access(warp, source, from.lane, op.bytes, AccessKind::kLoad);
+    observe_source(warp, source, from, bytes);
     warp.block->observer->access(warp, op, to.lane, op.bytes, AccessKind::kStore);
   }
   Random& random = warp.block->machine->random();
   TW_VGPU_EACH(lane, warp.active) {
-    const uint32_t wanted = op.b == kNoSlot ? op.bytes : warp.at<uint32_t>(op.b)[lane];
-    const uint32_t bytes = std::min<uint32_t>(wanted, op.bytes);
     const PendingCopy copy{reinterpret_cast<uint8_t*>(to.lane[lane]),
                            reinterpret_cast<const uint8_t*>(from.lane[lane]),
-                           bytes,
-                           op.bytes - bytes,
+                           bytes[lane],
+                           op.bytes - bytes[lane],
                            lane,
                            warp.copy_groups[lane]};
     if (random.below(8) == 0)
