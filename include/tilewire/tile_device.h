@@ -5,9 +5,9 @@
 //   entries  two FlagLines a sender, by parity: "I am in this launch", and where its windows are
 //   words    a word for each (sender, slot): slot of a sender raised in this launch
 //   data     the program's own: partial tiles, gathered rows ...
-// A word is written by one sender only; it holds the epoch (of the launch: the comm's, for its own
-// calls; else the set's) in which it was raised last, so values only grow, nothing is zeroed, and no launch needs an argument that another
-// did not have. The protocol is written down in tile/tile_call.h.
+// A word is written by one sender only; it holds the epoch in which it was raised last (the comm's,
+// for calls of its own, else the set's), so values only grow, nothing is zeroed, and no launch
+// needs an argument that another did not have. The protocol is written down in tile/tile_call.h.
 #pragma once
 
 #include <cstddef>

@@ -68,32 +68,12 @@ class Collectives {
   }
   CollArgs& args() { return args_; }
 
-  /// Gives prepared arguments their place in the comm's sequence of calls: from now on the call
-  /// must be launched, before any that is numbered later. Digests are chained, so that a call in
-  /// which ranks did not hear of each other, or one whose 16 bits in the signals are equal by
-  /// chance (entries compare all 64), is still found out by the next. Returns the call's number,
-  /// from 1: the comm's epoch once it is over.
+  /// Makes prepared arguments the comm's next call: CallNumbers::take.
   uint64_t number(CollArgs* args) {
-    history_ = history_with(args->history);
-    args->history = history_;
-    args->digest = static_cast<uint16_t>(history_ >> 48);
-    return ++numbered_;
+    const uint64_t number = comm_.calls().take(args->history, &args->history);
+    args->digest = CallNumbers::signal_digest(args->history);
+    return number;
   }
-  /// The same for a call with `digest` that runs a tile program.
-  uint64_t number(uint64_t digest, TileRecord* record) {
-    history_ = history_with(digest);
-    record->history = history_;
-    record->digest = static_cast<uint16_t>(history_ >> 48);
-    return ++numbered_;
-  }
-  /// What the next call's history and number would be.
-  uint64_t history_with(uint64_t digest) const {
-    const uint64_t h = (history_ ^ digest) * UINT64_C(0x9E3779B97F4A7C15);
-    return h ^ h >> 32;
-  }
-  uint64_t next_number() const { return numbered_ + 1; }
-  /// Programs have numbers too, from 1, in the order in which the ranks make them.
-  uint32_t number_program() { return ++programs_; }
 
   /// As prepare, self-contained: for queued calls and groups.
   PreparedCall prepare_copy(const Call& call);
@@ -159,9 +139,6 @@ class Collectives {
   Kernel send_recv_;
   Plan plan_;
   CollArgs args_{};
-  uint64_t history_ = 0;   // digest of all calls so far
-  uint64_t numbered_ = 0;  // calls so far
-  uint32_t programs_ = 0;
   std::vector<ScaledSum> scaled_;
   MessageNumbers numbers_;
   std::unique_ptr<Lane> lanes_[kLanes];

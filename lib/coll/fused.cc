@@ -171,7 +171,7 @@ uint64_t Fused::digest_of(const GemmCall& call) const {
 FusedNote Fused::note_of(const GemmCall& call, FusedWay way) const {
   const auto cut = [](size_t size) { return static_cast<uint32_t>(size); };
   FusedNote note{};
-  note.seq = collectives_.next_number();
+  note.seq = comm_.calls().next();
   note.call = coll_of(call.op);
   note.type = static_cast<uint32_t>(call.type);
   note.size[0] = cut(call.m);
@@ -194,13 +194,13 @@ FusedNote Fused::note_of(const GemmCall& call, FusedWay way) const {
 }
 
 CallRecord Fused::record_of(const GemmCall& call, uint64_t digest) const {
-  return {collectives_.next_number(),
+  return {comm_.calls().next(),
           static_cast<uint32_t>(coll_of(call.op)),
           static_cast<uint32_t>(call.type),
           TW_SUM,
           -1,
           0,
-          collectives_.history_with(digest),
+          comm_.calls().history_with(digest),
           3,
           {static_cast<uint32_t>(call.m), static_cast<uint32_t>(call.n),
            static_cast<uint32_t>(call.k), 0, 0}};
@@ -264,7 +264,7 @@ GemmWork Fused::prepare_fused(const GemmCall& call, ReducePath path) {
   const uint32_t* const sizes = next.record.part;
   TileRecord record{coll_of(call.op), call.type, {sizes[0], sizes[1], sizes[2]}, 0, 0};
   const Kernel kernel = comm_.device().kernel(*launch.kernel);
-  const uint64_t number = collectives_.number(digest, &record);
+  const uint64_t number = comm_.calls().take(digest, &record);
   const StorePolicy store = collectives_.table().choose(kAllReduce, result_bytes(call)).store;
   std::array<TileOut, 2> out{};
   if (launch.peers_write) let_peers_write(call, out.data());

@@ -21,6 +21,7 @@
 
 #include "lib/base/range_allocator.h"
 #include "lib/boot/exchange.h"
+#include "lib/comm/call_numbers.h"
 #include "lib/comm/call_text.h"
 #include "lib/comm/kernel_side.h"
 #include "lib/device/device.h"
@@ -190,6 +191,7 @@ class Comm {
 
   // ---- For the layer above ----
 
+  CallNumbers& calls() { return calls_; }
   void attach(CollectivesPtr collectives) { collectives_ = std::move(collectives); }
   Collectives& collectives() const { return *collectives_; }
 
@@ -254,6 +256,7 @@ class Comm {
   Comm* parent_ = nullptr;
   std::vector<int> parent_ranks_;
   CollectivesPtr collectives_;
+  CallNumbers calls_;
   const LaunchWords* launch_words_ = nullptr;
   std::atomic<bool>* busy_ = nullptr;
   alignas(64) mutable std::atomic<tw_status_t> status_{TW_OK};

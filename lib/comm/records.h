@@ -21,7 +21,7 @@ bool is_message(const WaitSite& site);
 void write_record(Comm& comm, const CallRecord& record);
 void write_note(Comm& comm, const FusedNote& note);
 void forget_record(Comm& comm, uint64_t sequence);
-/// `in_launch`: for a block of the running launch, whose own words (Comm::launch_words) may be used.
+/// `in_launch`: for a block of the running launch, whose words (Comm::launch_words) may be used.
 bool compare_this_call(Comm& comm, bool in_launch);
 /// The same up to call `sequence`, which a host may be ahead with.
 bool compare_calls(Comm& comm, uint64_t sequence, bool in_launch);

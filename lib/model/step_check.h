@@ -18,8 +18,8 @@ class SlotTable {
   explicit SlotTable(uint32_t rows);
   static size_t bytes(uint32_t rows);
 
-  /// The first row whose slot an earlier one has, and that one; {rows, rows} when none has. Negative
-  /// slots are none.
+  /// The first row whose slot an earlier one has, and that one; {rows, rows} when none has.
+  /// Negative slots are none.
   std::pair<uint32_t, uint32_t> find_twice(const int64_t* slots, uint32_t rows);
 
  private:

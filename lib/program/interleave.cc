@@ -8,8 +8,8 @@
 
 namespace tw {
 
-/// An instruction's place is at least that of every earlier one with which it conflicts, so a stable
-/// sort by place keeps their order.
+/// An instruction's place is at least that of every earlier one with which it conflicts, so a
+/// stable sort by place keeps their order.
 void interleave(Program* program, const std::vector<Order>& orders, size_t distance) {
   const size_t count = program->instructions.size();
   std::vector<size_t> place(count);

@@ -6,7 +6,6 @@
 
 #include "lib/base/error.h"
 #include "lib/base/round.h"
-#include "lib/coll/collectives.h"
 #include "lib/program/trace.h"
 
 namespace tw {
@@ -44,7 +43,7 @@ ProgramLauncher::ProgramLauncher(Comm& comm, CpuEntry entry, const LaunchNeeds& 
     : comm_(comm),
       entry_(entry),
       needs_(needs),
-      number_(comm.collectives().number_program()),
+      number_(comm.calls().take_program()),
       blocks_(comm.max_blocks()),
       note_at_(lines(needs.data)),
       records_at_(note_at_ + lines(needs.note)) {
@@ -80,7 +79,7 @@ ProgramCall ProgramLauncher::number(uint32_t rows, uint64_t digest, uint32_t par
     digest = (digest ^ word) * UINT64_C(0x94D049BB133111EB);
     digest ^= digest >> 32;
   }
-  const uint64_t number = comm_.collectives().number(digest, &record);
+  const uint64_t number = comm_.calls().take(digest, &record);
   return {record, number};
 }
 

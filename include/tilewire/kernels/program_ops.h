@@ -34,7 +34,7 @@ struct RankMatrix {
 };
 
 /// at = {first row, rows, ranks}. For these rows, what is left out being nothing:
-///   r = x, or the sum over the senders, in rank order, of their partial sums, rounded to their type
+///   r = x, or the sum over senders, in rank order, of their partial sums, rounded to their type
 ///   r += bias; r = activation(r) * times; r += residual         (Epilogue, row by row)
 ///   to = r rounded to its type, at these ranks
 ///   y  = that / sqrt(mean of squares + eps) * weight, rounded to y's type, at these ranks

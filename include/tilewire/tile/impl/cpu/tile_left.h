@@ -61,8 +61,8 @@ TW_FN void pack_left(To* to, size_t to_stride, const Operand& a, size_t row, siz
 }
 
 /// Packed steps of the rows that were multiplied last. Operands do not change during a launch (of a
-/// program: during an op, after which comes `forget`), and a block lives as long as one, so what was
-/// packed once stays good.
+/// program: during an op, after which comes `forget`), and a block lives as long as one, so what
+/// was packed once stays good.
 class LeftRows {
  public:
   /// `scratch`: the block's, of `bytes`; not touched before the first step.
