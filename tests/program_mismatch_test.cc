@@ -314,8 +314,8 @@ class Sequence {
     std::vector<float> x(count, static_cast<float>(rank_ + 1));
     EXPECT_EQ(tw_all_reduce(x.data(), x.data(), count, TW_FP32, TW_SUM, comm_, nullptr), TW_OK)
         << tw_last_error();
-    const auto sum = static_cast<float>(size_ * (size_ + 1) / 2);
-    EXPECT_EQ(std::count(x.begin(), x.end(), sum), static_cast<long>(count));
+    const int sum = size_ * (size_ + 1) / 2;
+    EXPECT_EQ(std::count(x.begin(), x.end(), static_cast<float>(sum)), static_cast<long>(count));
   }
   void expect_step(bool by_ops) {
     std::vector<float> logits(2 * kVocab, -1);

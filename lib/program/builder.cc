@@ -50,7 +50,8 @@ void ProgramBuilder::add(int device, int op, const std::array<uint32_t, 4>& at,
 void ProgramBuilder::add_takes(int take) { tw::add_takes(&program_, take); }
 
 BuiltProgram ProgramBuilder::build(int device) {
-  interleave(&program_, orders_, static_cast<size_t>(program_.devices * workers_));
+  interleave(&program_, orders_,
+             static_cast<size_t>(program_.devices) * static_cast<size_t>(workers_));
   derive_waits(&program_);
   check_program(program_);
   return {image_of(program_, device), program_.ops, ops_, arguments_};
