@@ -65,7 +65,8 @@ constexpr size_t kCols = 10;
 /// y = z + z of every rank, one below the other, at all ranks; z = x + x. x is as filled.
 class Gather {
  public:
-  Gather(tw_comm_t comm, int rank, int size) : rank_(rank), size_(size) {
+  /// `adds`: else y is x of every rank, the first that is done.
+  Gather(tw_comm_t comm, int rank, int size, bool adds = true) : rank_(rank), size_(size) {
     tw_program_config_t config = TW_PROGRAM_CONFIG_INIT;
     config.rows = kRows;
     CHECKED_OK(tw_program_create(comm, &config, &program_));
@@ -81,10 +82,10 @@ class Gather {
     };
     const int x = tensor("x", 0), z = tensor("z", 0);
     const int y = tensor("y", kRows * static_cast<uint32_t>(size));
-    CHECKED_OK(tw_program_add(program_, x, x, z));
-    CHECKED_OK(tw_program_add(program_, z, z, z));
+    if (adds) CHECKED_OK(tw_program_add(program_, x, x, z));
+    if (adds) CHECKED_OK(tw_program_add(program_, z, z, z));
     tw_program_copy_t copy = TW_PROGRAM_COPY_INIT;
-    copy.x = z;
+    copy.x = adds ? z : x;
     copy.y = y;
     copy.to_row = kRows * static_cast<uint32_t>(rank);
     CHECKED_OK(tw_program_copy(program_, &copy));
@@ -371,14 +372,59 @@ TEST(ProgramCalls, AMismatchBesideCallsOfTheHost) {
   }
 }
 
-/// What comes to no launch at all holds up no instruction.
-TEST(ProgramTimeOut, APeerThatDoesNotCome) {
+/// An instruction of each rank that waits until *go, then writes to the other rank's first tensor;
+/// and one that waits for the other rank's.
+class HeldUp {
+ public:
+  HeldUp(tw_comm_t comm, int rank, const uint64_t* go) {
+    tw_program_config_t c = TW_PROGRAM_CONFIG_INIT;
+    c.rows = kRows;
+    c.kernel = &stalling_program_kernel;
+    CHECKED_OK(tw_program_create(comm, &c, &program_));
+    int tensors[2];
+    for (int& tensor : tensors) {
+      tw_tensor_t t = TW_TENSOR_INIT;
+      t.type = TW_FP32;
+      t.rows = kRows;
+      t.cols = kCols;
+      CHECKED_OK(tw_program_add_tensor(program_, &t, &tensor));
+    }
+    const Stall args{go};
+    tw_program_op_t op = TW_PROGRAM_OP_INIT;
+    op.name = "held up";
+    op.args = &args;
+    op.args_bytes = sizeof args;
+    int number;
+    CHECKED_OK(tw_program_add_op(program_, &op, &number));
+    const uint32_t at[4] = {};
+    const tw_program_access_t access{tensors[0], 1 - rank, 1, 0, kRows, 0, kCols};
+    CHECKED_OK(tw_program_add_instruction(program_, number, at, &access, 1));
+    CHECKED_OK(tw_program_add(program_, tensors[0], tensors[0], tensors[1]));
+    CHECKED_OK(tw_program_build(program_));
+  }
+  HeldUp(const HeldUp&) = delete;
+  HeldUp& operator=(const HeldUp&) = delete;
+  ~HeldUp() { EXPECT_EQ(tw_program_destroy(program_), TW_OK) << tw_last_error(); }
+
+  tw_status_t launch() const { return tw_program_launch(program_, 0, nullptr); }
+
+ private:
+  tw_program_t program_ = nullptr;
+};
+
+tw_comm_config_t two_seconds() {
   tw_comm_config_t config = TW_COMM_CONFIG_INIT;
   config.timeout_ms = 2000;
+  return config;
+}
+
+/// Who comes to no launch at all holds up no instruction, though one waits for his first counter.
+TEST(ProgramTimeOut, APeerThatDoesNotCome) {
+  const tw_comm_config_t config = two_seconds();
   const ThreadRanks ranks(2, &config);
   std::atomic<bool> over{false};
   ranks.run([&](int rank, tw_comm_t comm) {
-    const Gather gather(comm, rank, 2);
+    const Gather gather(comm, rank, 2, false);
     while (rank == 1 && !over) std::this_thread::yield();
     if (rank == 1) return;
     EXPECT_EQ(tw_program_launch(gather.program(), 0, nullptr), TW_ERROR_TIMEOUT);
@@ -391,46 +437,18 @@ TEST(ProgramTimeOut, APeerThatDoesNotCome) {
 
 /// Rank 1 is held up in an instruction for which one of rank 0 waits.
 TEST(ProgramTimeOut, NamesTheInstructionThatWaits) {
-  tw_comm_config_t config = TW_COMM_CONFIG_INIT;
-  config.timeout_ms = 2000;
+  const tw_comm_config_t config = two_seconds();
   const ThreadRanks ranks(2, &config);
   uint64_t go[2] = {1, 0};
   ranks.run([&](int rank, tw_comm_t comm) {
-    tw_program_config_t c = TW_PROGRAM_CONFIG_INIT;
-    c.rows = kRows;
-    c.kernel = &stalling_program_kernel;
-    tw_program_t program;
-    CHECKED_OK(tw_program_create(comm, &c, &program));
-    int tensors[2];
-    for (int& tensor : tensors) {
-      tw_tensor_t t = TW_TENSOR_INIT;
-      t.type = TW_FP32;
-      t.rows = kRows;
-      t.cols = kCols;
-      CHECKED_OK(tw_program_add_tensor(program, &t, &tensor));
-    }
-    const Stall args{&go[rank]};
-    tw_program_op_t op = TW_PROGRAM_OP_INIT;
-    op.name = "held up";
-    op.args = &args;
-    op.args_bytes = sizeof args;
-    int number;
-    CHECKED_OK(tw_program_add_op(program, &op, &number));
-    const uint32_t at[4] = {};
-    const int other = 1 - rank;
-    const tw_program_access_t access{tensors[0], other, 1, 0, kRows, 0, kCols};
-    CHECKED_OK(tw_program_add_instruction(program, number, at, &access, 1));
-    CHECKED_OK(tw_program_add(program, tensors[0], tensors[0], tensors[1]));
-    CHECKED_OK(tw_program_build(program));
-    const tw_status_t status = tw_program_launch(program, 0, nullptr);
-    if (rank == 0) {  // rank 1 is let go on then, and may complete its launch
-      const std::string said = tw_last_error();
-      EXPECT_EQ(status, TW_ERROR_TIMEOUT) << said;
-      for (const char* part : {"(add, device 0) waits", "rank 0 waited", "for rank 1"})
-        EXPECT_NE(said.find(part), std::string::npos) << said;
-    }
-    if (rank == 0) __atomic_store_n(&go[1], 1, __ATOMIC_RELEASE);
-    EXPECT_EQ(tw_program_destroy(program), TW_OK) << tw_last_error();
+    const HeldUp program(comm, rank, &go[rank]);
+    const tw_status_t status = program.launch();
+    if (rank == 1) return;  // it is let go on then, and may complete its launch
+    const std::string said = tw_last_error();
+    EXPECT_EQ(status, TW_ERROR_TIMEOUT) << said;
+    for (const char* part : {"(add, device 0) waits", "rank 0 waited", "for rank 1"})
+      EXPECT_NE(said.find(part), std::string::npos) << said;
+    __atomic_store_n(&go[1], 1, __ATOMIC_RELEASE);
   });
 }
 
