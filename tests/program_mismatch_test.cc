@@ -209,6 +209,19 @@ const What kReduce{"all_reduce(count 3, TW_FP32, TW_SUM)", [](const There& t, tw
 const What kBarrier{"barrier()",
                     [](const There& t, tw_stream_t s) { return tw_barrier(t.comm, s); }};
 
+const What kFused{"gemm_all_reduce(m 4, n 16, k 8, TW_FP32)", [](const There& t, tw_stream_t s) {
+                    static thread_local float a[4 * 8] = {1}, b[8 * 16] = {2}, c[4 * 16];
+                    tw_gemm_args_t args = TW_GEMM_ARGS_INIT;
+                    args.m = 4;
+                    args.n = 16;
+                    args.k = 8;
+                    args.type = args.out_type = TW_FP32;
+                    args.a = a;
+                    args.b = b;
+                    args.c = c;
+                    return tw_gemm_all_reduce(&args, t.comm, s);
+                  }};
+
 struct Pair {
   const char* name;
   const What& first;
@@ -218,6 +231,7 @@ const Pair kPairs[] = {
     {"OtherRows", kLaunch, kFewerRows}, {"OtherProgram", kLaunch, kOther},
     {"Reduce", kLaunch, kReduce},       {"Barrier", kBarrier, kOther},
     {"Step", kLaunch, kStep},           {"OtherModel", kStep, kOtherStep},
+    {"Fused", kLaunch, kFused},         {"FusedStep", kFused, kStep},
     {"ByOps", kStep, kByOps},           {"StepReduce", kReduce, kStep},
 };
 
@@ -240,7 +254,7 @@ void expect_named(const Pair& pair, int before, bool queued) {
     tw_stream_t stream = nullptr;
     if (queued) CHECKED_OK(tw_stream_create(nullptr, &stream));
     for (int i = 0; i < before; ++i)
-      for (const What* what : {&kLaunch, &kStep, &kReduce, &kOther})
+      for (const What* what : {&kLaunch, &kStep, &kReduce, &kFused, &kOther})
         EXPECT_EQ(what->call(there, stream), TW_OK) << tw_last_error();
     const What& mine = rank == 0 ? pair.first : pair.second;
     tw_status_t status = mine.call(there, stream);
